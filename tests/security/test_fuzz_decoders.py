@@ -19,7 +19,8 @@ from tests.stress.scale import scaled
 from tests.unit.test_recording import running
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
-from xdpchain.change.journal.entries import EntryKind, JournalEntry, Moment
+from xdpchain.change.journal.entries import EntryKind, JournalEntry
+from xdpchain.change.moment import Moment
 from xdpchain.decoding import fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import GlobalValue, Mode

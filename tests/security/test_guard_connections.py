@@ -21,7 +21,7 @@ from tests.kernel.two_hosts import NEAR4, NEAR6, PEER4, PEER6, introduce, ip
 from xdpchain.model.actions import Action
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
-from xdpchain.trial.own_connection import own_connections, own_interfaces
+from xdpchain.trial.packets.own_connection import own_connections, own_interfaces
 from xdpchain.trial.ssh_guard import Judgement, judge
 
 OTHER_NEAR, OTHER_PEER = "198.51.100.2", "198.51.100.9"
@@ -40,7 +40,7 @@ sys.stdin.read()
 ASK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from xdpchain.trial.own_connection import own_connections
+from xdpchain.trial.packets.own_connection import own_connections
 found = own_connections(sys.argv[2])
 for one in found.connections:
     print("mosh" if one.mosh else "TCP", one.client, one.client_port, one.server, one.server_port)

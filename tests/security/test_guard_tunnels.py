@@ -19,7 +19,7 @@ from xdpchain.model.chain import Chain, Interface, Mode, Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground
-from xdpchain.trial.own_connection import own_interfaces
+from xdpchain.trial.packets.own_connection import own_interfaces
 from xdpchain.trial.packets.sources import own_packets
 from xdpchain.trial.ssh_guard import Judgement, judge
 

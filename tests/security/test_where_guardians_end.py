@@ -380,7 +380,7 @@ def test_a_mount_that_others_stay_in_is_good_enough(
     eventually(lambda: look_at(guarded).emptied, "it ends, and with it the pins; which is seen")
 
 
-# After a rollback nobody goes on as if nothing had been
+# After a rollback nothing continues as if it had not happened
 
 
 def test_an_edit_does_not_go_on_after_a_rollback(guarded: Playground, samples: Path) -> None:

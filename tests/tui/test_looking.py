@@ -188,7 +188,7 @@ async def test_somebody_elses_program_is_named_and_left_alone(playground: Playgr
         assert driver.session.state is BannerState.FOREIGN
         assert f"id {before.hook.prog_id}" in "\n".join(driver.lines("chain"))
         assert "foreign" in "\n".join(driver.lines("interfaces"))
-        await driver.press("l", "u", "J", "D", "a", "c", "enter")
+        await driver.press("l", "u", "J", "D", "a", "c")
         assert not driver.dialog()
         assert driver.session.changes == 0
     assert look_at(playground).identity == before.identity

@@ -19,7 +19,7 @@ from xdpchain.model.actions import Action
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.copy import CopyDialog
-from xdptui.screens.dialog_keys import DialogKeys
+from xdptui.screens.dialog import DialogKeys
 from xdptui.screens.help import HelpScreen
 from xdptui.screens.history import HistoryScreen
 from xdptui.screens.load import LoadDialog

@@ -232,6 +232,7 @@ def evidence(name: str = "theirs", **more: object) -> Evidence:
         (evidence("xsk_def_prog", maps=("xsks_map",)), "AF_XDP"),
         (evidence("xdpfilt_dny_all"), "xdp-filter"),
         (evidence("bf_prog", link_id=4), "bpfilter"),
+        (evidence("my_chain", link_id=4, maps=("bf_cmap", "bf_pmap")), "bpfilter"),
         (evidence(pins=("/sys/fs/bpf/bpfilter/mine/bf_link",)), "bpfilter"),
         (evidence("xdp_dispatcher", pins=("/sys/fs/bpf/bpfman/xdp/dispatcher_1_2_link",)), "bpfman"),
         (evidence(held=(Held(77, "lbd", "program"),)), "lbd (pid 77)"),

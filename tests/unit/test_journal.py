@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 
 from xdpchain.change.journal import store
-from xdpchain.change.journal.entries import (
-    EntryKind,
-    JournalEntry,
-    Moment,
-    past,
-    past_with_changes,
-    undone_by,
-)
+from xdpchain.change.journal.entries import EntryKind, JournalEntry, past, past_with_changes, undone_by
+from xdpchain.change.moment import Moment
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.model.manifest import Author

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xdpchain.change.journal.entries import Moment
+from xdpchain.change.moment import Moment
 from xdpchain.change.plan import Change, ChangeKind, changes_between
 from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.runconfig import RunConfig

@@ -105,6 +105,7 @@ def record(path: Path, seconds: int, *, most: int = 1 << 20) -> None:
         running(),
         replace(running(), chain=None, shown=running().chain, owner=Owner.LIBXDP, linkage=Linkage.FREPLACE),
         replace(running(), chain=replace(running().chain, counters=False, dispatcher_version=2)),  # type: ignore[type-var]
+        replace(running(), dispatcher=DispatcherInfo(70, 3, bound=True)),
         Running(Device(Interface("lo", 1), False, "down", 65536, None, None)),
         replace(
             running(),
@@ -119,6 +120,12 @@ def record(path: Path, seconds: int, *, most: int = 1 << 20) -> None:
 )
 def test_what_runs_is_read_back_as_it_was(one: Running) -> None:
     assert running_in(json.loads(json.dumps(running_out(one)))) == one
+
+
+def test_a_recording_from_before_bound_chains_is_read() -> None:
+    document = running_out(running())
+    del document["dispatcher"]["bound"]
+    assert running_in(json.loads(json.dumps(document))) == running()
 
 
 # -- files ---------------------------------------------------------------------------------------------------

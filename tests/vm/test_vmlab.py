@@ -228,9 +228,9 @@ def test_an_item_counts_only_when_it_is_complete() -> None:
 def test_unpacked_tools_are_used_with_their_own_dispatcher() -> None:
     item = cache.Item("xdp-tools-sid")
     item.clear()
-    loader = item.tree / "usr/sbin/xdp-loader"
-    loader.parent.mkdir(parents=True)
-    loader.touch()
+    for path in ("usr/sbin/xdp-loader", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"):
+        (item.tree / path).parent.mkdir(parents=True)
+        (item.tree / path).touch()
     item.publish({"version": "1.6.3-1"})
     tools = xdp_tools.fetch("sid")
     assert tools.version == "1.6.3-1"

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.change.journal.entries import Moment
 from xdpchain.change.journal.recording import moment_of
 from xdpchain.change.journal.undoing import history
+from xdpchain.change.moment import Moment
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdptui.commands.options import amount

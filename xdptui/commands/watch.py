@@ -16,6 +16,8 @@ from xdpchain.observe.events import Watch
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
 from xdptui.render.watch_text import (
+    behind_documents,
+    behind_rows,
     cpu_documents,
     cpu_rows,
     queue_documents,
@@ -23,6 +25,7 @@ from xdptui.render.watch_text import (
     reading_document,
     reading_table,
 )
+from xdptui.workers.behind_meter import BehindMeter
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.queue_meter import QueueMeter
 
@@ -37,11 +40,11 @@ def run(options: Namespace) -> int:
     count = None if options.count is None else values.amount(options.count, "count")
     screen = Lines() if options.json or not in_place() else Screen()
     queues = QueueMeter() if options.per_queue else None
-    with closing(Meter()) as meter:
+    with closing(Meter()) as meter, BehindMeter() as behind:
         for n, runnings in enumerate(_looks(options, interval), 1):
             meter.sync(runnings, open_missing(runnings, meter.known))
             shown = _line if options.json else _table
-            screen.show(shown(runnings, meter, cpus=options.per_cpu, queues=queues))
+            screen.show(shown(runnings, meter, behind, cpus=options.per_cpu, queues=queues))
             if n == count:
                 break
     return 0
@@ -75,11 +78,14 @@ def _found(options: Namespace) -> tuple[Running, ...]:
     return values.with_labels(found, options.where)
 
 
-def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: QueueMeter | None) -> str:
+def _line(
+    runnings: Sequence[Running], meter: Meter, behind: BehindMeter, *, cpus: bool, queues: QueueMeter | None
+) -> str:
     entries = []
     for running in runnings:
         index = running.interface.ifindex
         entry = reading_document(running, meter.read(index), meter.why(index))
+        entry["behind"] = behind_documents(behind.read(running))
         if cpus:
             entry |= {"cpus": cpu_documents(meter.cpus(index))}
         if queues is not None:
@@ -88,11 +94,14 @@ def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: Queu
     return json.dumps({"at": time.time(), "interfaces": entries}, separators=(",", ":"))
 
 
-def _table(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: QueueMeter | None) -> str:
+def _table(
+    runnings: Sequence[Running], meter: Meter, behind: BehindMeter, *, cpus: bool, queues: QueueMeter | None
+) -> str:
     parts = []
     for running in runnings:
         index = running.interface.ifindex
         parts.append(reading_table(running, meter.read(index), meter.why(index)))
+        parts += behind_rows(behind.read(running))
         parts += cpu_rows(meter.cpus(index)) if cpus else ()
         parts += queue_rows(queues.read(running)) if queues is not None else ()
     return "\n".join(parts) or "no XDP program runs on an interface to watch"

@@ -54,8 +54,13 @@ class LookFlow(Controller):
 
     def details(self) -> None:
         running, slot = self.session.running, self.session.current
-        if running is None or slot is None:
+        if running is None or (slot is None and not running.hooks):
             self._desk.notify("There is no slot to inspect", timeout=2)
+            return
+        if slot is None:
+            from xdptui.screens.beside import BesideScreen
+
+            self._desk.open(BesideScreen(running))
             return
         was = next((s for s in self.session.base or () if s.key == slot.key), None)
         from xdptui.screens.details import DetailsScreen

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
 __all__ = [
+    "behind",
     "beside",
     "counts",
     "interface",
@@ -48,15 +49,15 @@ def status(
     entries: Sequence[tuple[Running, Sample | None]],
     now: float = 0.0,
     kept: Sequence[KeptMap] = (),
-    behind: Mapping[int, Sequence[Behind]] = {},
+    stands: Mapping[int, Sequence[Behind]] = {},
 ) -> Document:
     """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of unloaded slots,
-    ``behind`` lists by ifindex what is attached behind the programs.
+    ``stands`` lists by ifindex what is attached behind the programs.
     """
     return {
         "interfaces": [
             interface(running, sample, now)
-            | {"behind": [_behind(program) for program in behind.get(running.interface.ifindex, ())]}
+            | {"behind": [behind(program) for program in stands.get(running.interface.ifindex, ())]}
             for running, sample in entries
         ],
         "kept_maps": [
@@ -73,13 +74,14 @@ def status(
     }
 
 
-def _behind(behind: Behind) -> Document:
+def behind(program: Behind) -> Document:
+    """One entry of ``interfaces[].behind``: a program in a map."""
     return {
-        "map": {"name": behind.map_name, "id": behind.map_id, "type": behind.kind},
-        "index": behind.index,
-        "ifindex": behind.ifindex,
-        "program": {"id": behind.prog_id, "name": behind.name},
-        "not_counted": behind.uncounted,
+        "map": {"name": program.map_name, "id": program.map_id, "type": program.kind},
+        "index": program.index,
+        "ifindex": program.ifindex,
+        "program": {"id": program.prog_id, "name": program.name},
+        "not_counted": program.uncounted,
     }
 
 

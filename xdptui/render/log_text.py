@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xdpchain.change.journal.entries import JournalEntry, Moment
+from xdpchain.change.journal.entries import JournalEntry
+from xdpchain.change.moment import Moment
 from xdpchain.model.chain import Chain
 from xdptui.render.documents import routes
 from xdptui.words.history_words import KINDS, became, ran

@@ -49,8 +49,9 @@ def status_table(
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
         rows += _interface(running, sample, now)
-        stands = behind_lines(behind.get(running.interface.ifindex, ()), verbose=verbose)
-        rows += (f"    {line}" for line in stands)
+        found = behind.get(running.interface.ifindex, ())
+        reasons = [[f"  not counted: {one.uncounted}"] if verbose else [] for one in found]
+        rows += (f"    {line}" for line in behind_lines(found, reasons.__getitem__))
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
+from xdptui.render.documents import behind
+from xdptui.words.behind_words import behind_lines
 from xdptui.words.numbers import UNKNOWN, short
 from xdptui.words.owners import whose
 from xdptui.words.printable import printable
 from xdptui.words.rates import CpuCounts, Rates, Reading
 
 if TYPE_CHECKING:
+    from xdptui.workers.behind_meter import BehindReading
     from xdptui.workers.queue_meter import QueueReading
 
 __all__ = [
+    "behind_documents",
+    "behind_rows",
     "cpu_documents",
     "cpu_rows",
     "cpu_table",
@@ -46,6 +51,32 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     last = "verdict" if chain or running.hook is None else running.hook.name
     lines.append(_row("", last, reading.verdict_rates, reading.verdict_totals))
     return "\n".join(lines)
+
+
+def behind_rows(readings: Sequence[BehindReading]) -> list[str]:
+    """The programs in maps, each with a row of what it returned, or why that is not counted."""
+
+    def returned(number: int) -> list[str]:
+        reading = readings[number]
+        if reading.totals is None:
+            return [f"  not counted: {printable(reading.why)}"]
+        return [_row("", "returned", reading.rates, reading.totals)[2:]]
+
+    lines = behind_lines([reading.behind for reading in readings], returned)
+    return [f"  {line}" for line in lines]
+
+
+def behind_documents(readings: Sequence[BehindReading]) -> list[dict[str, Any]]:
+    """``[{"map", "index", "ifindex", "program", "counters", "rates", "not_counted"}]``"""
+    return [
+        behind(reading.behind)
+        | {
+            "counters": _amounts(reading.totals, whole=True),
+            "rates": _amounts(reading.rates),
+            "not_counted": reading.why,
+        }
+        for reading in readings
+    ]
 
 
 def cpu_table(running: Running, cpus: Sequence[CpuCounts]) -> str:

@@ -18,6 +18,7 @@ from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
 from xdpchain.model.chain import Slot
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
+from xdptui.widgets.beside_pane import BesidePane
 from xdptui.words.advice import told
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class DetailsScreen(Dialog[None]):
             with TabPane("4 Native code", id="jited"):
                 yield RichLog(id="jited-text", wrap=False, markup=False, highlight=False)
             with TabPane("5 Beside", id="beside"):
-                yield RichLog(id="beside-text", wrap=True, markup=False, highlight=False)
+                yield BesidePane(self._target)
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
@@ -123,14 +124,14 @@ class DetailsScreen(Dialog[None]):
 
     def _list(self, tab: str) -> None:
         """Fetch an expensive tab when it is first opened."""
+        if tab == "beside":
+            self.query_one(BesidePane).begin()
         details = self._details
-        if tab not in ("translated", "jited", "beside") or details is None or tab in self._asked:
+        if tab not in ("translated", "jited") or details is None or tab in self._asked:
             return
         self._asked.add(tab)
         make: Callable[[], str] = details.translated if tab == "translated" else details.jited_code
-        if tab == "beside":
-            make = self._beside
-        self.query_one(f"#{tab}-text", RichLog).write("reading…" if tab == "beside" else "asking bpftool…")
+        self.query_one(f"#{tab}-text", RichLog).write("asking bpftool…")
 
         def work() -> None:
             try:
@@ -140,15 +141,6 @@ class DetailsScreen(Dialog[None]):
             self.post_message(self.Listed(tab, text))
 
         self.run_worker(work, thread=True, group=tab, exit_on_error=False)
-
-    def _beside(self) -> str:
-        from xdpchain.observe.behind import programs_behind
-        from xdpchain.observe.beside import beside
-        from xdptui.words.behind_words import behind_lines
-        from xdptui.words.beside_words import beside_lines
-
-        behind = behind_lines(programs_behind(self._target))
-        return "\n".join([*behind, *beside_lines(beside(self._target))])
 
     def on_details_screen_listed(self, event: Listed) -> None:
         log = self.query_one(f"#{event.tab}-text", RichLog)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, TypeVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -19,7 +21,7 @@ from xdptui.widgets.button_rows import ButtonRows
 from xdptui.widgets.cell_grid import Selecting
 from xdptui.widgets.row_list import RowList
 
-__all__ = ["Dialog", "button", "paragraph"]
+__all__ = ["Dialog", "DialogKeys", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
 
@@ -173,8 +175,6 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
 
     def action_keys(self) -> None:
         """Show the keys that work here."""
-        from xdptui.screens.dialog_keys import DialogKeys
-
         bound = [
             (binding.key, binding.action)
             for node in (self.focused, self)
@@ -203,3 +203,29 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             return
         self._answered = True
         self.dismiss(result)
+
+
+class DialogKeys(Dialog[None]):
+    """The keys of the dialog beneath, as (keys, words)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1", "back", show=False),
+    ]
+
+    def __init__(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.heading = f"Keys: {title}"
+        self._lines = lines
+
+    def body(self) -> ComposeResult:
+        width = max((len(keys) for keys, _ in self._lines), default=0)
+        for keys, words in self._lines:
+            yield Static(Content.assemble((f" {keys:<{width}}  ", "bold"), words))
+        yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+
+    @on(Button.Pressed)
+    def close(self) -> None:
+        self.finish(None)

@@ -270,7 +270,7 @@ def hints(
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
         and (runs or key.action not in NEED_PROGRAM)
-        and (slots or key.action not in NEED_SLOTS)
+        and (slots or key.action not in NEED_SLOTS or (foreign and key.action == "details"))
     ]
     if replaying:
         offered = [replace(key, hint=HINTS_IN_A_REPLAY.get(key.action, key.hint)) for key in offered]

@@ -84,7 +84,7 @@ def banner_line(
         if linkage := _linkage(session, running):
             facts.append(f"{linkage}{' linkage' if width >= 100 else ''}")
         if running.dispatcher:
-            facts.append(f"dispatcher {running.dispatcher.id}")
+            facts.append(f"dispatcher {running.dispatcher.id}{', bound' * running.dispatcher.bound}")
         elif running.hook:
             facts.append(f"program {running.hook.prog_id}")
         if running.chain is not None and not running.chain.counters:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpchain.change.journal.entries import EntryKind, Moment
+from xdpchain.change.journal.entries import EntryKind
+from xdpchain.change.moment import Moment
 
 if TYPE_CHECKING:
     from xdpchain.change.journal.undoing import Undo

@@ -163,7 +163,7 @@ class Feed:
                 self._post(TakenBack(str(running.interface)))
 
     def _own(self) -> None:
-        from xdpchain.trial.own_connection import own_interfaces
+        from xdpchain.trial.packets.own_connection import own_interfaces
 
         if own := own_interfaces(self._netns):
             self._post(Own(own))

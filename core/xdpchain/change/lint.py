@@ -230,7 +230,8 @@ def _order(chain: Chain) -> Iterator[Warning]:
         slots = list(tied)
         names = {slot.name for _, slot in slots}
         if len(names) > 1:
-            who = " and ".join(slot.name for _, slot in slots)
+            *others, last = (slot.name for _, slot in slots)
+            who = f"{', '.join(others)} and {last}"
             text = f"{who} have the same priority ({priority}): they run in order of their names"
             yield Warning(slots[0][0], text)
 

@@ -17,8 +17,8 @@ from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import owners_of
 
-from .journal.entries import Moment
 from .lint import Warning, lint
+from .moment import Moment
 
 __all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan"]
 

@@ -179,8 +179,8 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
 NO_ARRAYS = "the kernel keeps programs that are bound to a device out of program arrays"
 
 UNKNOWN_NUMBER = instructions.Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.GET_PRANDOM_U32)
-"""What the verifier sees in place of a call for RX metadata where it judges a component by itself: only the
-chain is bound to the device, and it is judged again.
+"""Replaces a call for RX metadata while the verifier checks a component on its own: only the chain is bound
+to the device, and it is verified again.
 """
 
 
@@ -429,6 +429,8 @@ def _before_the_verifier(reason: str, data: bytes) -> str:
         bpf_map.name == unsized[1] and not bpf_map.max_entries for bpf_map in ObjectFile.parse(data).maps
     ):
         return f"The object leaves its size to be set at load time: --map-entries {unsized[1]}=N"
+    if re.search(r"extern '(?:CONFIG|LINUX)_", reason):
+        return "This kernel is built without that option: declare it __weak, and it reads as 0"
     if "extern" in reason:
         return (
             "This kernel lacks that symbol: load the module that has it, or declare it __weak and test for it"

@@ -61,7 +61,7 @@ __all__ = [
 
 COUNTERS = "xdptui_counters"
 COUNTS = "xdptui_counts"
-"""The name of the map with the description."""
+"""The name of the map that holds the description."""
 
 ROWS = 21
 ROW_SIZE = CODES * COUNTER
@@ -69,13 +69,15 @@ STRIDE = ROWS * ROW_SIZE + 32
 """Bytes of one CPU's counters in rows: ``struct cpu_counts`` of bpf/include/counters.h."""
 
 MOST_NOTED = 1 << 20
-"""Bytes of a description."""
+"""Most bytes of a description."""
 
 CACHE_LINE = 64
 BPF_F_MMAPABLE = 1 << 10
 
 FOLD_AT = 4
-"""So many maps of programs that are gone are added up; fewer are carried on, since that takes no waiting."""
+"""From this number on, maps of programs that are gone are added up; fewer are carried on, since that needs no
+waiting.
+"""
 
 
 def counter_layout() -> tuple[int, int, int]:

@@ -155,7 +155,7 @@ def kept_maps(component: Component, maps: Mapping[str, bpf.Fd]) -> dict[str, bpf
 
 
 CALL_ROOM = {Linkage.STATIC: 16, Linkage.TAILCALL: 32}
-"""Bytes of the stack that a linkage takes at most, where a component stays a function or program."""
+"""Most stack bytes that a linkage needs if a component stays a function or program."""
 
 
 def too_deep(parts: Sequence[Part], other: Linkage) -> Advice:

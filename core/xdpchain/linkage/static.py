@@ -60,7 +60,7 @@ __all__ = ["FOLLOWED", "StaticLinker"]
 
 PROGRAM = "xdptui_chain"
 FOLLOWED = "xdptui_followed"
-"""The mark of a chain that records the way of packets; bound last."""
+"""The mark of a chain that records packets; bound last."""
 
 
 class StaticLinker:
@@ -305,8 +305,8 @@ FORMS: Sequence[Form] = tuple(Form)
 """What is tried, in this order."""
 
 MOST_STEPS = 250_000
-"""Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
-function each of the ways through one multiplies those through the next.
+"""Instructions that the verifier walked for all components loaded alone, above which they stay functions:
+inside one function, the paths through one component multiply those through the next.
 """
 
 # What license_is_gpl_compatible() in the kernel's linux/license.h accepts.

@@ -39,6 +39,13 @@ _NO_VERDICT = re.compile(
 _ADVICE = {
     r"invalid access to packet": "Check `data + N <= data_end` before reading N bytes",
     r"invalid mem access '\w*_or_null'": "Check the pointer for NULL first: a lookup can fail",
+    # 'inv' before kernel 5.18. Of what was a packet pointer, it is what the helpers leave.
+    r"invalid mem access '(?:scalar|inv)'": (
+        "That is no pointer: after bpf_xdp_adjust_head(), _meta() or _tail(), read data and data_end again"
+    ),
+    r"failed to resolve CO-RE relocation": (
+        "This kernel has no such type or field: test for it with bpf_core_field_exists() before using it"
+    ),
     r"invalid access to map value": "Bound the index or offset by the size of the map's value",
     r"metadata kfuncs require device-bound": (
         "It reads RX metadata, which only a program that is bound to the device can"
@@ -79,7 +86,9 @@ _ADVICE = {
 
 
 OWN_TYPES = re.compile(r"bpf_(list|rb)_(head|node|root)|kptr")
-"""Verdicts on objects that a program makes (bpf_obj_new) and maps keep: both must be of one BTF."""
+"""Matches verdicts on objects that a program allocates (bpf_obj_new) and stores in maps: both must have the
+same BTF.
+"""
 
 
 def read_log(log: str) -> Refused:

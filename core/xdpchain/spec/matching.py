@@ -14,10 +14,11 @@ from dataclasses import replace
 
 from xdpchain.errors import NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, WantedMode
+from xdpchain.model.component import SharedMap
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
-from xdpchain.model.sharing import SharedMap, following, owners_of
+from xdpchain.model.sharing import following, owners_of
 from xdpchain.objects.components import keep_maps
 
 from .taking import families

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from xdpchain.advice import Do, advise
+from xdpchain.change.moment import Moment
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.pending_change import Outcome
@@ -20,7 +21,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.sys import bpf
 
-from .entries import JournalEntry, Moment, past_with_changes
+from .entries import JournalEntry, past_with_changes
 from .recording import moment_of
 from .store import boot_id, entries, object_data
 from .whereabouts import folder_of

@@ -18,12 +18,12 @@ __all__ = ["EVERY_CODE", "MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig
 
 MAGIC = 236
 USED = 1 << 31
-"""Set in the action set of every used slot: an unreplaced stub returns 31, and the chain goes on."""
+"""Set in the action set of every used slot: an unreplaced stub returns 31, and the chain continues."""
 
 EVERY_CODE = USED - 1
-"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which stands for any
-code. Our dispatchers test for exactly that; libxdp's own go on after codes up to 31, and end with most of
-those beyond.
+"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which means any
+code. Our dispatchers test for exactly that; libxdp's continue after codes up to 31, and end after most larger
+ones.
 """
 
 SIZES = {1: 84, 2: 124, 3: 128}

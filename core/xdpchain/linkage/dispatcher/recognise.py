@@ -25,9 +25,9 @@ __all__ = ["Recognised", "btf_of", "recognise"]
 BPF_F_RDONLY_PROG = 1 << 7
 BPFMAN_PRIORITY = 50
 MOST_BTF = 4 << 20
-"""Bytes of a program's BTF: others load them, and 256 are kept."""
+"""Most bytes of a program's BTF: others load it, and up to 256 are cached."""
 MOST_CONFIG = 4096
-"""Bytes of a configuration, of any version that there may be."""
+"""Most bytes of a configuration of any version, present or future."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from xdpchain.model.chain import Interface
 from xdpchain.sys.netlink import Netlink
-from xdpchain.trial.arrivals import Arrival, Arrivals
-from xdpchain.trial.own_connection import ARPHRD_LOOPBACK, SshConnection, arrivals_of, own_connections
 
+from .arrivals import Arrival, Arrivals
+from .own_connection import ARPHRD_LOOPBACK, SshConnection, arrivals_of, own_connections
 from .packet import Packet
 from .ssh import Ends, ssh_packets
 
