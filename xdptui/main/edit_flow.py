@@ -54,7 +54,11 @@ class EditFlow(Controller):
     def move(self, by: int) -> None:
         here = self.session.slot
         there = here + by
-        if self._desk.needs_slot() and 0 <= there < len(self.session.chain):
+        if not self._desk.needs_slot():
+            return
+        if not 0 <= there < len(self.session.chain):
+            self._desk.notify(f"It is already the {'first' if by < 0 else 'last'} slot", timeout=2)
+        else:
             self.edit(lambda chain: chain.move(here, there), there)
 
     def move_to(self, source: int, target: int) -> None:

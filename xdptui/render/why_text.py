@@ -36,6 +36,10 @@ CODES = [*(action.name for action in ALL_ACTIONS), "other"]
 ORDER = ("DROP", "ABORTED", "other", "TX", "REDIRECT", "PASS")
 """What usually ends packets comes first."""
 
+LOSES = ("DROP", "ABORTED", "other")
+MOST = 5
+"""Places that are listed first."""
+
 Row = tuple[str, Share]
 """The key of a slot, and which part of its counts."""
 
@@ -113,6 +117,7 @@ def reasons_table(
         rows = [row for some in found for row in some]
         trends.note({row.row: row.rate for row in rows if row.rate is not None}, {row.row for row in rows})
         past = trends.all()
+    lines += _most_drops(running, slots, found, code)
     for slot, some in zip(slots, found, strict=True):
         lines.append(f"{MARK if slot.key == marked else ' '} slot {slot.index} {printable(slot.name)}")
         if slot.why:
@@ -124,6 +129,33 @@ def reasons_table(
             asked = f" {code}" if code else ""
             lines.append(f"    no packet got a verdict{asked} yet")
     return "\n".join(part for line in lines for part in _fitted(line, width))
+
+
+def _most_drops(
+    running: Running, slots: Sequence[SlotReasons], found: Sequence[Sequence[Reason]], code: str | None
+) -> list[str]:
+    """The places that end packets with a verdict that loses them, the busiest first, if several slots are
+    shown.
+    """
+    places = [
+        (row, slot)
+        for slot, rows in zip(slots, found, strict=True)
+        for row in rows
+        if row.code in LOSES and leads_to(running, slot.index, row.row[1].code) == "is the verdict"
+    ]
+    if len(slots) < 2 or not places or code is not None:
+        return []
+    places.sort(key=lambda place: (-(place[0].rate or 0.0), -place[0].packets))
+    lines = ["  where, most first:"]
+    for row, slot in places[:MOST]:
+        first = row.sites[0].line if row.sites else None
+        where = f"  {first.file}:{first.number}" if first else ""
+        more = f" or {len(row.sites) - 1} more" if len(row.sites) > 1 else ""
+        lines.append(
+            f"    {_speed(row.rate):>7}  {row.code}  slot {slot.index} {printable(slot.name)}{where}{more}"
+        )
+    rest = len(places) - MOST
+    return lines + ([f"    and {rest} more"] if rest > 0 else [])
 
 
 def leads_to(running: Running, index: int, code: int) -> str:
