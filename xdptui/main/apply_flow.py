@@ -208,7 +208,7 @@ class ApplyFlow(Controller):
         if session.changes and session.running is not None:
             changes = f"{session.changes} change{'s' * (session.changes != 1)}"
             self._desk.notify(
-                f"{session.running.interface}: candidate with {changes} discarded. Z brings it back",
+                f"{session.running.interface.name}: candidate with {changes} discarded. Z brings it back",
                 timeout=6,
             )
 

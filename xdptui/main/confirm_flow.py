@@ -124,7 +124,7 @@ class ConfirmFlow(Controller):
                 self._decided.discard(running.interface.ifindex)
                 self._desk.notify(
                     settled.text,
-                    title=str(running.interface),
+                    title=running.interface.name,
                     severity="information" if ours else "warning",
                     timeout=4 if ours else 15,
                 )

@@ -92,7 +92,7 @@ class KernelNews(Controller):
             self._desk.notify(
                 "Another editor changed the chain under your candidate. Press p to compare, rebase or "
                 "discard",
-                title=str(session.running.interface) if session.running else "",
+                title=session.running.interface.name if session.running else "",
                 severity="warning",
                 timeout=10,
             )
@@ -127,7 +127,7 @@ class KernelNews(Controller):
             text = "somebody else changed what runs without xdptui, so the journal does not know who"
             if entry is not None:
                 text = f"{entry.author.user} changed what runs: {summary(entry)} ({entry.author.command})"
-            self._desk.notify(text, title=str(running.interface), severity="warning", timeout=8)
+            self._desk.notify(text, title=running.interface.name, severity="warning", timeout=8)
         if rest := [running.interface.name for running in changed[FEW:]]:
             self._desk.notify(f"{some(rest)}: somebody else changed what runs", severity="warning", timeout=8)
 
