@@ -67,9 +67,9 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         Button:focus { text-style: bold underline; }
         /* What enter does is the only button that stands out. */
         #buttons:focus-within Button.-primary { background: $panel; color: $primary; }
-        Button.-error { background: $panel; color: $error; }
+        #buttons Button.-error { background: $panel; color: $error; }
         #buttons:focus-within Button.-primary:focus { background: $primary; color: $background; }
-        Button.-error:focus { background: $error; color: $background; }
+        #buttons Button.-error:focus { background: $error; color: $background; }
         #buttons Button { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
