@@ -185,8 +185,8 @@ def _missing(path: Path) -> BpffsMissing:
 
 
 def _is_private() -> bool:
-    """Whether our mount namespace is not the machine's, as far as that can be seen: what is mounted in it ends
-    with it.
+    """Whether our mount namespace is not the machine's, as far as that can be seen: what is mounted in it
+    ends with it.
     """
     try:
         return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
