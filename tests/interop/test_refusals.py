@@ -58,7 +58,7 @@ def running_on(playground: Playground) -> Running:
 
 
 def off(playground: Playground) -> None:
-    """`ip link set … xdp off`: what an operator does who knows of no dispatchers."""
+    """`ip link set … xdp off`: what an operator does who does not know about dispatchers."""
     for mode in ("xdpdrv", "xdpgeneric"):
         command = ["ip", "-n", playground.netns, "link", "set", "dev", playground.ifname, mode, "off"]
         subprocess.run(command, check=True)

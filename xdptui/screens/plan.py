@@ -59,7 +59,7 @@ def place_of(change: Change, plan: Plan) -> int | None:
 
 
 def loses_maps(plan: Plan) -> bool:
-    """Whether the maps of a removed slot are lost that could be kept."""
+    """Whether maps of a removed slot would be lost that could be kept."""
     removed = {change.name for change in plan.changes if change.kind is ChangeKind.REMOVE}
     lost = (f"{name} is removed, and the contents of its maps are lost" for name in removed)
     return any(warning.text.startswith(tuple(lost)) for warning in plan.warnings)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from struct import unpack_from
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import MAX_SLOTS
+from xdpchain.model.chain import DISPATCHER_SLOTS
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.runconfig_btf import read_metadata_version
 from xdpchain.sys import bpf
@@ -75,8 +75,8 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         config = DispatcherConfig.decode(block)
     except InvalidInput as error:
         return Recognised(info.id, version, ours=ours, trouble=error.why or error.what)
-    priorities = set(unpack_from(f"={MAX_SLOTS}I", block, 44))
-    unused = unpack_from(f"={MAX_SLOTS}I", block, 44)[len(config.slots) :]
+    priorities = set(unpack_from(f"={DISPATCHER_SLOTS}I", block, 44))
+    unused = unpack_from(f"={DISPATCHER_SLOTS}I", block, 44)[len(config.slots) :]
     return Recognised(
         info.id,
         version,
