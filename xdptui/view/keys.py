@@ -218,7 +218,7 @@ IN_A_REPLAY = {
     "quit": "leave the replay",
 }
 """What keys do there that do something else elsewhere, by action."""
-HINTS_IN_A_REPLAY = {"flip": "play/pause", "quit": "go live"}
+HINTS_IN_A_REPLAY = {"flip": "play/pause", "quit": "end replay"}
 DECIDE = ("keep", "back_out")
 NEED_OURS = ("load", "undo", "wait")
 """What is refused while somebody else's program holds the hook."""
