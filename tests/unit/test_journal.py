@@ -114,7 +114,7 @@ def test_an_undo_names_the_changes_that_it_took_back() -> None:
 
 def test_several_changes_begin_with_the_first() -> None:
     entry = replace(change(EMPTY, at(1)), changes=("+ xdp_a slot 0", "+ xdp_b slot 1", "* linkage"))
-    assert summary(entry) == "+ xdp_a slot 0 and 2 more"
+    assert summary(entry) == "3 changes: + xdp_a slot 0, …"
 
 
 def a_chain() -> Chain:

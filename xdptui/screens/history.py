@@ -93,7 +93,7 @@ class HistoryScreen(TwoPanes[int | None]):
         return f"History of {name}: {' · '.join(pages)}"
 
     def body(self) -> ComposeResult:
-        yield RowList(id="rows")
+        yield RowList(id="rows", choosing=False)
         with VerticalScroll(id="more", can_focus=False):
             yield Static(id="entry")
 
@@ -196,7 +196,6 @@ class HistoryScreen(TwoPanes[int | None]):
         if self._may_undo:
             self.finish(LAST)
 
-    @on(RowList.Chosen, "#rows")
     def action_undo_to(self) -> None:
         """Undo the selected change and all after it."""
         entry = None if self._messages else self.query_one("#rows", RowList).under(self._entries)

@@ -33,7 +33,7 @@ def summary(entry: JournalEntry) -> str:
     if len(entry.changes) == 1:
         return entry.changes[0]
     if entry.changes:
-        return f"{entry.changes[0]} and {len(entry.changes) - 1} more"
+        return f"{len(entry.changes)} changes: {entry.changes[0]}, …"
     return became(entry.before, entry.after)
 
 
