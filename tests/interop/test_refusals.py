@@ -338,8 +338,7 @@ def test_a_program_by_that_name_is_no_dispatcher(playground: Playground, ours: O
     with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdp_dispatcher") as program:
         attached(playground, program)
     running = running_on(playground)
-    assert running.chain is None
-    assert "BTF" in running.note
+    assert (running.owner, running.chain, running.linkage) == (Owner.FOREIGN, None, None)
     with pytest.raises(NotOurs):
         ours.load(FIREWALL)
 

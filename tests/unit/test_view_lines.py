@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
 from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Interface, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
-from xdpchain.model.running import Device, Hook, Owner, Running
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view import interface_lines
 from xdptui.view.cells import Cell, Line, changed, clip, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
@@ -92,6 +92,12 @@ def test_banner_fits_and_keeps_the_state(width: int, missing: int) -> None:
         assert "RUNNING" in line.text
         assert ("READ-ONLY" in line.text) == bool(missing)
     assert "PENDING 00:42" in banner_line(session, 80, Armed(42)).text
+
+
+def test_the_banner_says_that_a_chain_is_bound() -> None:
+    bound = replace(running(), dispatcher=DispatcherInfo(109, 3, bound=True))
+    assert "dispatcher 109, bound" in banner_line(Session().surveyed_as([bound]), 120).text
+    assert "bound" not in banner_line(Session().surveyed_as([running()]), 120).text
 
 
 @given(st.integers(1, 200), st.integers(0, 150), st.integers(0, 14))

@@ -454,7 +454,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         try:
             chain = self._tried(choice)
         except XdpChainError as error:
-            self.app.push_screen(Failure(error))
+            self.app.push_screen(Failure(error, netns=self._target.interface.netns))
             return
         self.app.push_screen(TrialDialog(chain, choice.slot.name))
 

@@ -82,6 +82,7 @@ class MapsScreen(TwoPanes[None]):
         self._runs = runs
         self._read_only = read_only
         self._reader = MapReader(running, slot, self.post_message)
+        self._netns = running.interface.netns
         self._maps: tuple[MapSummary, ...] = ()
         self._name: str | None = None
         self._shape: Shape | None = None
@@ -397,7 +398,7 @@ class MapsScreen(TwoPanes[None]):
             if not await self._write(name, change):
                 self.notify(f"{change.label} stays", timeout=2)
         else:
-            self.app.push_screen(Failure(change, "It can't be deleted"))
+            self.app.push_screen(Failure(change, "It can't be deleted", netns=self._netns))
 
     async def _write(self, name: str, change: EntryChange) -> bool:
         """Write it if the user agrees; returns whether they did."""
@@ -417,7 +418,7 @@ class MapsScreen(TwoPanes[None]):
 
     def on_written(self, event: Written) -> None:
         if event.error is not None:
-            self.app.push_screen(Failure(event.error))
+            self.app.push_screen(Failure(event.error, netns=self._netns))
         else:
             gone = event.change.new is None
             text = "deleted" if gone else f"= {event.change.new}"

@@ -296,7 +296,8 @@ class PlanDialog(Dialog[bool]):
         if self._refused is not None and self._refused.detail:
             from xdptui.screens.failure import Failure
 
-            self.app.push_screen(Failure(self._refused, "This candidate can't be applied", detailed=True))
+            heading, netns = "This candidate can't be applied", self.plan.running.interface.netns
+            self.app.push_screen(Failure(self._refused, heading, netns=netns, detailed=True))
 
     def action_what_if(self) -> None:
         if not self.plan.empty:

@@ -24,6 +24,8 @@ __all__ = ["Recognised", "btf_of", "recognise"]
 
 BPF_F_RDONLY_PROG = 1 << 7
 BPFMAN_PRIORITY = 50
+FIRST_STUB = "prog0"
+"""Every version has this function, whatever else it has."""
 MOST_BTF = 4 << 20
 """Most bytes of a program's BTF: others load it, and up to 256 are cached."""
 MOST_CONFIG = 4096
@@ -50,11 +52,11 @@ class Recognised:
 
 def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> Recognised | None:
     """Recognise a running program; None if it is not a dispatcher at all. Raises BpfError."""
-    if info.name != MAIN:
+    if info.name != MAIN or not info.btf_id:  # without BTF nothing can replace its functions
         return None
-    if not info.btf_id:
-        return Recognised(info.id, trouble="it has no BTF")
     btf = btf_of(info.btf_id)
+    if all(function.name != FIRST_STUB for function in btf.functions()):
+        return None  # somebody's own program of that name
     ours = read_metadata_version(btf, "xdptui_metadata", "xdptui_dispatcher") is not None
     if len(map_ids) != 1:
         return Recognised(info.id, ours=ours, trouble=f"it has {len(map_ids)} maps instead of one")
