@@ -20,6 +20,7 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets._toast import Toast
 
 from xdptui.charset import AsciiFilter, wants_ascii
 from xdptui.key_queue import KeyQueue
@@ -159,8 +160,10 @@ class XdpTui(App[None]):
     ) -> None:
         """Show a message and keep it in the notices. Names chosen by others are shown verbatim, never as
         markup."""
-        for earlier in [toast for toast in self._notifications if toast.severity == "information"]:
-            self._unnotify(earlier, refresh=False)  # answers to keys do not pile up
+        # Answers to keys do not pile up. A toast is expired by itself: its rack would leave its place empty.
+        for toast in self.screen.query(Toast) if self.screen_stack else ():
+            if toast._notification.severity == "information":
+                toast._expire()
         shown = f"{title}: {message}" if title else message
         super().notify(shown, severity=severity, timeout=timeout, markup=markup)
         self._first.desk.noticed(title, message, serious=severity != "information")

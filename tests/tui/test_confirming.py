@@ -33,7 +33,7 @@ def guarded(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def said(driver: Driver, words: str) -> bool:
     """Whether a notice with these words was shown."""
-    return any(words in notice.message for notice in driver.app._notifications)
+    return any(words in f"{notice.title}: {notice.text}" for notice in driver.app.main.desk.notices)
 
 
 async def swapped(driver: Driver) -> None:
