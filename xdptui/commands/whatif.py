@@ -58,7 +58,7 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
 
             named = [one for group in options.what_if for one in group] or [BUILTIN]
             supplies.append(reduce(Supply.plus, (supply_of(one, running) for one in named)))
-        matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
+        matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts, call_lines=True)
         return Tried(matrix, supplies[0].notes, own)
 
     return attempt

@@ -17,7 +17,7 @@ from . import opcodes as op
 from .deciding import Called, Code, Edge, Source, decisions
 from .flow_graph import FlowGraph, flow_of
 
-__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
+__all__ = ["InlinedCall", "SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
 
 LONGEST_TEXT = 200
 
@@ -34,6 +34,21 @@ class SourceLine:
     def clean(cls, file: str, number: int, text: str) -> SourceLine:
         """From an object file or a program that somebody else made: no control characters, no long text."""
         return cls(_printable(file.rpartition("/")[2]), number, _printable(text.strip())[:LONGEST_TEXT])
+
+
+@dataclass(frozen=True, slots=True)
+class InlinedCall:
+    """A call in place of which the compiler put the called function's code: that ``function``, and the
+    ``line`` that calls it.
+    """
+
+    function: str
+    line: SourceLine
+
+    @classmethod
+    def clean(cls, function: str, line: SourceLine) -> InlinedCall:
+        """From an object file that somebody else made."""
+        return cls(_printable(function)[:LONGEST_TEXT], line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,11 @@ class SourceMap:
         place = bisect_right(self._starts, insn) - 1
         return self.functions[place][1] if place >= 0 else ""
 
+    def offset(self, insn: int) -> int:
+        """The instruction's index within its function."""
+        place = bisect_right(self._starts, insn) - 1
+        return insn - self._starts[place] if place >= 0 else insn
+
     def line(self, insn: int) -> SourceLine | None:
         """The source line; compilers give some instructions none, which then count to the one before."""
         function = bisect_right(self._starts, insn) - 1
@@ -71,7 +91,9 @@ class VerdictSite:
     """Where one code is decided. ``condition``: after that line only this code was possible; None: no branch
     decides it. ``returns``: the line that sets the code behind it, where there is one such line. ``insn``:
     the branch, or what sets the code. ``edges``: the branches, of which each decides. ``leads``: the line
-    that comes next on that side of the condition, where it is the same for all of them.
+    that comes next on that side of the condition, where it is the same for all of them. ``called_from``: if
+    the line is in a function that was inlined, the calls that lead to it, the innermost first; once for each
+    place where it was inlined. Empty also where that is not known.
     """
 
     code: Code
@@ -81,6 +103,7 @@ class VerdictSite:
     insn: int
     edges: tuple[Edge, ...] = ()
     leads: SourceLine | None = None
+    called_from: tuple[tuple[InlinedCall, ...], ...] = ()
 
     @property
     def line(self) -> SourceLine | None:

@@ -5,6 +5,7 @@ component's linkable form. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -18,6 +19,7 @@ from xdpchain.errors import NotFound
 
 from .btf import Btf
 from .elf import Elf
+from .inlined import with_calls
 from .objrefs import ObjectFunction, References, read_functions
 from .source_lines import line_table, source_map
 
@@ -26,6 +28,7 @@ __all__ = [
     "sites_name",
     "sites_of",
     "sites_of_linkable",
+    "sites_with_calls",
     "source_of_linkable",
     "verdicts_of",
 ]
@@ -45,7 +48,8 @@ def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
     NotFound.
     """
     image, source = _linked(data, name)
-    return ProgramVerdicts(name, verdict_sites(image, source), bool(source.lines))
+    sites = with_calls(verdict_sites(image, source), source, data)
+    return ProgramVerdicts(name, sites, bool(source.lines))
 
 
 def sites_of(
@@ -63,6 +67,15 @@ def sites_of(
 def sites_of_linkable(program: LinkableProgram, *, calls: bool = True) -> tuple[VerdictSite, ...]:
     """The sites of a component in linkable form. Raises InvalidInput."""
     return verdict_sites(program.instructions, source_of_linkable(program), calls=calls)
+
+
+def sites_with_calls(
+    program: LinkableProgram, sites: Sequence[VerdictSite], data: bytes
+) -> tuple[VerdictSite, ...]:
+    """The sites of a component with the calls that lead to inlined ones, from its object file. Takes time:
+    for what is shown. Raises InvalidInput.
+    """
+    return with_calls(sites, source_of_linkable(program), data)
 
 
 def source_of_linkable(program: LinkableProgram) -> SourceMap:

@@ -9,7 +9,7 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.linkage.linkable_slots import object_bytes, shown_sites
 from xdpchain.model.chain import Component, Slot
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Running
@@ -50,7 +50,8 @@ def _linked(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
         return (), ""
     try:
         with bpf.map_by_id(component.unit_map) as fd:
-            return sites_of_linkable(LinkableProgram.decode(blobs.read(fd))), ""
+            linkable = LinkableProgram.decode(blobs.read(fd))
+        return shown_sites(linkable, sites_of_linkable(linkable), component), ""
     except bpf.BpfError as error:
         refused = bpf.refusal(error, "its linkable form can't be read")
         return (), refused.why or refused.what
