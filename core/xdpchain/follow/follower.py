@@ -115,11 +115,14 @@ class Follower(Closing):
 
     @property
     def remark(self) -> str:
-        """What to know of the filter; mostly nothing."""
-        if not self.filter.beyond:
-            return ""
-        where = ", ".join(map(str, self.filter.beyond))
-        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are examined"
+        """What to know of the filter and of what is kept; mostly nothing."""
+        remarks = [self._tapping.remark] if self._tapping.remark else []
+        if self.filter.beyond:
+            where = ", ".join(map(str, self.filter.beyond))
+            remarks.append(
+                f"the filter looks at byte {where}, but only the first {HEAD} of a packet are examined"
+            )
+        return "; ".join(remarks)
 
     @property
     def lost(self) -> int:
@@ -233,12 +236,11 @@ def follow(
     fates: bool = False,
 ) -> Follower:
     """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second,
-    with so many bytes of each (``snaplen``, rounded up to a multiple of 8; of packets in fragments under
-    freplace linkage those of the first). With ``fates`` each packet that passed tells what the network stack
-    did with it, if that is seen within `followed.WAIT` seconds; for that, each buffer that the kernel frees
-    is looked at.
-    With ``verdicts``, those that the chain gives one of these; as that is known at a packet's end only, the
-    others are recorded as well, and count for the rate.
+    with so many bytes of each (``snaplen``, rounded up to a multiple of 8; under freplace linkage, of packets
+    in fragments those of the first, unless it is more than `HEAD`). With ``fates`` each packet that passed
+    tells what the network stack did with it, if that is seen within `followed.WAIT` seconds; for that, each
+    buffer that the kernel frees is looked at. With ``verdicts``, those that the chain gives one of these; as
+    that is known at a packet's end only, the others are recorded as well, and count for the rate.
 
     Under static and tailcall linkage the chain is swapped for one that records, and back when the follower
     is closed: the same components over the same maps, and no packet is lost. Under freplace linkage, and on
