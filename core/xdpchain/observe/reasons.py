@@ -16,6 +16,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_of, sites_of_linkable, verdicts_of
 from xdpchain.sys import blobs, bpf
 
+from .loaded_helpers import with_helpers
 from .site_shares import SlotReasons
 
 __all__ = ["reasons_of"]
@@ -69,7 +70,7 @@ def _from_file(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
 
 
 def _loaded(prog_id: int) -> tuple[tuple[VerdictSite, ...], str]:
-    """The sites of a program as the kernel shows it, where helpers can't be identified."""
+    """The sites of a program as the kernel shows it."""
     try:
         with bpf.prog_by_id(prog_id) as program:
             info = bpf.prog_info(program)
@@ -82,6 +83,8 @@ def _loaded(prog_id: int) -> tuple[tuple[VerdictSite, ...], str]:
         return (), refused.why or refused.what
     if not image:
         return (), "the kernel does not show its code"
+    with contextlib.suppress(XdpChainError):
+        image = with_helpers(image)
     with contextlib.suppress(XdpChainError):
         return sites_of(image, btf, functions or ((0, 0),), lines), ""
     with contextlib.suppress(XdpChainError):
