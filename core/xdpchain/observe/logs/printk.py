@@ -50,9 +50,16 @@ class _Code:
     places: tuple[tuple[int, SourceLine], ...]
     slot: tuple[int, str] | None
 
-    def line(self, address: int) -> SourceLine | None:
-        place = bisect_right(self.places, address, key=lambda entry: entry[0]) - 1
-        return self.places[place][1] if place >= 0 else None
+    def lines(self, address: int) -> tuple[SourceLine | None, SourceLine | None]:
+        """The line of the code there, and the last one before that is known: where compilers join the code
+        of several lines they name none.
+        """
+        place = bisect_right(self.places, address, key=lambda entry: entry[0])
+        before = (self.places[at][1] for at in range(place - 1, -1, -1))
+        own = next(before, None)
+        if own is None or own.number:
+            return own, own
+        return None, next((line for line in before if line.number), None)
 
     def __contains__(self, address: int) -> bool:
         return any(start < address <= start + size for start, size in self.functions)
@@ -122,18 +129,18 @@ class Printk(Closing):
             when = at / 1e9 + self._clock
             owner = self._owner(stack[:frames])
             if owner is not None:
-                code, line = owner
-                slot = code.slot or (self._owners.get(line) if line is not None else None)
+                code, line, near = owner
+                slot = code.slot or (self._owners.get(near) if near is not None else None)
                 printed.append(Said(when, cpu, text, slot, line, Output.PRINTK))
             elif self.blind and self._codes:
                 printed.append(Said(when, cpu, text, None, None, Output.PRINTK))
         return printed
 
-    def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None] | None:
+    def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None, SourceLine | None] | None:
         for address in stack:
             for code in self._codes:
                 if address in code:
-                    return code, code.line(address - 1)  # the return address is after the call
+                    return code, *code.lines(address - 1)  # the return address is after the call
         return None
 
     def close(self) -> None:
@@ -152,9 +159,5 @@ def _code(prog_id: int, slot: tuple[int, str] | None) -> _Code | None:
     places: list[tuple[int, SourceLine]] = []
     if types is not None and len(records) == len(jited.lines):
         lines = dict(source_map(types, (), map(LineRecord._make, records)).lines)
-        places = [
-            (address, lines[record[0]])
-            for address, record in zip(jited.lines, records, strict=True)
-            if lines[record[0]].number
-        ]
+        places = [(address, lines[record[0]]) for address, record in zip(jited.lines, records, strict=True)]
     return _Code(jited.functions, tuple(sorted(places, key=lambda entry: entry[0])), slot)
