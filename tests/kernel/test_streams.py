@@ -53,6 +53,21 @@ SILENT = """#include <linux/bpf.h>
 SEC("xdp") int silent(struct xdp_md *ctx) { return XDP_PASS; }
 char _license[] SEC("license") = "GPL";
 """
+LOOPER = """#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int looper(struct xdp_md *ctx)
+{
+	volatile int turns = 0;
+
+	for (;;) { /* may_goto: the kernel ends it after a quarter of a second */
+		asm goto("1:.byte 0xe5, 0; .long ((%l[out] - 1b - 8) / 8) & 0xffff; .short 0" : : : : out);
+		turns++;
+	}
+out:
+	return XDP_PASS;
+}
+char _license[] SEC("license") = "GPL";
+"""
 
 writing = pytest.mark.vm
 """Writing needs memory in any context, which not every kernel gives (ENOMEM): those of the lab do."""
@@ -181,6 +196,23 @@ def test_the_command(
     text = cli("logs", cli.interface, "-c", "2", "--timeout", "20").out
     assert f"stdout  third  third {SAW}" in text
     assert "third \\x1b[31m fails" in text
+
+
+@writing
+def test_what_the_kernel_says_of_a_program_that_it_stopped(
+    playground: Playground, writers: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli = CommandLine(playground, capsys, samples)
+    (writers / "looper.c").write_text(LOOPER)
+    command = ["clang", "-O2", "-g", "-target", "bpf", *INCLUDE, "-c", "looper.c", "-o", "looper.o"]
+    subprocess.run(command, check=True, cwd=writers)
+    with pinned_program(writers / "looper.o") as pin:
+        attach_pinned(playground, pin)
+        playground.send([PACKET])
+        told = cli("logs", cli.interface, "--streams", "-c", "1", "--timeout", "20", "--json")
+    said = json.loads(told.out.splitlines()[0])
+    assert (said["output"], said["name"]) == ("stderr", "looper")
+    assert "may_goto" in said["text"]
 
 
 @writing
