@@ -19,7 +19,6 @@ from xdpchain.errors import NotFound
 
 from .btf import Btf
 from .elf import Elf
-from .inlined import with_calls
 from .objrefs import ObjectFunction, References, read_functions
 from .source_lines import line_table, source_map
 
@@ -47,6 +46,8 @@ def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
     """The sites of a program in an object file, including the functions that it calls. Raises InvalidInput,
     NotFound.
     """
+    from .inlined import with_calls  # late, here and below: loads use this module, and show no sites
+
     image, source = _linked(data, name)
     sites = with_calls(verdict_sites(image, source), source, data)
     return ProgramVerdicts(name, sites, bool(source.lines))
@@ -75,6 +76,8 @@ def sites_with_calls(
     """The sites of a component with the calls that lead to inlined ones, from its object file. Takes time:
     for what is shown. Raises InvalidInput.
     """
+    from .inlined import with_calls
+
     return with_calls(sites, source_of_linkable(program), data)
 
 
