@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What packets pay while somebody follows: those that don't match, those that do, and all of them while the
-rate is used up or nobody is there any more; and nothing once it is over.
+rate limit is exhausted or the follower is gone; and nothing once it is over.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Unattached(Tapping):
 def recording(
     samples: Path, expression: str, held: contextlib.ExitStack, granted: int, *, fates: bool = False
 ) -> tuple[bpf.Fd, _Unattached]:
-    """A chain that records, attached to nothing."""
+    """A recording chain, not attached."""
     filter = compile_filter(expression, ETHERNET)
     maps = make_maps()
     for fd in maps.values():
@@ -89,7 +89,7 @@ def test_what_a_packet_pays_while_somebody_follows(root: None, samples: Path) ->
         tappings.append(used_up)
         matching, taking = recording(samples, "udp", held, EVERYTHING)
         matching_after, taking_after = recording(samples, "udp", held, EVERYTHING, fates=True)
-        time.sleep(max(0.0, 11 - (time.monotonic() - started)))  # 1000 jiffies, whatever they are
+        time.sleep(max(0.0, 11 - (time.monotonic() - started)))  # 1000 jiffies, however long they are
         programs["nobody there any more"] = silent
 
         def measure(program: bpf.Fd) -> float:

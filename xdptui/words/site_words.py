@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verdict sites in words, and for JSON. Pure."""
+"""Verdict sites as text and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST_PLACES = 3
 
 
 def site_words(site: VerdictSite) -> str:
-    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and which way it went,
-    by the line where that led; without line information the instruction. Of an inlined function also
+    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and the branch taken, shown
+    by the line it led to; without line information, the instruction. In an inlined function also
     ``(called from 61)``.
     """
     line = site.line
@@ -51,7 +51,7 @@ def _called(site: VerdictSite) -> str:
 
 
 def site_document(site: VerdictSite) -> dict[str, Any]:
-    """One site; ``line`` is null without line information, and ``text`` names the instruction then."""
+    """One site; without line information ``line`` is null and ``text`` names the instruction."""
     line = site.line
     return {
         "code": site.word,

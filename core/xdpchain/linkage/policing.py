@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ring buffer into which a chain reports what its policies forbid. It goes on from program to program, so
-that a reader misses nothing in an edit.
+"""The ring buffer in which a chain reports policy violations. Each new program takes it over, so that a
+reader misses nothing during an edit.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ RING_SIZE = 1 << 16
 
 
 def is_policed(chain: Chain) -> bool:
-    """Whether anything is forbidden in this chain."""
+    """Whether this chain forbids anything."""
     return any(slot.policy for slot in chain)
 
 
 def ring_of(running: Running) -> bpf.Fd | None:
-    """The ring buffer of the running dispatcher; None if it has none. Raises BpfError."""
+    """The running dispatcher's ring buffer; None if it has none. Raises BpfError."""
     if running.dispatcher is None:
         return None
     with bpf.prog_by_id(running.dispatcher.id) as program:
@@ -36,7 +36,7 @@ def ring_of(running: Running) -> bpf.Fd | None:
 
 
 def ring_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
-    """The ring for a candidate: the running chain's, or a new one; None where nothing is forbidden."""
+    """The ring for a candidate: the running chain's, or a new one; None if nothing is forbidden."""
     if not is_policed(candidate):
         return None
     try:

@@ -19,6 +19,7 @@ from xdpchain.errors import NotFound
 
 from .btf import Btf
 from .elf import Elf
+from .kernel_calls import THROW, kernel_calls
 from .objrefs import ObjectFunction, References, read_functions
 from .source_lines import line_table, source_map
 
@@ -35,11 +36,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdicts:
-    """A program's verdict sites. ``lined``: it has line information."""
+    """A program's verdict sites. ``lined``: it has line information. ``throws``: it may also end with a code
+    that it throws (bpf_throw), which no site shows.
+    """
 
     name: str
     sites: tuple[VerdictSite, ...]
     lined: bool
+    throws: bool = False
 
 
 def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
@@ -49,8 +53,9 @@ def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
     from .inlined import with_calls  # late, here and below: loads use this module, and show no sites
 
     image, source = _linked(data, name)
+    throws = THROW.encode() in data and THROW in kernel_calls(data, name)
     sites = with_calls(verdict_sites(image, source), source, data)
-    return ProgramVerdicts(name, sites, bool(source.lines))
+    return ProgramVerdicts(name, sites, bool(source.lines), throws)
 
 
 def sites_of(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a spec may ask of the TOML readers: their time grows with the square of some things. Pure."""
+"""Limits on specs, because the TOML readers take quadratic time for some input. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from xdpchain.errors import InvalidInput
 __all__ = ["MOST_BYTES", "check_bounds"]
 
 MOST_BYTES: Final = 256 << 10
-"""Of a spec: some 250 interfaces with ten slots each. tomlkit takes 4 s for it."""
+"""Most bytes of a spec: some 250 interfaces with ten slots each. tomlkit takes 4 s for it."""
 
 MOST_PARTS: Final = 32
-"""Of a dotted key; a spec needs two."""
+"""Most parts of a dotted key; a spec needs two."""
 
 _DOTTED = re.compile(r"""[\w"'-]+(?:[ \t]*\.[ \t]*[\w"'-]+)*""")
 
 
 def check_bounds(text: str, source: str) -> None:
-    """Raises InvalidInput; ``source`` is named in it."""
+    """Raises InvalidInput, which names ``source``."""
     size = len(text.encode(errors="replace"))
     if size > MOST_BYTES:
         raise InvalidInput(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the kernel's functions an address lies in, and where one begins."""
+"""Find the kernel function that an address belongs to, and where a function begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["functions_at", "kernel_address", "kernel_function"]
 
 
 def kernel_function(address: int) -> str:
-    """Its name, without what compilers append (``.constprop.0``); "" where the kernel hides its addresses."""
+    """Its name, without compiler suffixes (``.constprop.0``); "" if the kernel hides its addresses."""
     starts, names = _functions()
     place = bisect_right(starts, address) - 1
     return names[place].partition(".")[0] if place >= 0 and starts[0] else ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dispatcher's configuration block <-> bytes, versions 1 to 3 of libxdp's protocol. Pure.
 
-Version 1 has no magic: it is told by its size. Versions 2 and 3 begin with the magic byte 236 and their
-number. All integers are in host byte order.
+Version 1 has no magic and is recognised by its size. Versions 2 and 3 begin with the magic byte 236 and the
+version. All integers are in host byte order.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["EVERY_CODE", "MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig
 
 MAGIC = 236
 USED = 1 << 31
-"""Set in the action set of every used slot: an unreplaced stub returns 31, and the chain goes on."""
+"""Set in the action set of every used slot: an unreplaced stub returns 31, and the chain continues."""
 
 EVERY_CODE = USED - 1
-"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which stands for any
-code. Our dispatchers test for exactly that; libxdp's own go on after codes up to 31, and end with most of
-those beyond.
+"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which means any
+code. Our dispatchers test for exactly that; libxdp's continue after codes up to 31, and end after most larger
+ones.
 """
 
 SIZES = {1: 84, 2: 124, 3: 128}
@@ -42,7 +42,7 @@ class SlotConfig:
 
 
 def mask_of(slot: Slot) -> int:
-    """What the dispatcher is given for a slot's actions: of one that is off, those of its `stand_in`."""
+    """The actions that the dispatcher gets for a slot; for one that is off, its `stand_in`'s."""
     if slot.off:
         return 1 << Action.PASS
     return EVERY_CODE if slot.shadow else slot.actions.mask
@@ -58,7 +58,7 @@ class DispatcherConfig:
     devbound: bool = False
 
     def encode(self) -> bytes:
-        """The block as the dispatcher's .rodata holds it. Raises InvalidInput for version 1, which nobody
+        """The block as the dispatcher's .rodata holds it. Raises InvalidInput for version 1, which nothing
         emits.
         """
         if self.version not in (2, 3):
@@ -74,7 +74,7 @@ class DispatcherConfig:
 
     @classmethod
     def decode(cls, block: bytes) -> DispatcherConfig:
-        """Read a block of any version. Raises InvalidInput for what is none."""
+        """Read a block of any version. Raises InvalidInput if it is not a valid configuration."""
         version = next((v for v, size in SIZES.items() if size == len(block)), None)
         if version is None:
             raise InvalidInput(f"{len(block)} bytes are not a dispatcher configuration")
