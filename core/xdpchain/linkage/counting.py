@@ -32,7 +32,7 @@ from xdpchain.model.counting import (
     slot_key,
 )
 from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
-from xdpchain.model.manifest import Manifest
+from xdpchain.model.manifest import MOST_ROW, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.grace import wait_for_packets
@@ -86,13 +86,14 @@ def counter_layout() -> tuple[int, int, int]:
 
 
 def assign_rows(candidate: Chain, running: Running) -> list[int]:
-    """A row for each slot: its own if it runs, otherwise one that no running slot uses. Row 0 is the verdict.
+    """A number for each slot: its own if it runs, otherwise one that no running slot uses. In chains of
+    earlier releases it is the slot's row of the counters, and row 0 is the verdict.
 
-    The row is also the slot's number wherever one is needed for the slot's lifetime. A slot that enters or
+    It is the slot's number wherever one is needed for the slot's lifetime. A slot that enters or
     leaves shadow starts at zero: what it would have dropped and what it dropped are never mixed.
     """
     own = {slot_key(slot): slot.row for slot in running.chain or () if slot.row}
-    free = iter(sorted(set(range(1, ROWS)) - set(own.values())))
+    free = iter(sorted(set(range(1, MOST_ROW + 1)) - set(own.values())))
     return [own.get(slot_key(slot)) or next(free) for slot in candidate.slots]
 
 
