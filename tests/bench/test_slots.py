@@ -46,16 +46,16 @@ EMPTY_TARGET = 1.5
 """Ten empty slots with counters, over one of them alone."""
 
 BRANCH_TARGET = 1.75
-"""Ten slots of a program with branches on the packet, with counters, over one program that has them all,
-written by hand, both less an empty program. (Over that program alone is no measure: its branches hide
-behind the call of it.)
+"""Ten slots of a program with branches on the packet, with counters, over one hand-written program that has
+them all, both less an empty program. (That program alone is no yardstick: its branches hide behind the call
+to it.)
 """
 
 LINE_TARGET = 1.05
-"""Counters by the line that decided, over counters by code."""
+"""Counters by deciding line, over counters by code."""
 
 REAL_TARGET = 1.1
-"""A chain of real programs, over the sum of what they take alone, each less an empty program."""
+"""A chain of real programs, over the sum of their costs alone, each less an empty program."""
 
 STEP = """
 	asm volatile("%0 = *(u32 *)(%2 + 0); %1 = *(u32 *)(%2 + 4)" : "=&r"(eth), "=&r"(end) : "r"(ctx));

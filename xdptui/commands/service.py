@@ -32,7 +32,7 @@ from xdptui.outcome import ExitCode, Talk, UsageError, write
 __all__ = ["serve"]
 
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0
-"""Seconds until an interface that failed is tried again: the double each time, up to the last."""
+"""Seconds until a failed interface is retried: doubled each time, up to the last."""
 
 LONG = 3600.0
 

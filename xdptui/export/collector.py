@@ -73,7 +73,7 @@ class ChainCollector(Collector):
         self._meter = Meter()
         self._lock = threading.Lock()
         self.trouble = ""
-        """Why the kernel could not be read the last time; empty if it could."""
+        """Why the last attempt to read the kernel failed; empty if it succeeded."""
 
     def collect(self) -> Iterator[Family]:
         began = time.monotonic()

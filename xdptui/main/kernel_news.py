@@ -26,9 +26,9 @@ __all__ = ["KernelNews"]
 
 
 JOURNAL_DELAY = 1.0
-"""Seconds after a change by which the journal has it."""
+"""Seconds after which the journal has recorded a change."""
 FEW = 3
-"""Interfaces of which each gets a message of its own."""
+"""Up to this many interfaces, each gets its own message."""
 
 
 class KernelNews(Controller):

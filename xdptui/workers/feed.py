@@ -20,13 +20,13 @@ from xdptui.workers.meter import Known, Opened, open_missing
 __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
 
 NAP = 0.2
-"""Seconds between looks at whether the program ends; a thread can't be interrupted."""
+"""Seconds between checks whether the program ends; a thread can't be interrupted."""
 RESTS, LONGEST_REST = 20, 1.0
-"""However much happens, a look is followed by a rest: so many times what the look took of a processor, and so
-many seconds at most.
+"""However much happens, each look is followed by a rest: this many times the look's processor time, and at
+most this many seconds.
 """
 NOBODY = 0
-"""No interface's ifindex."""
+"""The ifindex of no interface."""
 
 
 class Surveyed(Message):

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Listening"]
 
 KEPT = 1000
-"""Events that are remembered."""
+"""Events remembered."""
 LEAST = 1e-3
-"""The least seconds between two readings that a rate is taken of."""
+"""Minimum seconds between two readings for a rate."""
 
 
 class Listening(Closing):
