@@ -145,7 +145,8 @@ def make_plan(
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards only run single programs")
     candidate = replace(candidate, bare=False)
-    check_routes(candidate)
+    stays = running.chain is not None and running.chain.linkage is candidate.linkage
+    check_routes(candidate, running.interface if stays else None)
     _check_policies(running, candidate)
     _check_bound(running, candidate)
     changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
@@ -225,13 +226,13 @@ def _check_policies(running: Running, chain: Chain) -> None:
     where, before = running.interface, running.chain
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
-    if chain.linkage is Linkage.FREPLACE:
-        stays = before is not None and before.linkage is chain.linkage
-        static = advise(Do.RELINK, "static", on=where) if stays else advise(Do.CHOOSE_LINKAGE, "static")
+    theirs = next((slot for slot in chain if slot.policy and slot.component.object is None), None)
+    if chain.linkage is Linkage.FREPLACE and theirs is not None:
         raise InvalidInput(
-            f"{chain.linkage} linkage does not support a policy for {who.name}",
-            "only xdptui's own dispatcher sees a verdict before it takes effect",
-            static | lift if lift else static,
+            f"{theirs.name} can't have a policy",
+            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
+            "xdptui loads keep to one by themselves",
+            advise(Do.MEND, "Unload it, and load it again from its object file"),
         )
     if not chain.counters:
         off = before is not None and not before.counters
