@@ -23,6 +23,9 @@ from xdpchain.sys.libbpf import merge_btf
 
 from .threading import Code, Form, Member, Threaded
 
+_END = 1 << 30
+"""Beyond all instructions."""
+
 __all__ = ["Described", "Exits", "described", "exits_of", "is_called", "member_of", "of_itself", "patched"]
 
 
@@ -125,12 +128,16 @@ class Described:
         """Where each source line begins in it."""
         found: list[LineRecord] = []
         starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
-        last: tuple[Hashable, int] | None = None
+        before: Hashable = None
+        low = high = 0  # the old indices of the same owner that are the same line's
         for index, (owner, at) in sorted(threaded.origins.items()):
-            place = owner, bisect_right(starts.get(owner, ()), at) - 1
-            if place[1] >= 0 and place != last:
-                last = place
-                line, by = self.lines[owner][place[1]], self.strings.get(owner, 0)
+            if owner == before and low <= at < high:
+                continue
+            own = starts.get(owner, [])
+            place = bisect_right(own, at)
+            before, low, high = owner, own[place - 1] if place else 0, [*own[place : place + 1], _END][0]
+            if place:
+                line, by = self.lines[owner][place - 1], self.strings.get(owner, 0)
                 here = LineRecord(index, line.file + by, line.text + by, line.place)
                 if not found or found[-1][1:] != here[1:]:
                     found.append(here)

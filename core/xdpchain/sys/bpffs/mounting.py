@@ -58,7 +58,7 @@ def is_bpffs(path: Path) -> bool:
     if _libc.statfs(os.fsencode(path), found) != 0:
         return False
     kind: int = ctypes.c_long.from_buffer(found).value
-    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and path.is_dir()
+    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and os.path.isdir(path)
 
 
 def find() -> Path:
@@ -170,7 +170,8 @@ def mount() -> Path:
 
 
 def _wanted() -> Path:
-    return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
+    chosen = os.environ.get("LIBXDP_BPFFS")
+    return Path(chosen) if chosen else DEFAULT_MOUNT
 
 
 def _missing(path: Path) -> BpffsMissing:
