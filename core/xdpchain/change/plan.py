@@ -19,7 +19,7 @@ from xdpchain.model.sharing import owners_of
 from .journal.entries import Moment
 from .lint import Warning, lint
 
-__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "why_no_policy"]
 
 GAP = (
     "the kernel can't switch modes atomically: for a moment no program runs, and packets pass as "
@@ -226,14 +226,10 @@ def _check_policies(running: Running, chain: Chain) -> None:
     where, before = running.interface, running.chain
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
-    theirs = next((slot for slot in chain if slot.policy and slot.component.object is None), None)
-    if chain.linkage is Linkage.FREPLACE and theirs is not None:
-        raise InvalidInput(
-            f"{theirs.name} can't have a policy",
-            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
-            "xdptui loads keep to one by themselves",
-            advise(Do.MEND, "Unload it, and load it again from its object file"),
-        )
+    for slot in chain:
+        if slot.policy and (why := why_no_policy(chain, slot)):
+            todo = advise(Do.MEND, "Unload it, and load it again from its object file")
+            raise InvalidInput(f"{slot.name} can't have a policy", why, todo)
     if not chain.counters:
         off = before is not None and not before.counters
         raise InvalidInput(
@@ -241,6 +237,16 @@ def _check_policies(running: Running, chain: Chain) -> None:
             "they count what it forbids",
             advise(Do.SWITCH_COUNTERS_ON, on=where) if off else lift or "Leave the counters on",
         )
+
+
+def why_no_policy(chain: Chain, slot: Slot) -> str:
+    """Why a slot of this chain can't have a policy; "" if it can."""
+    if chain.linkage is Linkage.FREPLACE and slot.component.object is None:
+        return (
+            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
+            "xdptui loads keep to one by themselves"
+        )
+    return ""
 
 
 def _check_bound(running: Running, chain: Chain) -> None:
