@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,8 +17,8 @@ from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import owners_of
 
-from .journal.entries import Moment
 from .lint import Warning, lint
+from .moment import Moment
 
 __all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "why_no_policy"]
 
@@ -111,11 +112,12 @@ def make_plan(
     restores: Moment | None = None,
     mode: WantedMode | None = None,
     keep_maps: bool = False,
+    lost: Sequence[str] = (),
 ) -> Plan:
     """Compare, and describe what applying will do. ``adopts``: the ID of the program that was proved to be
     the candidate's first slot (`adoption.adoption_of`) and may therefore be replaced; ``restores``: from an
     undo (`journal.undoing.undo_of`). ``mode`` overrides the candidate's, even if the running chain's differs
-    and must leave the hook for a moment.
+    and must leave the hook for a moment. ``lost`` is what else is lost, one warning each (`Undo.lost`).
 
     Raises NotOurs if the program on the hook must not be replaced, InvalidInput if the candidate's mode
     differs from the running chain's without an explicit ``mode``, or its routes are not possible.
@@ -162,7 +164,7 @@ def make_plan(
     steps = _steps(running, candidate, adopted) if changes else ()
     if steps and keep_maps:
         steps = ("pin the maps of removed slots, for a week at most", *steps)
-    warnings = lint(candidate, running)
+    warnings = (*lint(candidate, running, keep_maps=keep_maps), *(Warning(None, text) for text in lost))
     if best and candidate.mode is Mode.GENERIC:
         changes, warnings = _generic(changes, warnings, "the driver has no native XDP")
     if moved:

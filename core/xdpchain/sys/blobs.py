@@ -52,8 +52,8 @@ def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
 
 
 class _Decoded:
-    """A cache whose entries live as long as their maps: every survey asks for those of all chains, however
-    many, and a process that runs for long must not keep those that are gone.
+    """A cache whose entries live as long as their maps: every survey decodes those of all chains, and a
+    long-running process must not keep those that are gone.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class _Decoded:
         return found
 
     def _forget(self) -> None:
-        """Drop entries of maps that are gone. The next time is when there are twice as many as now."""
+        """Discard entries of maps that are gone. The next time is when there are twice as many as now."""
         for key in list(self._known):
             try:
                 bpf.map_by_id(key[0]).close()
