@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything is in pyproject.toml, but for this: what is built says which commit it was built from."""
+"""Everything is in pyproject.toml except this: a build records the commit it was built from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 class BuildWithCommit(build_py):
-    """Installed in place, the program reads the commit of its checkout instead."""
+    """An installation in place reads the commit of its checkout instead."""
 
     def run(self) -> None:
         super().run()

@@ -5,9 +5,9 @@
  * Two objects: dispatcher_v2.o and dispatcher_v3.o, in the layout of libxdp's dispatcher versions 2 and 3
  * (-DDISPATCHER_VERSION=2|3).
  *
- * The configuration lies in .rodata and is frozen before the load, so the verifier sees constants: it removes the code
- * of unused slots, and what an action set makes unreachable. Each slot is a stub with global linkage, which freplace
- * linkage replaces. Since a stub is verified by itself, main must not expect anything of its return code.
+ * The configuration is in .rodata and is frozen before the load, so the verifier sees constants: it removes the code of
+ * unused slots, and code that an action set makes unreachable. Each slot is a stub with global linkage, which freplace
+ * linkage replaces. Since a stub is verified separately, main must assume nothing about its return code.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -18,7 +18,7 @@
 
 #define SLOTS 10
 #define ANY_CODE (~0u)
-#define UNREPLACED 31 /* what a stub returns; user space sets bit 31 of each used action set, so the chain goes on */
+#define UNREPLACED 31 /* what a stub returns; user space sets bit 31 of each used action set, so the chain continues */
 
 /* The configuration block that user space fills: the protocol's layout, 124 bytes in version 2, 128 in version 3. */
 struct dispatcher_config {
@@ -26,7 +26,7 @@ struct dispatcher_config {
 	__u8 version;
 	__u8 slots_enabled;
 	__u8 has_frags;
-	__u32 actions[SLOTS]; /* bit n: go on after return code n; all ones: after any code (a slot in shadow) */
+	__u32 actions[SLOTS]; /* bit n: continue after return code n; all ones: after any code (a slot in shadow) */
 	__u32 priorities[SLOTS];
 	__u32 flags[SLOTS];
 #if DISPATCHER_VERSION >= 3
@@ -41,14 +41,14 @@ static volatile const struct dispatcher_config config = {};
 __attribute__((used)) int (*dispatcher_version)[DISPATCHER_VERSION] SEC("xdp_metadata");
 
 /*
- * Who made this dispatcher, in BTF alone: it becomes neither a map nor an instruction. libxdp looks for its own
- * variable in its own section, by name, and passes over this one; a dispatcher that it makes instead has none.
+ * Marks the dispatcher as ours, in BTF alone: it becomes neither a map nor an instruction. libxdp looks for its own
+ * variable in its own section, by name, and ignores this one; the dispatchers that it builds have none.
  */
 __attribute__((used)) int (*xdptui_dispatcher)[1] SEC("xdptui_metadata");
 
 /*
  * bpf_xdp_adjust_tail() with 0 changes nothing, but marks the stub as one that may move packet pointers: without it,
- * kernel 6.12 on refuse to replace it by a component that does (81f6d0530ba0).
+ * kernels from 6.12 on refuse to replace it with a component that does (81f6d0530ba0).
  */
 #define STUB(name)                                          \
 	__attribute__((noinline)) int name(struct xdp_md *ctx)  \
@@ -70,9 +70,9 @@ STUB(prog6)
 STUB(prog7)
 STUB(prog8)
 STUB(prog9)
-STUB(compat_test) /* libxdp tries out on this one whether the kernel can replace functions */
+STUB(compat_test) /* libxdp uses this one to test whether the kernel can replace functions */
 
-/* One register, one value: else clang checks the bounds of a copy, and the verifier doesn't see it. */
+/* Keep one value in one register: otherwise clang checks the bounds of a copy, which the verifier does not see. */
 #define KEEP(variable) asm volatile("" : "+r"(variable))
 
 #define SLOT(n)                                                            \

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What the kernel did with a followed packet after its XDP_PASS: whether the socket buffer that it became was dropped,
- * and why, or freed without that. A packet is known by where it begins in memory (xdptui_passed of follow.h): drivers
- * build the socket buffer around it. Where one copies it, or a header in front of it went, nothing is found, and nothing
- * is said.
+ * What the kernel did with a followed packet after XDP_PASS: whether the socket buffer that it became was dropped, and
+ * why, or freed without a drop. A packet is identified by its start address in memory (xdptui_passed of follow.h):
+ * drivers build the socket buffer around it. If a driver copies it, or a header before it was removed, no packet is
+ * found and nothing is reported.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
@@ -12,7 +12,7 @@
 
 #define RING (1 << 16)
 
-/* What is used of the kernel's types; libbpf finds where the running kernel keeps it (CO-RE). */
+/* The parts of kernel types used here; libbpf relocates them for the running kernel (CO-RE). */
 struct sk_buff {
 	unsigned char *head;
 	__u16 mac_header;
@@ -21,7 +21,7 @@ struct sk_buff {
 
 struct fate {
 	struct passed packet;
-	__u64 place; /* the address of the code that dropped it; 0: it was freed without a drop */
+	__u64 place; /* address of the code that dropped it; 0: freed without a drop */
 	__u32 reason; /* enum skb_drop_reason */
 	__u32 padding;
 };
@@ -37,7 +37,7 @@ static __always_inline int freed(struct sk_buff *skb, __u64 place, __u32 reason)
 	struct passed *packet = bpf_map_lookup_elem(&xdptui_passed, &start);
 	struct fate fate = {};
 
-	/* The buffer's memory may serve another packet by now: one that is on its way out came in nowhere. */
+	/* The memory may hold another packet by now; one that is being sent did not come in on any interface. */
 	if (!packet || !BPF_CORE_READ(skb, skb_iif))
 		return 0;
 	fate.packet = *packet;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Following packets through programs from outside: fentry where a packet comes in, fexit on each component, and fexit
- * where the verdict is returned. They write the records that a static chain's own dispatcher writes.
+ * where the verdict is returned. They write the same records as a static chain's own dispatcher.
  *
- * The filter is put in the place of a function by user space, which therefore loads the entry program by itself.
+ * User space replaces a function with the filter, and therefore loads the entry program itself.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
@@ -14,10 +14,10 @@
 static volatile const struct {
 	int ifindex; /* 0: wherever the program runs */
 	__u32 netns; /* the network namespace's inode number */
-	__u32 needs; /* bytes of a packet that the filter looks at */
-	__u32 alone; /* there is one program only: what it returns is the verdict */
+	__u32 needs; /* bytes of a packet that the filter examines */
+	__u32 alone; /* there is only one program, whose return code is the verdict */
 	__u32 snap;  /* bytes of a packet that a record keeps */
-	__u32 fates; /* somebody asks what becomes of packets that passed */
+	__u32 fates; /* report the fates of packets that passed */
 } config = {};
 
 #define FOLLOW_SNAP config.snap
@@ -40,14 +40,14 @@ static __always_inline __u32 copy(struct xdp_buff *xdp, __u8 *to, __u32 most)
 
 	if (there > most)
 		there = most;
-	/* What the compiler knows by now, the verifier must see. */
+	/* Hide the bound from the compiler, so that the verifier sees it checked again. */
 	asm volatile("" : "+r"(there));
 	if (there > most || bpf_probe_read_kernel(to, there, from))
 		return 0;
 	return there;
 }
 
-/* Stands for the filter that user space puts in its place: 1 if it takes the packet. */
+/* Placeholder for the filter that user space puts in its place: 1 if the packet matches. */
 static __attribute__((noinline)) int follow_filter(struct follow_head *head)
 {
 	volatile int code = head->captured;
@@ -55,7 +55,7 @@ static __attribute__((noinline)) int follow_filter(struct follow_head *head)
 	return code;
 }
 
-/* Not one of libbpf's sections: user space says what type it is, and reads what libbpf is about to load. */
+/* Not one of libbpf's sections: user space sets the type, and reads what libbpf is about to load. */
 SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
 {
 	struct xdp_buff *xdp = (void *)ctx[0];

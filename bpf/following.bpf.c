@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What a static chain takes along that records the way of packets: follow_begin() and follow_step(), which its main
- * function calls, and the stub of the filter that user space puts in its place. The program itself stays behind.
+ * The functions copied into a static chain that records packets: follow_begin() and follow_step(), which its main
+ * function calls, and the stub that user space replaces with the filter. The program itself is not copied.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 static volatile const struct {
-	__u32 needs; /* bytes of a packet that the filter looks at */
+	__u32 needs; /* bytes of a packet that the filter examines */
 	__u32 frags; /* a packet may have fragments */
 	__u32 snap;  /* bytes of a packet that a record keeps */
-	__u32 fates; /* somebody asks what becomes of packets that passed */
+	__u32 fates; /* report the fates of packets that passed */
 } config = {};
 
 #define FOLLOW_NEEDS config.needs

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A listener on what programs print by bpf_printk(): the kernel's tracepoint for it, so that no trace file has to be
- * mounted, and nobody else who reads one misses a line. The stack says which program printed, and where in it.
+ * Listens to what programs print with bpf_printk(), on the kernel's tracepoint for it: no trace file has to be mounted,
+ * and other readers of one miss no line. The stack shows which program printed, and where in it.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

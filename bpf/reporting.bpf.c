@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What a static chain takes along whose slots have policies: report_violation(), which its main function calls where a
- * slot returned what it may not. The program itself stays behind.
+ * The function copied into a static chain whose slots have policies: report_violation(), which its main function calls
+ * when a slot returned a forbidden code. The program itself is not copied.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Listeners on the kernel's XDP tracepoints: what became of packets after their program had spoken. Exceptions, failed
- * redirects, and what was sent or lost by devices and CPUs that packets were redirected to.
+ * Listeners on the kernel's XDP tracepoints: what happened to packets after their program returned. Exceptions, failed
+ * redirects, and what was sent or lost by the devices and CPUs to which packets were redirected.
  *
- * Each is a raw tracepoint program, which the kernel runs for as long as somebody holds its link. The numbers are kept
- * by CPU, one row for each combination of who, where to and why; what goes wrong also makes an event with its time, in
- * a ring buffer that nobody waits for. Everything is bounded: what finds no row, or no room, is counted as such.
+ * Each is a raw tracepoint program, which the kernel runs as long as its link is held. Counts are kept per CPU, one row
+ * per combination of source, target and reason; failures also emit an event with its time into a ring buffer, which
+ * never blocks. Everything is bounded: whatever finds no row, or no room, is counted as such.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
@@ -15,10 +15,10 @@
 #define PLACES 1024
 #define RING (1 << 16)
 #define WINDOW_NS 100000000ULL
-#define EVENTS_A_WINDOW 32 /* by CPU: a storm is counted in full, but told in samples */
+#define EVENTS_A_WINDOW 32 /* per CPU: a storm is counted in full, but reported in samples */
 #define BPF_F_BY_IFINDEX 0x7fffffff /* the map id of a redirect without a map, kernel 5.13 on */
 
-/* What is used of the kernel's types; libbpf finds where the running kernel keeps it (CO-RE). */
+/* The parts of kernel types used here; libbpf relocates them for the running kernel (CO-RE). */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -69,7 +69,7 @@ enum kind {
 	DEVMAP_XMIT,   /* the same */
 	CPUMAP_ENQUEUE,
 	CPUMAP_KTHREAD,
-	CPUMAP_PROGRAM, /* code: the action that the cpumap's program returned */
+	CPUMAP_PROGRAM, /* code: the action returned by the cpumap's program */
 	KINDS,
 };
 
@@ -103,7 +103,7 @@ struct event {
 struct cpu_state {
 	__u64 window;
 	__u64 emitted;
-	__u64 untold; /* events that were counted, but not told */
+	__u64 untold; /* events that were counted but not reported */
 	__u64 unplaced[KINDS]; /* packets that found no row, by kind */
 };
 
@@ -128,7 +128,7 @@ struct {
 
 /* Frozen before the load. */
 static volatile const struct {
-	__u32 netns; /* tell of this network namespace alone (and of CPUs, which are in none); 0: of all */
+	__u32 netns; /* report only this network namespace (and CPUs, which are in none); 0: all */
 } config = {};
 
 static __always_inline struct cpu_state *own_state(void)
@@ -149,7 +149,7 @@ static __always_inline void name_of(char *name, const struct net_device *dev)
 		BPF_CORE_READ_STR_INTO((char(*)[NAME])name, dev, name);
 }
 
-/* Time is taken only here: what goes well never comes so far. */
+/* The clock is read only here, which successful packets never reach. */
 static __always_inline void tell(struct event *event)
 {
 	struct cpu_state *state = own_state();
@@ -188,7 +188,7 @@ static __always_inline void count(struct event *event, const struct net_device *
 	name_of(event->tally.device, dev);
 	name_of(event->tally.target, target);
 	if (!tally && bpf_map_update_elem(&xdptui_places, &event->place, &event->tally, BPF_NOEXIST)) {
-		/* No room; or another CPU made the row since we looked, and ours is there. */
+		/* No room; or another CPU has created the row since, and ours exists with it. */
 		tally = bpf_map_lookup_elem(&xdptui_places, &event->place);
 		if (tally) {
 			tally->times += event->tally.times;
@@ -274,7 +274,7 @@ int xdp_redirect_err(struct bpf_raw_tracepoint_args *ctx)
 		event.place.map = map;
 		return redirect_failed(ctx, &event, map_target(type, target));
 	}
-	/* Without a map the target is the device itself, or nothing; the index is the ifindex that was asked for. */
+	/* Without a map the target is the device itself, or nothing; the index is the requested ifindex. */
 	event.place.target = (__s32)event.place.index;
 	event.place.target_netns = netns_of((void *)ctx->args[0]);
 	event.place.index = 0;
@@ -318,7 +318,7 @@ int xdp_bulk_tx(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* What a device took of the packets that were redirected to it; the tracepoint of all of them since kernel 5.6. */
+/* How many packets redirected to it a device accepted; the tracepoint for all of them since kernel 5.6. */
 SEC("raw_tp/xdp_devmap_xmit")
 int xdp_devmap_xmit(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -347,7 +347,7 @@ int xdp_cpumap_enqueue(struct bpf_raw_tracepoint_args *ctx)
 	event.place.index = (__u32)ctx->args[3];
 	event.tally.times = 1;
 	event.tally.lost = (__u32)ctx->args[2];
-	event.tally.sent = (__u32)ctx->args[1] - event.tally.lost; /* "processed" are both */
+	event.tally.sent = (__u32)ctx->args[1] - event.tally.lost; /* "processed" includes both */
 	count(&event, NULL, NULL);
 	return 0;
 }
@@ -373,10 +373,10 @@ int xdp_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 	event.tally.times = 1;
 	event.tally.lost = (__u32)ctx->args[2];
 	event.tally.sent = (__u32)ctx->args[1] - event.tally.lost;
-	if (event.tally.sent || event.tally.lost) /* it also wakes up for nothing */
+	if (event.tally.sent || event.tally.lost) /* it also wakes up without packets */
 		count(&event, NULL, NULL);
 
-	/* What the program behind the CPU's entry said of packets: none where there is no program. */
+	/* The verdicts of the program in the CPU's entry; all zero without a program. */
 	event.place.kind = CPUMAP_PROGRAM;
 	verdicts(&event, XDP_PASS, BPF_CORE_READ((struct xdp_cpumap_stats *)ctx->args[4], pass), 0);
 	verdicts(&event, XDP_REDIRECT, BPF_CORE_READ((struct xdp_cpumap_stats *)ctx->args[4], redirect), 0);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The tracer: fexit programs that count what XDP programs return, per return code and CPU, without being part of the
- * chain. There is one program for each row of the counters; user space loads those that it needs, each aimed at one
- * component (never at a stub: the kernel replaces no function that is traced), at a dispatcher's main function, or at a
- * single XDP program.
+ * chain. There is one program per counter row; user space loads those it needs, each attached to a component (never to
+ * a stub: the kernel does not replace a function that is being traced), to a dispatcher's main function, or to a single
+ * XDP program.
  *
- * One program may run on several interfaces: only packets of the interface in question count.
+ * One program may run on several interfaces: only packets of the interface in question are counted.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
@@ -18,8 +18,8 @@ static volatile const struct {
 	int ifindex; /* 0: wherever the program runs */
 	__u32 netns; /* the network namespace's inode number */
 	/*
-	 * By row: whether the traced function declares its argument as struct xdp_md *. The kernel then gives its own
-	 * struct xdp_buff for it; otherwise it vouches for nothing, and everything is read with care.
+	 * By row: whether the traced function declares its argument as struct xdp_md *. The kernel then passes its own
+	 * struct xdp_buff for it; otherwise nothing is guaranteed, and everything is read through helpers.
 	 */
 	__u8 declared[ROWS];
 } config = {};
@@ -51,7 +51,7 @@ static __always_inline void count_undeclared(__u64 *ctx, __u32 row)
 	struct xdp_buff *xdp;
 	__u64 argument, code;
 
-	/* How many arguments lie before the return code is not sure either: the helpers know. */
+	/* The number of arguments before the return code is unknown, too: the helpers know. */
 	if (bpf_get_func_arg(ctx, 0, &argument) || bpf_get_func_ret(ctx, &code))
 		return;
 	xdp = (void *)argument;

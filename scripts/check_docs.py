@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents promise is there: each relative link leads somewhere, each `xdptui` command parses with
-the program's own parser, each `make` target exists. Prints what doesn't, and ends with 1 then.
+"""Checks what the documents promise: each relative link leads somewhere, each `xdptui` command parses with
+the program's own parser, each `make` target exists. Prints what doesn't, and then exits with 1.
 
-A command may be written as a synopsis: ``[x]`` may be left out, ``a | b`` and ``(a | b)`` are alternatives,
-``X...`` is X once or more. Every combination has to parse. In running text a command's name alone is enough.
+A command may be written as a synopsis: ``[x]`` is optional, ``a | b`` and ``(a | b)`` are alternatives,
+``X...`` is X once or more. Every combination must parse. In running text a command's name alone is enough.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Problem:
 
 
 def problems(root: Path, files: list[Path]) -> Iterator[Problem]:
-    """All of them, in Markdown files below ``root``."""
+    """All problems in Markdown files below ``root``."""
     targets = set(re.findall(r"^([a-z][a-z-]*):", (root / "Makefile").read_text(), re.MULTILINE))
     for file in files:
         for line, token in _tokens(MarkdownIt().enable("table").parse((root / file).read_text())):
@@ -55,7 +55,7 @@ def problems(root: Path, files: list[Path]) -> Iterator[Problem]:
 
 
 def _tokens(tokens: list[Token], line: int = 1) -> Iterator[tuple[int, Token]]:
-    """Each with its line number, also those within a paragraph."""
+    """Each token with its line number, including those inside a paragraph."""
     for token in tokens:
         if token.map:
             line = token.map[0] + 1
@@ -65,7 +65,7 @@ def _tokens(tokens: list[Token], line: int = 1) -> Iterator[tuple[int, Token]]:
 
 
 def _wrong(root: Path, file: Path, token: Token, targets: set[str]) -> Iterator[tuple[int, str]]:
-    """Each with the number of lines that it stands below the token's first."""
+    """Each problem with its line offset from the token's first line."""
     for name in ("href", "src"):
         if isinstance(link := token.attrs.get(name), str) and (why := _dead(root, file, link)):
             yield 0, f"the link {link} leads nowhere: {why}"
@@ -91,7 +91,7 @@ def _wrong(root: Path, file: Path, token: Token, targets: set[str]) -> Iterator[
 
 
 def _is_there(root: Path, path: str) -> bool:
-    """Whether a source file of the project ends with these folders and this name."""
+    """Whether a source file of the project has a path that ends with these folders and this name."""
     folders = ("core", "xdptui", "bpf", "tests", "scripts")
     return any(found for folder in folders for found in (root / folder).glob(f"**/{path}")) or (
         (root / path).exists()
@@ -99,7 +99,7 @@ def _is_there(root: Path, path: str) -> bool:
 
 
 def _dead(root: Path, file: Path, link: str) -> str:
-    """Why a link leads nowhere; empty where it does, or leads to other hosts."""
+    """Why a link leads nowhere; empty if it leads somewhere, or to another host."""
     if re.match(r"[a-z]+:", link):
         return ""
     path, _, anchor = link.partition("#")
@@ -112,7 +112,7 @@ def _dead(root: Path, file: Path, link: str) -> str:
 
 
 def _anchors(file: Path) -> set[str]:
-    """The names of its headings, as forges make them."""
+    """The names of its headings, as forges generate them."""
     tokens = MarkdownIt().parse(file.read_text())
     headings = (body.content for head, body in itertools.pairwise(tokens) if head.type == "heading_open")
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
@@ -122,7 +122,7 @@ def _anchors(file: Path) -> set[str]:
 
 
 def _mistakes(command: str, *, named: bool) -> Iterator[str]:
-    """What is wrong with a command as it is written."""
+    """What is wrong with a command as written."""
     text = _LAYOUT.split(_PREFIX.sub("xdptui", command).replace("…", "..."))[0]
     words = text.split()[1:]
     if named and len(words) == 1 and all(word in COMMANDS for word in words[0].split("|")):
@@ -141,7 +141,7 @@ def _mistakes(command: str, *, named: bool) -> Iterator[str]:
 
 
 def _parse(words: list[str]) -> None:
-    """With the program's own parser, up to where the shell goes on. Raises UsageError."""
+    """Parse with the program's own parser, up to where the shell takes over. Raises UsageError."""
     words = list(itertools.takewhile(lambda word: word not in SHELL, words))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):  # as --help does
         if any(word in COMMANDS for word in words):
@@ -153,7 +153,7 @@ def _parse(words: list[str]) -> None:
 
 
 def _synopsis(text: str) -> list[list[str]]:
-    """All that a synopsis allows, each as words. Raises ValueError for a bracket without its other half."""
+    """Everything that a synopsis allows, each as words. Raises ValueError for an unmatched bracket."""
     if not re.search(r"[\[(]|\.\.\.|\b[A-Z]{2,}\b|\w\|\w", text) or "'" in text:
         return [[text]]
     pieces = re.findall(r"[\[\]()]|\|(?= )|[^\s\[\]()]+", text)
@@ -186,7 +186,7 @@ def _alternatives(pieces: Iterator[str], end: str) -> list[list[str]]:
 
 
 def _shared_beginning(ways: list[list[list[str]]]) -> list[list[str]]:
-    """``xdptui set IF SLOT --shadow | --no-shadow``: an alternative takes the place of the last words."""
+    """``xdptui set IF SLOT --shadow | --no-shadow``: an alternative replaces the last words."""
     first, *others = ways
     found = list(first)
     for other in others:

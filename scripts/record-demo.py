@@ -2,7 +2,7 @@
 """Make the recording that comes with xdptui (`xdptui replay --demo`), from a playground (needs root).
 
 Ninety seconds of mixed packets through a chain of three samples: a port is blocked, a slot moves, a burst
-comes. What would name this machine is left out.
+arrives. Anything that identifies this machine is removed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def block(ground: Playground) -> None:
 
 
 def send(ground: Playground, stop: threading.Event) -> None:
-    """Until told to stop, two minutes at most; a burst in the middle."""
+    """Send until told to stop, two minutes at most; with a burst in the middle."""
     frames = mixture()
     sent = 0
     for tick in range(1200):

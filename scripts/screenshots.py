@@ -39,7 +39,7 @@ from xdptui.commands.replay import DEMO
 from xdptui.workers.replay import Replay
 
 HERE = Path(__file__).resolve().parent.parent
-ELSEWHERE = Path("/mnt")  # where this directory appears in the pictures, in a mount namespace of our own
+ELSEWHERE = Path("/mnt")  # how this directory appears in the pictures, in a private mount namespace
 SAMPLES = ELSEWHERE / "build" / "samples"
 CHAIN = ("firewall", "ratelimit", "monitor")
 PACKETS_A_SECOND = 600
@@ -76,7 +76,7 @@ def send_mixture(ground: Playground, stop: threading.Event) -> None:
 
 
 def relink(ground: Playground, linkage: Linkage) -> None:
-    """Let the chain have that linkage."""
+    """Change the chain to that linkage."""
     running = look(ground.ifname, ground.netns)
     assert running.chain is not None
     if running.linkage is not linkage:
@@ -84,7 +84,7 @@ def relink(ground: Playground, linkage: Linkage) -> None:
 
 
 async def count(pilot: Pilot[None], seconds: float) -> None:
-    """Let the counters count."""
+    """Give the counters time to count."""
     await pilot.pause(seconds)
 
 
@@ -105,7 +105,7 @@ async def plan_scene(pilot: Pilot[None]) -> None:
 
 
 async def sample_scene(pilot: Pilot[None]) -> None:
-    """What the plan says of packets that flow now: on a freplace chain it samples them by itself."""
+    """What the plan says about current packets: on a freplace chain it samples them by itself."""
     await candidate_scene(pilot)
     await pilot.press("p")
     await count(pilot, 0.5)
@@ -162,7 +162,7 @@ async def history_scene(pilot: Pilot[None]) -> None:
 
 
 async def events_scene(pilot: Pilot[None]) -> None:
-    """On the second interface, from which packets are redirected to the third."""
+    """On the second interface, which redirects packets to the third."""
     ground = STAGE[0]
     component = load_component(str(SAMPLES / "redirect.o"), name="redirect_out")
     running = apply(make_plan(look("xdp1", ground.netns), Chain().add(Slot.of(component))))
@@ -320,7 +320,7 @@ async def take(ground: Playground, name: str, directory: Path) -> None:
 
 
 def self_contained(svg: str) -> str:
-    """Without fonts from elsewhere, and with blanks that every renderer keeps."""
+    """Without external fonts, and with spaces that every renderer keeps."""
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     svg = svg.replace(
         "font-family: Fira Code, monospace", "font-family: 'DejaVu Sans Mono', Menlo, monospace"

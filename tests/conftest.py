@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: a playground on the real kernel, and the sample components."""
+"""Shared by all tests: a playground on the real kernel, and the sample components."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHY_NOT_ISOLATED = pytest.StashKey[str]()
 
 @functools.cache
 def why_no_freplace() -> str | None:
-    """The kernel's answer when asked for a program of type EXT; None when it takes them."""
+    """The kernel's answer to an EXT program; None if it accepts them."""
     answer = ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_EXT, None)
     if answer == 1:
         return None
@@ -49,9 +49,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Everything that the tests do happens among mounts of this run's own, where root allows that."""
+    """If root permits, all tests run in a mount namespace of this run's own."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # Started in the background by a shell: what we start, and send ctrl-C to, would ignore it as well.
+        # Started by a shell in the background, the children to which we send ctrl-C would ignore it as well.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         own_mounts.enter()
@@ -66,15 +66,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def root(pytestconfig: pytest.Config) -> None:
-    """Skips without root: only root makes namespaces and loads programs."""
+    """Skips without root: only root can make namespaces and load programs."""
     if why := pytestconfig.stash.get(WHY_NOT_ISOLATED, None):
         pytest.skip(why)
 
 
 @pytest.fixture
 def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A BPF filesystem in which nothing but this test has pins, whatever earlier ones left; the engine and
-    libxdp use it.
+    """A BPF filesystem with no pins but this test's, whatever earlier tests left; the engine and libxdp use
+    it.
     """
     from xdpchain.sys import bpffs
 
@@ -90,8 +90,8 @@ def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture(scope="session", autouse=True)
 def lasting_mounts(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Among the mounts of this run, a process outside of our session, as a machine has them: else what is
-    pinned there would end with us, and is refused.
+    """A process outside our session that holds this run's mounts, as on a normal machine: otherwise pins
+    there would end with us, and are refused.
     """
     if WHY_NOT_ISOLATED in pytestconfig.stash:
         yield
@@ -112,7 +112,7 @@ def lasting_mounts(pytestconfig: pytest.Config) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A journal for this run alone."""
+    """A journal for this run only."""
     folder = tmp_path_factory.mktemp("state")
     before = os.environ.get("XDPTUI_STATE")
     os.environ["XDPTUI_STATE"] = str(folder)
@@ -125,9 +125,10 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def playground(root: None) -> Iterator[Playground]:
-    """One interface under test: ``.ifname`` in ``.netns``, and ``.send(frames)`` sends to it.
+    """One interface under test: ``.ifname`` in ``.netns``; ``.send(frames)`` sends to it.
 
-    A test that needs more links, another MTU or a peer that takes XDP frames makes its own Playground(...).
+    A test that needs more links, another MTU, or a peer that accepts XDP frames makes its own
+    Playground(...).
     """
     from xdpchain.testing.playground import Playground
 
@@ -137,7 +138,7 @@ def playground(root: None) -> Iterator[Playground]:
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """The folder of the sample objects, built when they are missing: ``samples / "firewall.o"``."""
+    """The folder of the sample objects, built if missing: ``samples / "firewall.o"``."""
     folder = ROOT / "build" / "samples"
     if not (folder / "pass.o").exists():
         subprocess.run(["make", "--silent", "-C", str(ROOT / "bpf")], check=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mounts of one test run's own: its BPF filesystem, named network namespaces, lock and state folder.
+"""Private mounts for one test run: its BPF filesystem, named network namespaces, lock and state folder.
 
-What other runs, other chains and `xdptui clean` on this machine keep there is not to be seen from here, nor
-what we make from there; and all of it is gone with the last process of the run, however that ended. Programs,
-maps and processes have no such walls: tests ask about their own by descriptor, pin and interface.
+What other runs, other chains and `xdptui clean` on this machine keep there is invisible from here, and ours
+to them; all of it is gone with the last process of the run, however that ended. Programs, maps and processes
+are not isolated this way: tests identify their own by descriptor, pin and interface.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 
 
 class CannotIsolate(Exception):
-    """This process can't have mounts of its own; the text says why."""
+    """This process can't have private mounts; the text says why."""
 
 
 def enter() -> None:
-    """Take this process, and all that it will start, there. Raises CannotIsolate, and OSError for a mount.
+    """Move this process and all its future children there. Raises CannotIsolate, and OSError for a mount.
 
-    Threads that run already would stay outside, so there must be none, but for the one in which a worker of
-    pytest-xdist hears from its controller.
+    Threads already running would stay outside, so there must be none, except the one in which a pytest-xdist
+    worker listens to its controller.
     """
     if os.geteuid() != 0:
         raise CannotIsolate("needs root")
@@ -57,7 +57,7 @@ def enter() -> None:
         ) from error
     # Our copies of these would keep alive what others remove.
     for place in reversed(_mounted("bpf", "nsfs")):
-        _libc.umount2(os.fsencode(place), MNT_DETACH)  # fails for one that another mount hides
+        _libc.umount2(os.fsencode(place), MNT_DETACH)  # fails if another mount hides it
     for kind, place, mode in OWN:
         if kind != "bpf":
             Path(place).mkdir(mode=mode, parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ def enter() -> None:
 
 
 def unshare() -> None:
-    """Mounts and unmounts of this process stay its own from now on; those of the machine still come in.
-    Raises OSError.
+    """From now on this process's mounts and unmounts are private; the machine's still propagate in. Raises
+    OSError.
     """
     _checked(_libc.unshare(CLONE_NEWNS), "unshare")
     _checked(_libc.mount(None, b"/", None, MS_REC | MS_SLAVE, None), "/")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generated XDP programs that any verifier takes: branches on the packet, bounded loops, calls, stack slots,
-a verdict that waits in a register, and writes to the packet and to a map.
+"""Generated XDP programs that any verifier accepts: branches on the packet, bounded loops, calls, stack
+slots, a verdict kept in a register, and writes to the packet and to a map.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SLOT = -16
 
 @st.composite
 def programs(draw: st.DrawFn, *, map_fd: int | None = None) -> bytes:
-    """The image of a program that returns one of CODES. r6 holds the verdict to be, r7 the packet's first 14
-    bytes, which are there. With ``map_fd`` (an array of one u64) it counts as well.
+    """The image of a program that returns one of CODES. r6 holds the future verdict, r7 the packet's first 14
+    bytes, which exist. With ``map_fd`` (an array of one u64) it also counts.
     """
     functions = draw(st.integers(0, 2))
     out = Assembly()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program `xdptui`: the terminal and command line faces of the engine `xdpchain`."""
+"""The program `xdptui`: a terminal program and a command line on top of the engine `xdpchain`."""
 
 from __future__ import annotations
 

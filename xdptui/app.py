@@ -58,7 +58,7 @@ class XdpTui(App[None]):
     """One network namespace, one main screen."""
 
     TITLE = "xdptui"
-    CSS = (get_data("xdptui", "theme.tcss") or b"").decode()  # CSS_PATH takes no file that is within a zip
+    CSS = (get_data("xdptui", "theme.tcss") or b"").decode()  # CSS_PATH can't name a file inside a zip
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -74,9 +74,10 @@ class XdpTui(App[None]):
         replay: Replay | None = None,
         settings: Settings | None = None,
     ) -> None:
-        environ = dict(os.environ)  # before Textual takes NO_COLOR out of it
+        environ = dict(os.environ)  # before Textual removes NO_COLOR from it
         self.settings = settings or Settings()
-        # Told at once that colours are the terminal's own, Textual strips them; else it turns them to greys.
+        # With ansi_color set, Textual strips the terminal's own colours for NO_COLOR; without it, they turn
+        # grey.
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
@@ -97,7 +98,7 @@ class XdpTui(App[None]):
 
     @property
     def main(self) -> MainScreen:
-        """The main screen that is looked at: a replay may lie over the first one."""
+        """The main screen on display; a replay may cover the first one."""
         found = (screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen))
         return next(found, self._first)
 
@@ -131,8 +132,8 @@ class XdpTui(App[None]):
         yield SystemCommand("Quit", "key q", self._does("quit"))
 
     def action_command_palette(self) -> None:
-        """The palette, over the main screen only: its commands are the main screen's, and a dialog that it
-        covered could not go when it is done.
+        """Open the palette, but only over the main screen: its commands belong to the main screen, and a
+        dialog beneath the palette could not close.
         """
         if self.screen is self.main and not self.main.desk.busy:
             self.push_screen(Palette(id="--command-palette"))
@@ -156,7 +157,8 @@ class XdpTui(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Names that others chose are shown as they are; all that is said is remembered."""
+        """Show a message and keep it in the notices. Names chosen by others are shown verbatim, never as
+        markup."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
         self._first.desk.noticed(title, message, serious=severity != "information")
 
@@ -169,11 +171,11 @@ class XdpTui(App[None]):
         return "\n".join(lines).rstrip() + "\n"
 
     def on_text_selected(self) -> None:
-        """The button went up after a selection: it is copied, as terminals do it."""
+        """The mouse button went up after a selection: copy it, as terminals do."""
         self._copy_selection()
 
     def on_click(self, event: events.Click) -> None:
-        if event.chain == 2:  # selects a paragraph, after this message
+        if event.chain == 2:  # paragraph selection happens after this message
             self.call_later(self._copy_selection)
 
     def _copy_selection(self) -> None:
@@ -186,7 +188,7 @@ class XdpTui(App[None]):
         self.copy(self.screen_text(), "the screen")
 
     def copy(self, text: str, what: str) -> None:
-        """Put a text on the clipboard of whoever looks at the terminal (OSC 52), and say so."""
+        """Put a text on the user's clipboard through the terminal (OSC 52), and say so."""
         self.copy_to_clipboard(text)
         self.notify(f"Copied {what} (if the terminal allows it: OSC 52)", timeout=3)
 
@@ -194,7 +196,7 @@ class XdpTui(App[None]):
         return lambda: self.save_screen(svg=svg)
 
     def save_screen(self, *, svg: bool) -> None:
-        """Write the screen into a new file."""
+        """Write the screen to a new file."""
         text = self.export_screenshot(title="xdptui") if svg else self.screen_text()
         name = time.strftime(f"xdptui-%Y%m%d-%H%M%S.{'svg' if svg else 'txt'}")
         try:
@@ -207,8 +209,8 @@ class XdpTui(App[None]):
             self.notify(str(path), title="Saved the screen", timeout=8)
 
     async def action_quit(self) -> None:
-        """Leave a replay that lies over the first screen; else quit, after a question if a candidate would be
-        lost or a change waits to be confirmed.
+        """Leave a replay that covers the first screen. Otherwise quit, asking first if that would lose a
+        candidate or if a change waits to be confirmed.
         """
         if self.main is not self._first:
             if self.screen is self.main:
@@ -217,22 +219,22 @@ class XdpTui(App[None]):
         self.main.desk.begin(self._quit_flow())
 
     def on_main_screen_elsewhere(self, message: MainScreen.Elsewhere) -> None:
-        """What is asked before quitting is asked before going elsewhere, too."""
+        """Leaving for another namespace asks the same questions as quitting."""
         desk = self.main.desk
-        if desk.busy:  # the flow that sent this is about to end
+        if desk.busy:  # the flow that sent this is about to finish
             self.call_later(self.on_main_screen_elsewhere, message)
         else:
             desk.begin(self._quit_flow(message))
 
     def on_mount(self) -> None:
-        # Ended by a signal, the terminal is still given back as it was. Not possible outside the main thread.
+        # On a signal, restore the terminal before exiting. Handlers can only be set in the main thread.
         with contextlib.suppress(RuntimeError, ValueError):
             loop = asyncio.get_running_loop()
             for signum in ENDINGS:
                 loop.add_signal_handler(signum, self._told_to_end, 128 + signum)
 
     def _told_to_end(self, code: int) -> None:
-        """Exit; without ceremony where that takes too long: the terminal may be gone, and take no text."""
+        """Exit; force it if that takes too long, as the terminal may be gone and accept no output."""
         self.left_waiting = self._first.session.waiting
         self.exit(None, code)
         if self._last_resort is None:
@@ -241,7 +243,7 @@ class XdpTui(App[None]):
             self._last_resort.start()
 
     def ended(self) -> None:
-        """It came to an end by itself."""
+        """Called after the program ended by itself."""
         if self._last_resort is not None:
             self._last_resort.cancel()
 
@@ -281,19 +283,19 @@ class XdpTui(App[None]):
         )
 
     def _fatal_error(self) -> None:
-        # Never a traceback over the operator's terminal: run() says what happened, and how to see more.
+        # Never print a traceback over the operator's terminal: run() says what happened and how to see more.
         if debugging():
             super()._fatal_error()
         else:
             self._close_messages_no_wait()
 
     def settings_now(self) -> Settings:
-        """The settings with what was chosen on the screen."""
+        """The settings, including what was changed on the screen."""
         return self._first.settings_now(self.settings)
 
     @property
     def unexpected(self) -> Exception | None:
-        """What ended the program although nothing should have."""
+        """The unexpected exception that ended the program, if any."""
         return self._exception
 
 
@@ -306,10 +308,10 @@ def run(
 ) -> int:
     """Run the terminal program until the user quits. ``mouse`` False leaves the mouse to the terminal.
 
-    The exit code is 0; 1 after an internal error; 128 and the signal's number after a signal.
+    ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select first;
+    ``replay`` is shown instead of this machine.
 
-    ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select at first;
-    ``replay`` is looked at in place of this machine.
+    Returns exit code 0, 1 after an internal error, or 128 plus the signal's number.
     """
     path = settings_path(os.environ)
     settings, trouble = load_settings(path)
@@ -336,7 +338,7 @@ def run(
 
 
 def _kept(path: Path, before: Settings, after: Settings) -> Settings:
-    """The settings as they are from now on, written down if they changed."""
+    """The settings from now on, written to the file if they changed."""
     if after != before:
         try:
             save_settings(path, before, after)
@@ -346,7 +348,7 @@ def _kept(path: Path, before: Settings, after: Settings) -> Settings:
 
 
 def tell_waiting(left: tuple[Running, ...]) -> None:
-    """Say how to decide what waits on, now that the keys for it are gone."""
+    """Say how to decide pending changes, now that the keys for it are gone."""
     if not left:
         return
     from xdpchain.observe.pending_pins import boot_clock

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terminals that can't show more than ASCII: each sign has a stand-in of the same width."""
+"""Terminals limited to ASCII: each other character gets a substitute of the same width."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ SIGNS = {
 
 
 def ascii_only(text: str) -> str:
-    """``text`` with nothing but ASCII in it, as wide as before."""
+    """``text`` in ASCII only, with its width unchanged."""
     if text.isascii():
         return text
     return "".join(c if c.isascii() else SIGNS.get(c, "?" * cell_len(c)) for c in text)
 
 
 def wants_ascii(environ: Mapping[str, str]) -> bool:
-    """Whether the locale's character set is not UTF-8. Python itself sets LC_CTYPE where LANG is C (PEP 538):
-    that says nothing of the terminal.
+    """Whether the locale's character set is not UTF-8. Where LANG is C, Python sets LC_CTYPE by itself (PEP
+    538), which says nothing about the terminal.
     """
     coerced = environ.get("LC_CTYPE") == "C.UTF-8" and environ.get("LANG", "C") in ("C", "POSIX", "")
     names = ("LC_ALL", "LANG") if coerced else ("LC_ALL", "LC_CTYPE", "LANG")
@@ -42,7 +42,7 @@ def wants_ascii(environ: Mapping[str, str]) -> bool:
 
 
 class AsciiFilter(LineFilter):
-    """Puts stand-ins in the place of what the terminal lacks."""
+    """Substitutes characters that the terminal lacks."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [Segment(ascii_only(text), style, control) for text, style, control in segments]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program's entry: the terminal program, or one command. Imports are late, so that a command costs no
-more than it needs.
+"""The entry point: starts the terminal program or one command. Imports are late, so that a command loads only
+what it needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AUTOMOUNT = "LIBXDP_BPFFS_AUTOMOUNT"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run with these arguments (None: those of the process), and return the exit code."""
+    """Run with these arguments (None: those of the process) and return the exit code."""
     return outcome.run(_run, list(sys.argv[1:] if argv is None else argv))
 
 
@@ -52,7 +52,7 @@ def _run(arguments: list[str]) -> int:
 def _with_mount(options: Namespace, call: Callable[[Namespace], int]) -> int:
     before = os.environ.get(AUTOMOUNT)
     if options.mount_bpffs:
-        os.environ[AUTOMOUNT] = "1"  # libxdp's own word for it: what we start obeys as well
+        os.environ[AUTOMOUNT] = "1"  # libxdp's own variable, so our child processes honour it too
     try:
         return call(options)
     finally:
@@ -73,7 +73,7 @@ def _terminal(options: Namespace) -> int:
     if options.interface is not None:
         from xdpchain.observe.discover import look
 
-        look(options.interface, options.netns)  # raises NotFound now, in words, and not on a screen
+        look(options.interface, options.netns)  # raises NotFound now, as plain text rather than on a screen
     from xdptui import app
 
     return app.run(options.netns, options.interface, mouse=options.mouse)
@@ -97,7 +97,7 @@ def _terminal_options(arguments: list[str], word: str | None) -> Namespace:
 
 
 def _near(word: str | None) -> str:
-    """The command that ``word`` may be a slip of, in words; empty where there is none."""
+    """A hint naming the command that ``word`` may be a typo of; empty if there is none."""
     import difflib
 
     near = difflib.get_close_matches(word or "", COMMANDS, n=1)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys taken one after the other, however fast they come.
+"""Handle keys strictly one after the other, however fast they come.
 
-Textual (8.2.8) hands each key to the widget with the focus as it comes. A field takes a letter at once, but a
-key that is bound (backspace, enter) bubbles up to the application before it is looked up; of a burst such as
-``xyz``, backspace, ``q`` the letters are taken first. Here the next key waits until the one before has come
-to its end.
+Textual (8.2.8) hands each key to the focused widget as it comes. A field takes a letter at once, but a bound
+key (backspace, enter) bubbles up to the application before it is looked up; so in a burst such as ``xyz``,
+backspace, ``q`` the letters arrive first. Here each key waits until the previous one has been handled.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class KeyQueue:
         self._task: asyncio.Task[None] | None = None
 
     async def put(self, key: events.Key) -> None:
-        """Hand a key out when those before it are done; at once where there are none."""
+        """Deliver a key once all earlier ones are handled; at once if there are none."""
         if self._task is not None and not self._task.done():
             self._waiting.append(key)
             return
@@ -47,8 +46,8 @@ class KeyQueue:
             await self._settled()
 
     async def _settled(self) -> None:
-        """Wait until the key has gone from the widget with the focus up to the application, and what came of
-        it (a message to a dialog) has gone the same way.
+        """Wait until the key has bubbled from the focused widget up to the application, and any message it
+        caused (say, to a dialog) has done the same.
         """
         for _ in range(2):
             node: MessagePump | None = self._app.focused or self._screen()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command ends: its exit code, and what it says on standard output and standard error. Nothing else
-writes there, but the terminal program.
+"""How a command ends: its exit code and its output. Apart from the terminal program, nothing else writes to
+standard output or standard error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ISSUES = "the project's issue tracker"
 
 
 class ExitCode(IntEnum):
-    """What the command line returns. Those of engine errors are `XdpChainError.exit_code`."""
+    """Exit codes of the command line. Engine errors have theirs in `XdpChainError.exit_code`."""
 
     OK = 0
     REFUSED = 1
@@ -74,14 +74,14 @@ EXIT_CODES: dict[ExitCode, str] = {
 
 
 class UsageError(XdpChainError):
-    """A command line that was not understood."""
+    """The command line was not understood."""
 
     exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """Standard error: in words, or in JSON, where warnings are part of what standard output says."""
+    """Writes to standard error: text, or JSON. With JSON, warnings are part of standard output."""
 
     json: bool = False
     verbose: bool = False
@@ -89,7 +89,7 @@ class Talk:
 
     @classmethod
     def of(cls, arguments: list[str]) -> Talk:
-        """What the arguments ask for, also where they can't be parsed."""
+        """What the arguments ask for, even if they can't be parsed."""
         given = arguments[: arguments.index("--")] if "--" in arguments else arguments
         return cls(
             not {"--json", "--jsonl"}.isdisjoint(given),
@@ -98,22 +98,22 @@ class Talk:
         )
 
     def warn(self, text: str) -> None:
-        """Something that went as asked, and may not be what was meant."""
+        """Say that something succeeded but may not be what was meant."""
         if not self.json:
             _say(f"xdptui: warning: {printable(text)}")
 
     def tell(self, text: str) -> None:
-        """Something that belongs to the answer, and not to what is written down of it."""
+        """Say something that belongs to the answer but not in its output."""
         if not self.json:
             _say(f"xdptui: {printable(text)}")
 
     def step(self, text: str) -> None:
-        """What is being done now."""
+        """Say what is being done now."""
         if self.verbose and not self.json:
             _say(f"xdptui: {printable(text)}")
 
     def failed(self, error: XdpChainError) -> None:
-        """What failed, why, and what to do, in that order."""
+        """Say what failed, why, and what to do, in that order."""
         if self.json:
             _say(json.dumps({"error": error_document(error, self.netns)}))
             return
@@ -139,7 +139,7 @@ def _value_of(option: str, given: list[str]) -> str | None:
 
 
 def error_document(error: XdpChainError, netns: str | None = None) -> dict[str, str | int]:
-    """An error for scripts; ``netns`` is the namespace that the command looks into."""
+    """An error for scripts; ``netns`` is the namespace the command works in."""
     return {
         "kind": type(error).__name__,
         "what": error.what,
@@ -151,8 +151,8 @@ def error_document(error: XdpChainError, netns: str | None = None) -> dict[str, 
 
 
 def write(text: str) -> None:
-    """Write lines to standard output, at once. What can't be written ends the command."""
-    if sys.stdout is None:  # closed by whoever started us: nobody wants to know
+    """Write lines to standard output and flush. Failure to write ends the command."""
+    if sys.stdout is None:  # closed by our parent, so nobody reads it
         return
     try:
         print(text, flush=True)
@@ -165,7 +165,7 @@ def write(text: str) -> None:
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Run a command and return its exit code, whatever happens in it. Never a traceback unless asked for."""
+    """Run a command and return its exit code, whatever happens in it. No traceback unless requested."""
     talk = Talk.of(arguments)
     _lenient(sys.stdout)
     _lenient(sys.stderr)
@@ -203,7 +203,7 @@ def _internal(error: Exception) -> XdpChainError:
 
 
 def debugging() -> bool:
-    """Whether tracebacks are asked for."""
+    """Whether tracebacks are requested."""
     return os.environ.get(DEBUG) == "1"
 
 
@@ -224,13 +224,13 @@ def _say(text: str) -> None:
 
 
 def _lenient(stream: object) -> None:
-    """A character that the terminal's encoding lacks becomes a question mark, not an error."""
+    """Show a question mark, not an error, for a character that the terminal's encoding lacks."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 def _abandon(stream: TextIO) -> None:
-    """Let the interpreter's own flush at exit succeed: what is buffered has no reader."""
+    """Make the interpreter's own flush at exit succeed: nobody reads what is buffered."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal program's settings: a TOML file of the user's, whose comments and order are kept."""
+"""The terminal program's settings: the user's TOML file, whose comments and order are kept."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ PANES = ("interfaces", "waterfall", "inspector")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``confirm_seconds``: changes roll back unless confirmed within that time (0: only where the operator's
-    own connection comes in). ``linkage`` is that of new chains, ``refresh_seconds`` the time between two
+    """``confirm_seconds``: changes roll back unless confirmed within that time (0: only if the operator's own
+    connection arrives there). ``linkage`` is for new chains, ``refresh_seconds`` the time between two
     readings of the counters.
     """
 
@@ -52,28 +52,28 @@ class Settings:
 
 
 def settings_path(environ: Mapping[str, str]) -> Path | None:
-    """Where the file is, None where there is no home."""
+    """The path of the file, None if there is no home directory."""
     base = environ.get("XDG_CONFIG_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.config")
     return Path(base) / "xdptui" / "config.toml" if base else None
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
-    """The folder for recordings, captures and saved screens, which need not be there yet; where there is no
-    home, the working folder.
+    """The folder for recordings, captures and saved screens, which need not exist yet; without a home
+    directory, the working directory.
     """
     base = environ.get("XDG_STATE_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.local/state")
     return Path(base, "xdptui") if base else Path.cwd()
 
 
 def state_file(environ: Mapping[str, str], name: str) -> Path:
-    """A path in that folder, which is made. Raises OSError."""
+    """A path in that folder, which is created. Raises OSError."""
     folder = state_dir(environ)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / name
 
 
 def load_settings(path: Path | None) -> tuple[Settings, tuple[str, ...]]:
-    """The settings, and in words what of the file could not be used: the default stands in its place."""
+    """The settings, and messages on what in the file is unusable; defaults apply for that."""
     if path is None:
         return Settings(), ()
     try:
@@ -99,7 +99,7 @@ def load_settings(path: Path | None) -> tuple[Settings, tuple[str, ...]]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Raises ValueError, in words."""
+    """The value if it is valid. Raises ValueError, whose text is for the user."""
     known = {member.name: member for member in fields(Settings)}
     if name not in known:
         raise ValueError(f"there is no setting {name!r}")
@@ -121,7 +121,7 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def save_settings(path: Path, before: Settings, after: Settings) -> None:
-    """Write what differs into the file, and leave the rest of it as it is; made if it is not there. Raises
+    """Write what differs to the file and leave the rest of it alone; creates the file if necessary. Raises
     OSError.
     """
     import tomlkit
@@ -133,7 +133,7 @@ def save_settings(path: Path, before: Settings, after: Settings) -> None:
         document = tomlkit.document()
         document.add(tomlkit.comment("Settings of xdptui; docs/terminal.md describes them."))
     except (UnicodeDecodeError, TOMLKitError):
-        return  # somebody is at work on it: theirs to mend
+        return  # somebody is editing it: theirs to fix
     for member in fields(Settings):
         value = getattr(after, member.name)
         if value != getattr(before, member.name):

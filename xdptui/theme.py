@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours: one theme for terminals with many, one that uses the terminal's own sixteen, and none for
+"""Colours: a theme for terminals with many colours, one that uses the terminal's own sixteen, and none for
 NO_COLOR.
 
-Colour never carries meaning alone: letters, marks and words do, so that every theme says the same.
+Colour never carries meaning alone: letters, marks and words do too, so that every theme says the same.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ LIGHT = Theme(
     },
 )
 
-# Lists and buttons of Textual 8.2.8 leave "reverse" out: without colours the underline is the cursor.
+# Lists and buttons of Textual 8.2.8 lack "reverse": without colours, the underline is the cursor.
 SIXTEEN = Theme(
     name="xdptui-16",
     ansi=True,
@@ -116,8 +116,8 @@ VARIABLES = {
 
 
 def choose(environ: Mapping[str, str], colour_system: str | None, wanted: str = "auto") -> Theme:
-    """The theme for a terminal that says this of itself; ``wanted`` is ``auto``, ``dark``, ``light`` or
-    ``16``.
+    """The theme for a terminal of this environment and colour system; ``wanted`` is ``auto``, ``dark``,
+    ``light`` or ``16``.
 
     With NO_COLOR, Textual strips the colours of the sixteen-colour theme and leaves bold, dim and reverse.
     """

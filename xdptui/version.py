@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which xdptui this is: the version, and the commit that it was built from or that is checked out.
+"""Which xdptui this is: its version, and the commit it was built from or that is checked out.
 
-Git is not asked: it may not be there, and as root it would refuse a checkout that belongs to somebody else.
-setup.py loads this file by its path, so it imports nothing of ours.
+Does not run git: it may not be installed, and as root it refuses a checkout that belongs to somebody else.
+setup.py loads this file by path, so it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HASH = re.compile(r"[0-9a-f]{40,64}\Z")
 
 
 def version() -> str:
-    """For people: "0.1.0 (abc1234)", or without the commit where that is not known."""
+    """For people: "0.1.0 (abc1234)", or without the commit if that is unknown."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
@@ -33,10 +33,10 @@ def version() -> str:
 
 
 def checked_out(root: Path) -> str:
-    """The commit whose checkout ``root`` is, as a whole hash; empty where it is none or can't be read."""
+    """The commit checked out in ``root``, as a full hash; empty if it is no checkout or unreadable."""
     try:
         git = root / ".git"
-        if git.is_file():  # a worktree of its own, or a submodule
+        if git.is_file():  # a separate worktree, or a submodule
             git = root / git.read_text().removeprefix("gitdir:").strip()
         head = (git / "HEAD").read_text().strip()
         if head.startswith("ref:"):
@@ -56,7 +56,7 @@ def _built_from() -> str:
 
 
 def _resolved(git: Path, ref: str) -> str:
-    """What a branch points to: a file of its own, or a line among the packed ones."""
+    """What a branch points to: from its own file, or from the packed refs."""
     shared = git
     if (git / "commondir").is_file():
         shared = git / (git / "commondir").read_text().strip()

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Grows the packet by one byte at its end. Returns 0, or -1 where there is no room (or no kernel 5.8). */
+/* Appends one byte to the packet. Returns 0, or -1 if there is no room (or the kernel is older than 5.8). */
 #ifndef XDPTUI_APPEND_H
 #define XDPTUI_APPEND_H
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define APPEND_AT_MOST 4096 /* the verifier wants a bound; longer packets come in fragments anyway */
+#define APPEND_AT_MOST 4096 /* the verifier needs a limit; longer packets come in fragments anyway */
 
 static __always_inline int append(struct xdp_md *ctx, char byte)
 {
@@ -18,8 +18,8 @@ static __always_inline int append(struct xdp_md *ctx, char byte)
 	__u64 offset = end - (void *)last;
 
 	/*
-	 * The compiler knows that the last byte is inside the packet and would fold the checks below into what no
-	 * verifier can follow. So it is told less than it could know.
+	 * The compiler knows that the last byte is inside the packet and would fold the checks below into code that no
+	 * verifier can follow. So hide what it knows.
 	 */
 	asm volatile("" : "+r"(offset));
 	offset -= 1;

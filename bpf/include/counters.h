@@ -2,9 +2,9 @@
 /*
  * The counters of a chain, as the dispatcher and the tracer write them and user space reads them through mmap.
  *
- * Row 0 counts what the chain as a whole returned. A slot's row is its own for as long as it stays in the chain, through
- * any number of edits. Twenty rows, so that a chain of ten can become an entirely different chain of ten without two
- * slots sharing a row.
+ * Row 0 counts what the whole chain returned. A slot keeps its row as long as it is in the chain, through any number of
+ * edits. There are twenty rows, so that a chain of ten can become an entirely different chain of ten without two slots
+ * sharing a row.
  */
 #ifndef XDPTUI_COUNTERS_H
 #define XDPTUI_COUNTERS_H
@@ -22,10 +22,10 @@ struct count {
 
 struct cpu_counts {
 	struct count rows[ROWS][CODES];
-	__u64 padding[4]; /* to whole cache lines: no two CPUs share one */
+	__u64 padding[4]; /* up to whole cache lines: no two CPUs share one */
 };
 
-/* One element a CPU. A plain array, for user space can mmap that; only its own CPU writes to an element. */
+/* One element per CPU. A plain array, because user space can mmap it; each CPU writes only to its own element. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -34,7 +34,7 @@ struct {
 	__type(value, struct cpu_counts);
 } xdptui_counters SEC(".maps");
 
-/* NULL: never, there is an element for every possible CPU; but the verifier does not know. */
+/* Never NULL, as every possible CPU has an element; but the verifier does not know that. */
 static __always_inline struct cpu_counts *own_counts(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What following packets through a chain shares between the dispatcher, which does it in a static chain, and the
- * tracing programs, which do it from outside: the maps, their layout, and what is done at each stage of a packet.
+ * What a static chain's dispatcher, which follows packets from inside, and the tracing programs, which follow them from
+ * outside, have in common: the maps, their layout, and what is done at each stage of a packet.
  *
- * A packet is looked at by the filter, and if that takes it, a record of each stage goes into the ring buffer: when it
- * comes in, after each slot, and the verdict. User space grants a number of packets, and grants again as the rate
- * allows; when nothing is granted, or user space was silent for long, a packet costs two loads and a comparison.
+ * If a packet matches the filter, a record of each stage goes into the ring buffer: when it comes in, after each slot,
+ * and the verdict. User space grants a number of packets, and more as the rate allows; while nothing is granted, or
+ * after user space was silent for too long, a packet costs two loads and a comparison.
  */
 #ifndef XDPTUI_FOLLOW_H
 #define XDPTUI_FOLLOW_H
@@ -16,7 +16,7 @@
 
 #define FOLLOW_HEAD 256     /* bytes of a packet that the filter sees */
 #define FOLLOW_MOST 16384   /* bytes of a packet that a record keeps, at most */
-#define FOLLOW_SILENCE 1000 /* jiffies without a sign of life (1 to 10 s) after which nothing is followed any more */
+#define FOLLOW_SILENCE 1000 /* jiffies without a sign of life (1 to 10 s) after which following stops */
 
 enum follow_stage {
 	FOLLOW_ENTRY = 0, /* 1 to 10: after that slot */
@@ -25,31 +25,31 @@ enum follow_stage {
 
 struct follow_head {
 	__u32 length;   /* of the packet */
-	__u32 captured; /* bytes of it that are here */
+	__u32 captured; /* number of its bytes in here */
 	__u8 bytes[FOLLOW_HEAD];
 };
 
-/* Bytes of a packet as a record keeps them: FOLLOW_SNAP at most, a constant to the verifier, and a multiple of 8. */
+/* Bytes of a packet in a record: at most FOLLOW_SNAP, a constant for the verifier, and a multiple of 8. */
 struct follow_shot {
 	__u32 length;
 	__u32 captured;
 	__u8 bytes[];
 };
 
-/* One stage of one packet. The verdict's record ends before the head: the packet is as the last slot left it. */
+/* One stage of one packet. The verdict's record ends before the head: the last slot's record has the final packet. */
 struct follow_record {
 	__u64 at;     /* ns since boot (CLOCK_MONOTONIC) */
-	__u64 ns;     /* since the stage before; at the entry: what two readings of the clock are apart */
+	__u64 ns;     /* since the previous stage; at the entry: between two readings of the clock */
 	__u32 cpu;
 	__u32 packet; /* number on this CPU */
-	__u32 order;  /* number of the record in its packet: a gap is a record that was lost */
+	__u32 order;  /* index of the record in its packet: a gap is a lost record */
 	__u32 stage;
 	__u32 code;   /* what the slot, or the dispatcher, returned; at the entry: the RX queue */
-	__s32 moved;  /* by how many bytes the packet's start moved since the stage before */
+	__s32 moved;  /* bytes by which the packet's start moved since the previous stage */
 	struct follow_shot head;
 };
 
-/* Shared with user space through mmap. What it writes, and what the CPUs write, are on different cache lines. */
+/* Shared with user space through mmap. Its writes and those of the CPUs go to different cache lines. */
 struct follow_state {
 	__u64 beat;    /* changes while user space is there */
 	__u64 granted; /* packets that may be followed, since the beginning */
@@ -57,12 +57,12 @@ struct follow_state {
 	__u64 seen_beat;
 	__u64 seen_at; /* jiffies */
 	__u64 padding2[6];
-	__u64 taken;   /* packets followed: at most one a CPU more than granted */
+	__u64 taken;   /* packets followed: at most one per CPU more than granted */
 	__u64 padding3[7];
 };
 
 struct follow_cpu {
-	__u64 left;    /* ns, when the stage before was done */
+	__u64 left;    /* ns, when the previous stage was done */
 	__u64 start;   /* where the packet began then */
 	__u64 here;    /* where it begins now */
 	__u32 packet;
@@ -70,7 +70,7 @@ struct follow_cpu {
 	__u64 looked_at;  /* packets that the filter saw */
 	__u64 passed_by;  /* packets that came while nothing was granted */
 	__u64 lost;       /* records for which there was no room */
-	__u64 active;     /* this packet is followed: where no dispatcher of ours remembers it */
+	__u64 active;     /* this packet is followed, if no dispatcher of ours keeps track */
 	struct follow_head head;
 };
 
@@ -120,13 +120,13 @@ static __always_inline int follow_allowed(struct follow_state *state, struct fol
 	return 1;
 }
 
-/* A packet comes in at this address: what passed there before is gone. */
+/* A packet comes in at this address: forget what passed there before. */
 static __always_inline void follow_comes(__u64 *start)
 {
 	bpf_map_delete_elem(&xdptui_passed, start);
 }
 
-/* Record one stage but the verdict. COPY fills in record->head, from wherever the packet is. */
+/* Record a stage other than the verdict. COPY fills in record->head, from wherever the packet is. */
 #define FOLLOW_RECORD(cpu, number, returned, begins, now, COPY)                       \
 	({                                                                            \
 		struct follow_record *record =                                                \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Following packets from inside a static chain's dispatcher. These functions stay functions, so that the dispatcher
- * grows by calls alone; the verifier judges each once.
+ * Following packets from inside a static chain's dispatcher. These functions are not inlined, so that
+ * the dispatcher grows only by calls; the verifier checks each once.
  */
 #ifndef XDPTUI_FOLLOW_PACKET_H
 #define XDPTUI_FOLLOW_PACKET_H
@@ -40,7 +40,7 @@ static __always_inline __u32 follow_length(struct xdp_md *ctx, int frags)
 	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 }
 
-/* The packet as it is now. Where it may have fragments, the helper knows them (both are of kernel 5.18). */
+/* The packet as it is now. If it may have fragments, the helper reads them (both came with kernel 5.18). */
 static __always_inline void follow_shoot(struct xdp_md *ctx, struct follow_shot *shot)
 {
 	shot->length = follow_length(ctx, FOLLOW_FRAGS);
@@ -48,14 +48,14 @@ static __always_inline void follow_shoot(struct xdp_md *ctx, struct follow_shot 
 					follow_copy(ctx, shot->bytes, FOLLOW_SNAP);
 }
 
-/* The packet's start as a number: out of a map, for the verifier lets nobody reckon with the pointer itself. */
+/* The packet's start as a number: through a map, because the verifier allows no arithmetic on the pointer itself. */
 static __always_inline __u64 follow_start(struct xdp_md *ctx, struct follow_cpu *cpu)
 {
 	*(volatile __u64 *)&cpu->here = (__u64)(long)(void *)(long)ctx->data;
 	return *(volatile __u64 *)&cpu->here;
 }
 
-/* Stands for the filter that user space puts in its place: 1 if it takes the packet. */
+/* Placeholder for the filter that user space puts in its place: 1 if the packet matches. */
 static __attribute__((noinline)) int follow_filter(struct follow_head *head)
 {
 	volatile int code = head->captured;

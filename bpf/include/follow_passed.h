@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The followed packets that passed, by where they began in memory then: for who asks what became of them. */
+/* Followed packets that passed, by their start address in memory at that time: to report their fates. */
 #ifndef XDPTUI_FOLLOW_PASSED_H
 #define XDPTUI_FOLLOW_PASSED_H
 

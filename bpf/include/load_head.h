@@ -4,13 +4,13 @@
 
 /*
  * Copies the first bytes of a packet, at most ``most`` (a constant) of its ``length``; returns how many. A helper's
- * length must not be 0, and kernels before 6.8 learn nothing from a comparison with 0: so what is compared is one less.
+ * length must not be 0, and kernels before 6.8 learn nothing from a comparison with 0, so compare the length minus 1.
  */
 static __always_inline __u32 load_head(struct xdp_md *ctx, void *to, __u32 length, __u32 most)
 {
 	__u32 less = (length < most ? length : most) - 1;
 
-	/* What the compiler knows by now, the verifier must see. */
+	/* Hide the bound from the compiler, so that the verifier sees it checked again. */
 	asm volatile("" : "+r"(less));
 	if (less >= most || bpf_xdp_load_bytes(ctx, 0, to, less + 1))
 		return 0;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a component says of itself: its run priority, and its chain call actions (the return codes after which the next
- * component of the chain runs). A loader reads it from the object's types and never loads it: the numbers are the
- * lengths of arrays that only exist as types. Loaders that share chains agree on this form: a variable named after the
- * program, with an underscore before it, in the section .xdp_run_config.
+ * What a component declares: its run priority, and its chain call actions (the return codes after which the next
+ * component of the chain runs). A loader reads it from the object's types and never loads it: the numbers are lengths of
+ * arrays that exist only as types. Loaders that share chains agree on this form: a variable named after the program,
+ * with a leading underscore, in the section .xdp_run_config.
  *
  *     RUN_CONFIG(my_filter, RUN_PRIORITY(10), CONTINUE_ON(XDP_PASS), CONTINUE_ON(XDP_TX));
  *
- * Left out: priority 50, and XDP_PASS alone. STOP_ON(XDP_PASS) takes that one back.
+ * Defaults: priority 50, and XDP_PASS alone. STOP_ON(XDP_PASS) removes that one.
  */
 #ifndef XDPTUI_RUN_CONFIG_H
 #define XDPTUI_RUN_CONFIG_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the samples want to know of a packet: its protocol, and its ports where it has any. Deliberately small: no VLAN
- * tags, no IPv6 extension headers; such packets are known by their ethertype or next header alone.
+ * What the samples need to know about a packet: its protocol, and its ports if it has any. Deliberately small: no VLAN
+ * tags, no IPv6 extension headers; of such packets only the ethertype or next header is known.
  */
 #ifndef XDPTUI_TRANSPORT_H
 #define XDPTUI_TRANSPORT_H
@@ -25,7 +25,7 @@ struct transport {
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 
-/* False: the packet ends before the headers it announces. What was found up to there is filled in. */
+/* False: the packet ends before its headers do. What was found so far is filled in. */
 static __always_inline bool find_transport(const struct xdp_md *ctx, struct transport *found)
 {
 	void *end = (void *)(long)ctx->data_end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the dispatcher reports of a slot that returned what its policy forbids: one record each in a ring buffer, for
- * as long as there is room. Nobody reads, it fills, and costs no more than the attempt.
+ * The dispatcher's reports on slots that returned what their policy forbids: one record each in a ring buffer, while
+ * there is room. Without a reader it fills up, and then costs no more than the attempt.
  */
 #ifndef XDPTUI_VIOLATIONS_H
 #define XDPTUI_VIOLATIONS_H

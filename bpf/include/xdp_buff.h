@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What tracing programs use of the kernel's types; libbpf finds where the running kernel keeps it (CO-RE). */
+/* The parts of kernel types used by tracing programs; libbpf relocates them for the running kernel (CO-RE). */
 #ifndef XDPTUI_XDP_BUFF_H
 #define XDPTUI_XDP_BUFF_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Uses 448 bytes of stack, which fits beside a small caller: 512 bytes are what all functions on the call path share. */
+/* Uses 448 bytes of stack, which leaves room for a small caller: all functions on the call path share 512 bytes. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "run_config.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Built three times, as three versions of one component: version 2 counts bytes too, in a map of its own, and can take
- * over the packets of version 1; in version 3 the packets' map has another shape, so nobody can.
+ * Built three times, as three versions of one component: version 2 also counts bytes, in a map of its own, and can take
+ * over version 1's packet counts; version 3's packet map has another layout, so it can't.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Drops everything, and lets no one after it run. */
+/* Drops everything, so nothing after it runs. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "run_config.h"

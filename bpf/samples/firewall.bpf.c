@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A packet filter, the first of a typical chain: drops packets to the TCP and UDP ports that the operator put into
- * "blocked", and counts what it dropped. Both maps must survive every edit of the chain.
+ * A packet filter, the first of a typical chain: drops packets to the TCP and UDP ports that the operator puts in
+ * "blocked", and counts the drops. Both maps must survive every edit of the chain.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Declares by its section that it can handle packets in several fragments (kernel 5.18): such packets come on
- * interfaces with a large MTU, which refuse programs that don't say so.
+ * Declares with its section that it can handle packets in several fragments (kernel 5.18): such packets arrive on
+ * interfaces with a large MTU, which refuse programs without that declaration.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

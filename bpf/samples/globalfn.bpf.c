@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Global functions (kernel 5.6), which the verifier checks one by one from their types: such a program can't be loaded
- * without its BTF and func_info.
+ * Global functions (kernel 5.6), which the verifier checks separately, based on their types: such a program can't be
+ * loaded without its BTF and func_info.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>

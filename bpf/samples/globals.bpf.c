@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Global data in all three kinds, each an array map of its own that a loader must create, fill and keep. */
+/* All three kinds of global data, each in its own array map that a loader must create, fill and keep. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "run_config.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Uses all 512 bytes of stack, which loads by itself and leaves no room for anything of ours: it can't be linked
+ * Uses all 512 bytes of stack: it loads on its own, but leaves no room for a dispatcher, so it can't be linked
  * statically with others, and a loader must say so.
  */
 #include <linux/bpf.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Maps whose values are maps: an array that is filled at load, and a hash that the operator fills. The inner maps live
- * only as long as the outer ones hold them, so a loader that makes new outer maps loses them.
+ * Maps whose values are maps: an array filled at load, and a hash filled by the operator. The inner maps live only as
+ * long as the outer ones hold them, so a loader that creates new outer maps loses them.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>

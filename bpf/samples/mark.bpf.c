@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Each program appends its letter to the packet and lets it pass: the end of a packet tells which slots it went through
- * and in which order. Where there is no room the packet is aborted: better missed than lying.
+ * Each program appends its letter to the packet and lets it pass: a packet's end shows which slots it went through,
+ * and in which order. Without room, the packet is aborted: a missing packet is better than a wrong one.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Programs that move a packet's pointers: its head, its tail, its metadata. After such a helper the verifier forgets
- * what it knew of the packet, also in whoever called the program; a dispatcher must be ready for that.
+ * what it knew about the packet, in the program's caller too; a dispatcher must be ready for that.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>
@@ -32,14 +32,14 @@ int meta_head(struct xdp_md *ctx)
 
 	if ((void *)(old + 1) > end)
 		return XDP_ABORTED;
-	/* old and eth overlap, and old's ethertype lies where the tag's belongs: it stays */
+	/* old and eth overlap, and old's ethertype is already where the tag's belongs */
 	__builtin_memmove(eth, old, 2 * ETH_ALEN);
 	eth->h_proto = bpf_htons(ETH_P_8021Q);
 	tag->id = bpf_htons(5);
 	return XDP_PASS;
 }
 
-/* Leaves four bytes of metadata in front of the packet, for whoever comes later. */
+/* Leaves four bytes of metadata in front of the packet, for later programs. */
 SEC("xdp")
 int meta_mark(struct xdp_md *ctx)
 {
@@ -54,7 +54,7 @@ int meta_mark(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* Cuts off what follows an IPv4 packet in its frame: the padding that short frames carry. */
+/* Cuts off what follows an IPv4 packet in its frame: the padding of short frames. */
 SEC("xdp")
 int meta_tail(struct xdp_md *ctx)
 {
@@ -67,7 +67,7 @@ int meta_tail(struct xdp_md *ctx)
 
 	__u64 length = end - (void *)eth;
 
-	/* Else the compiler adds tot_len to a packet pointer first, which kernel 6.1 takes for unbounded. */
+	/* Otherwise the compiler first adds tot_len to a packet pointer, which kernel 6.1 considers unbounded. */
 	asm volatile("" : "+r"(length));
 
 	int padding = (int)length - (int)sizeof(*eth) - bpf_ntohs(ip->tot_len);

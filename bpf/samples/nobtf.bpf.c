@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Built without debug information, hence without types: it has no run config, and can't be a component by freplace. */
+/* Built without debug information, hence without types: it has no run config, and can't be a freplace component. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

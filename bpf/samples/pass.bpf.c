@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The smallest component: lets everything pass, and says nothing of itself, so the defaults apply. */
+/* The smallest component: lets everything pass, and declares nothing, so the defaults apply. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * A rate limit per IPv4 source: a token bucket in an LRU hash, so that a flood of sources evicts old ones instead of
- * failing. State that changes with every packet, and that the kernel evicts by itself.
+ * failing. Its state changes with every packet, and the kernel evicts entries by itself.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>
@@ -51,7 +51,7 @@ int xdp_ratelimit(struct xdp_md *ctx)
 		return XDP_PASS;
 	}
 
-	/* Two CPUs that see one source at once may lose a refill: a limit may err by a packet, a lock costs every packet. */
+	/* Two CPUs that see one source at once may lose a refill: the limit may be off by a packet; a lock would cost each. */
 	__u64 credit = bucket->credit + (now - bucket->refilled_at);
 
 	if (credit > full)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Packets that leave again: back where they came from (XDP_TX), or through another interface that the operator put into
- * "out". On veth both need a peer that can take XDP frames: one with an XDP program, or with GRO on.
+ * Packets that leave again: back where they came from (XDP_TX), or through another interface that the operator puts in
+ * "out". On veth both need a peer that accepts XDP frames: one with an XDP program, or with GRO on.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>
@@ -31,7 +31,7 @@ int redirect_back(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-/* With nobody in "out" the flags make it XDP_PASS, so that the chain goes on. */
+/* If "out" is empty, the flags make it XDP_PASS, so that the chain continues. */
 SEC("xdp")
 int redirect_out(struct xdp_md *ctx)
 {

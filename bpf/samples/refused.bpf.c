@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Reads the packet without asking how long it is. No kernel loads it: a loader must show why, and change nothing. */
+/* Reads the packet without checking its length. No kernel loads it: a loader must show why, and change nothing. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The packet says what each program is to return. In a frame of ethertype 0x88b5 (set aside for local experiments) byte
- * 14 + N is the return code of program scripted_N, which also appends the digit N to the frame. So one packet carries
- * any case of the chain's contract, and comes back with a record of who ran. Other frames pass untouched.
+ * 14 + N is the return code of program scripted_N, which also appends the digit N to the frame. So a packet can script
+ * any case of the chain's contract, and comes back with a record of what ran. Other frames pass untouched.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Calls between functions of one program, three deep: their instructions follow the main function's, and so must any copy. */
+/* Calls between functions of one program, three deep: their instructions follow the main function's, also in copies. */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>
 #include "run_config.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A component that tail-calls programs of its own, from an array that is filled at load. A chain enters at
- * xdp_tailcalls; what a callee returns is what the component returns. The kernel empties a program array as soon as
- * nobody holds it by a descriptor or a pin, although the programs that use it run on: then packets fall through.
+ * A component that tail-calls its own programs, from an array filled at load. A chain enters at xdp_tailcalls; a
+ * callee's return code is the component's. The kernel empties a program array as soon as no descriptor or pin holds it,
+ * although the programs that use it keep running: then packets fall through.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>

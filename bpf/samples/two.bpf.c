@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Two programs of one object that share a map: the first learns who sends, the second drops who sends too much. In a
- * chain both must still see one map, however they are loaded.
+ * Two programs of one object that share a map: the first learns the sources, the second drops those that send too
+ * much. In a chain both must still see one map, however they are loaded.
  */
 #include "transport.h"
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What helps: the kind of advice and what it is about, as a frozen value.
+"""Advice: its kind and what it is about, as a frozen value.
 
-The engine says what helps; `model.commands` spells the command for it, and each face puts it into words.
+The engine says what helps; `model.commands` spells the command for it, and each user interface puts it into
+words.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ and ``struct skb_shared_info`` (veth_xdp_set's computation on x86-64).
 
 
 class Do(Enum):
-    """The kinds of advice. The comment names the arguments (``args``), where there are any."""
+    """The kinds of advice. Comments name the arguments (``args``), if any."""
 
-    GET_PERMISSION = auto()  # the capabilities that are missing
+    GET_PERMISSION = auto()  # the missing capabilities
     LIST_INTERFACES = auto()
-    NEAR_INTERFACE = auto()  # names that are like it
+    NEAR_INTERFACE = auto()  # similar names
     OTHER_NETNS = auto()  # the namespace that has such an interface, "" for the process's own
     LIST_NETNS = auto()
     REMOVE_NETNS_FILE = auto()  # the namespace's name
@@ -34,8 +35,8 @@ class Do(Enum):
     ADD = auto()
     ADOPT = auto()
     CHOOSE_LINKAGE = auto()  # linkages that can, for the change being made
-    RELINK = auto()  # the linkage that can, for the chain that runs
-    LINK_ANEW = auto()  # the linkage that it has
+    RELINK = auto()  # a linkage that works, for the running chain
+    LINK_ANEW = auto()  # its current linkage
     CHANGE_MODE = auto()  # native, generic or best
     CHOOSE_GENERIC = auto()
     LIFT_POLICY = auto()  # the slot
@@ -78,8 +79,8 @@ class _Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What helps, on which interface, and ``otherwise``. ``netns``: its namespace by name or path, ""
-    for the process's own; None stands for that of the command at hand.
+    """What helps, on which interface, and ``otherwise``. ``netns``: its namespace by name or path, "" for the
+    process's own; None: that of the current command.
     """
 
     do: Do

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that others may have written: bounded in size, depth and numbers, and read field by field. Pure.
+"""Decode JSON that others may have written: bounded in size, depth and numbers, and read field by field.
+Pure.
 
-Whatever the bytes are, the answer is a value of the type that was asked for, or InvalidInput.
+Whatever the bytes are, the result is a value of the requested type, or InvalidInput.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _TEXT = 4096
 
 
 def decode(data: bytes | str, what: str, *, most: int = SIZE) -> Any:
-    """A JSON document of at most ``most`` bytes. Raises InvalidInput; ``what`` is named in it.
+    """A JSON document of at most ``most`` bytes. Raises InvalidInput, which names ``what``.
 
-    Numbers have at most 20 digits, and are finite.
+    Numbers have at most 20 digits and are finite.
     """
     if len(data) > most:
         raise _invalid(what, f"it has {len(data)} bytes, more than {most}")
@@ -58,8 +59,8 @@ def fields(data: bytes | str, what: str, *, most: int = SIZE) -> Fields:
 
 
 class Fields:
-    """An object of a document. Each method reads one field, and raises InvalidInput where it is missing or is
-    not what it must be; ``none`` methods take null and a missing field for None.
+    """An object of a document. Each method reads one field, and raises InvalidInput if it is missing or not
+    what it should be; for ``none`` methods, null or a missing field is None.
     """
 
     __slots__ = ("_fields", "_what")
@@ -81,7 +82,7 @@ class Fields:
         raise _invalid(self._what, f"{name} {why}")
 
     def value(self, name: str) -> Any:
-        """Whatever it is; None if it is missing."""
+        """Any value; None if it is missing."""
         return self._fields.get(name)
 
     def text(self, name: str, *, most: int = _TEXT, default: str | None = None) -> str:
@@ -95,7 +96,7 @@ class Fields:
         return self.text(name, most=most) if name in self else None
 
     def integer(self, name: str, *, least: int = 0, most: int = U64) -> int:
-        """A whole number from ``least`` to ``most``."""
+        """An integer from ``least`` to ``most``."""
         value = self._fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             self.refuse(name, f"is not a whole number from {least} to {most}")
@@ -105,7 +106,7 @@ class Fields:
         return self.integer(name, least=least, most=most) if name in self else None
 
     def number(self, name: str, *, most: float = 1e15) -> float:
-        """A number of at most ``most``, without its sign."""
+        """A number whose absolute value is at most ``most``."""
         value = self._fields.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > most:
             self.refuse(name, "is not a valid number")
@@ -121,7 +122,7 @@ class Fields:
         return value
 
     def list(self, name: str, *, most: int, default: tuple[Any, ...] | None = None) -> list[Any]:
-        """A list of at most ``most`` items, whatever they are."""
+        """A list of at most ``most`` items of any kind."""
         value = self._fields.get(name, default)
         if isinstance(value, tuple):
             return list(value)
@@ -132,7 +133,7 @@ class Fields:
     def integers(
         self, name: str, *, most: int, greatest: int = U64, default: tuple[int, ...] | None = None
     ) -> tuple[int, ...]:
-        """A list of whole numbers from 0 to ``greatest``."""
+        """A list of integers from 0 to ``greatest``."""
         found = self.list(name, most=most, default=default)
         for value in found:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= greatest:
@@ -147,14 +148,14 @@ class Fields:
         return tuple(found)
 
     def fields(self, name: str) -> Fields:
-        """An object in it."""
+        """A nested object."""
         return Fields(self._fields.get(name), f"{self._what}: {name}")
 
     def fields_or_none(self, name: str) -> Fields | None:
         return self.fields(name) if name in self else None
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """An object, as it is; its values may be anything."""
+        """An object as it is, with values of any kind."""
         return self.fields(name)._fields
 
     def objects(self, name: str, *, most: int) -> tuple[Fields, ...]:

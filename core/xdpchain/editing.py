@@ -16,7 +16,7 @@ from xdpchain.change import transaction
 from xdpchain.change.journal.recording import Journal
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
-from xdpchain.change.transaction import ChangeUnderWay
+from xdpchain.change.under_way import ChangeUnderWay
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
 from xdpchain.model.chain import Chain, Interface
@@ -170,7 +170,7 @@ def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Run
     require_capabilities()
     running = look(name, netns)
     found = undo_of(running)  # holds the maps that are not lost
-    plan = make_plan(running, found.candidate, restores=found.restores)
+    plan = make_plan(running, found.candidate, restores=found.restores, lost=found.lost)
     return apply(plan, **options)
 
 

@@ -2,8 +2,8 @@
 """The errors that the engine raises, in one tree.
 
 Every error says what failed, why, and what to do; ``detail`` keeps the kernel's own message (extended ack,
-the verifier's last lines). A class stands for one case that a caller may want to handle differently; its
-``exit_code`` is what the command line returns for it.
+the verifier's last lines). Each class is a case that callers may want to handle differently; ``exit_code`` is
+what the command line returns for it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way to write files: whole or not at all, with a mode that no umask loosens, and not through links
-of others.
+"""Write files: whole or not at all, with a mode that umask can't loosen, and never through other users'
+links.
 
-This runs as root, and writes where it is told, be it a directory in which everybody may make names. A link
-is followed only if it belongs to root or to this user. A file appears under its name by a rename or a link,
-complete and on the disk. What a killed process left (``.writing-…``) is removed by the next write there.
+This runs as root and writes where it is told, even in directories where anyone may create names. A link is
+followed only if it belongs to root or to this user. A file appears under its name by rename or link, complete
+and synced to disk. What a killed process leaves behind (``.writing-…``) is removed by the next write there.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LEFT = re.compile(r"\.writing-[0-9a-f]{16}")
 
 
 def replace(path: str, data: bytes, *, mode: int = FILE_MODE, folder_mode: int = FOLDER_MODE) -> None:
-    """Make a file, or put another in its place, which keeps its mode; its folder is made as well. What is no
-    file (a terminal, a pipe) gets the data. Raises OSError.
+    """Create or replace a file; a replaced one keeps its mode, and missing directories are created. Anything
+    that is not a regular file (a terminal, a pipe) gets the data. Raises OSError.
     """
     with _place(path, folder_mode) as (folder, name):
         try:
@@ -46,15 +46,15 @@ def replace(path: str, data: bytes, *, mode: int = FILE_MODE, folder_mode: int =
 
 
 def put(path: str, data: bytes, *, mode: int = FILE_MODE, folder_mode: int = FOLDER_MODE) -> None:
-    """Make a file that is not there yet. Raises FileExistsError, OSError."""
+    """Create a file that does not exist yet. Raises FileExistsError, OSError."""
     with _place(path, folder_mode) as (folder, name), _written(folder, data, mode, None) as made:
         os.link(made, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
 
 
 def create(path: str, *, overwrite: bool = False, special: bool = False, mode: int = FILE_MODE) -> int:
-    """A descriptor of a new, empty file that is written bit by bit, in a folder that is there. What has that
-    name, a link included, is unlinked first with ``overwrite``, and FileExistsError without. ``special``: a
-    terminal or a pipe will do, and a link that leads there. Raises OSError.
+    """A descriptor of a new, empty file in an existing directory, to be written incrementally. If the name
+    exists, even as a link, it is unlinked with ``overwrite``; otherwise FileExistsError is raised.
+    ``special``: accept a terminal or pipe, and a link to one. Raises OSError.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_APPEND | os.O_CLOEXEC
     with _place(path, None, last=special) as (folder, name):
@@ -70,8 +70,8 @@ def create(path: str, *, overwrite: bool = False, special: bool = False, mode: i
 
 
 def read(path: str | os.PathLike[str], most: int) -> bytes:
-    """The bytes of an ordinary file, which must not have more than ``most``; nothing else is waited for.
-    Raises OSError.
+    """The bytes of a regular file of at most ``most`` bytes; never waits for anything else. Raises
+    OSError.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
@@ -87,22 +87,23 @@ def read(path: str | os.PathLike[str], most: int) -> bytes:
 
 
 def reach(path: str) -> int:
-    """An O_PATH descriptor of what a path leads to, through no link of another user. Raises OSError."""
+    """An O_PATH descriptor of what a path leads to, through no other user's link. Raises OSError."""
     with _place(path, None) as (folder, name):
         follow = 0 if _is_kernels(folder) else os.O_NOFOLLOW
         return os.open(name, os.O_PATH | os.O_CLOEXEC | follow, dir_fd=folder)
 
 
 def make_folder(path: str, mode: int = FOLDER_MODE) -> None:
-    """Make a folder and those above it, as far as they are missing. Raises OSError."""
+    """Create a directory and its missing parents. Raises OSError."""
     with _place(os.path.join(path, "."), mode):
         pass
 
 
 @contextlib.contextmanager
 def _place(path: str, folder_mode: int | None, *, last: bool = True) -> Iterator[tuple[int, str]]:
-    """The folder that a path leads to, opened, and the last name: with ``last``, links are followed to the
-    end, so it is none then (but one of the kernel's own, in /proc). With a mode, missing folders are made.
+    """The directory that a path leads to, opened, and the last name. With ``last``, links are followed to the
+    end, so the name is then not a link (unless one of the kernel's own, in /proc). With a mode, missing
+    directories are created.
     """
     here = os.open("/" if path.startswith("/") else ".", _FOLDER & ~os.O_NOFOLLOW)
     try:
@@ -149,7 +150,7 @@ def _moved(old: int, new: int) -> int:
 
 
 def _link(name: str, folder: int, path: str) -> str | None:
-    """Where a link leads; None if the name is none. Raises PermissionError for a link of another user."""
+    """Where a link leads; None if the name is not a link. Raises PermissionError for another user's link."""
     try:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
@@ -165,7 +166,7 @@ def _link(name: str, folder: int, path: str) -> str | None:
 
 
 def _is_kernels(folder: int) -> bool:
-    """Whether links in there are the kernel's, whose text leads nowhere (/proc/self/fd/1)."""
+    """Whether the links in there are the kernel's, whose text leads nowhere (/proc/self/fd/1)."""
     try:
         proc = os.stat("/proc")
     except OSError:
@@ -179,7 +180,7 @@ def _special(folder: int, name: str, found: os.stat_result, path: str) -> int:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     check_owner(found, f"it belongs to uid {found.st_uid}", path)
     follow = 0 if stat.S_ISLNK(found.st_mode) else os.O_NOFOLLOW
-    # Not blocking: a FIFO that nobody reads would be waited for.
+    # Non-blocking: opening a FIFO without a reader would wait.
     fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | follow, dir_fd=folder)
     os.set_blocking(fd, True)
     return fd
@@ -192,7 +193,7 @@ def _pour(folder: int, name: str, found: os.stat_result, data: bytes, path: str)
 
 @contextlib.contextmanager
 def _written(folder: int, data: bytes, mode: int, keep: int | None) -> Iterator[str]:
-    """The name in ``folder`` of a complete file, which is gone at the end unless it was renamed."""
+    """The name of a complete file in ``folder``, which is removed at the end unless it was renamed."""
     _sweep(folder)
     fd, name = _new(folder, mode)
     try:
@@ -210,7 +211,7 @@ def _written(folder: int, data: bytes, mode: int, keep: int | None) -> Iterator[
 
 
 def _new(folder: int, mode: int) -> tuple[int, str]:
-    """A new file with a lock on it, which tells others that somebody is at it."""
+    """A new file, locked to tell others that it is in use."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         name = _WRITING + os.urandom(8).hex()
@@ -223,7 +224,7 @@ def _new(folder: int, mode: int) -> tuple[int, str]:
 
 
 def _sweep(folder: int) -> None:
-    """Remove what killed processes left there; nothing of others, nothing that is being written."""
+    """Remove what killed processes left there; nothing of other users, nothing that is being written."""
     with contextlib.suppress(OSError):
         listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
         try:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a network namespace is named, and where that leads. Pure.
+"""How a network namespace is written, and the path to it. Pure.
 
-A name is one in /run/netns, as `ip netns` keeps them. What begins with a slash is a path to a namespace
-(/proc/PID/ns/net, or where one is mounted, such as /run/docker/netns/ID); ``pid:N`` is that of a process.
+A name is one in /run/netns, as `ip netns` uses them. Anything that begins with a slash is a path to a
+namespace (/proc/PID/ns/net, or where one is mounted, such as /run/docker/netns/ID); ``pid:N`` is that of a
+process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _PROCESS = re.compile(r"pid:([1-9][0-9]{0,9})")
 
 
 def netns_spelling(text: str) -> str:
-    """The shortest way to write what ``text`` says. Raises ValueError, which says what it takes."""
+    """The shortest way to write ``text``. Raises ValueError, whose text says what is allowed."""
     for folder in (RUN_DIR, "/var/run/netns"):
         name = text.removeprefix(folder + "/")
         if name != text and _is_file_name(name) and is_name(name):
@@ -27,7 +28,7 @@ def netns_spelling(text: str) -> str:
 
 
 def netns_path(spelling: str) -> str | None:
-    """The path to the namespace; None for what spells none."""
+    """The path to the namespace; None if ``spelling`` is not valid."""
     process = _PROCESS.fullmatch(spelling)
     if process:
         return f"/proc/{process[1]}/ns/net"
@@ -37,7 +38,7 @@ def netns_path(spelling: str) -> str | None:
 
 
 def is_name(spelling: str) -> bool:
-    """Whether it is a name as `ip netns` takes it, no path and no process."""
+    """Whether it is a name for `ip netns`, not a path or process."""
     return not spelling.startswith("/") and not _PROCESS.fullmatch(spelling)
 
 

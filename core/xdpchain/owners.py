@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose files and links are trusted: root's, this user's, and those of who called us by sudo."""
+"""Whose files and links are trusted: root's, this user's, and, under sudo, those of the user who
+called it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ __all__ = ["check_owner", "check_private"]
 
 
 def _operator() -> set[int]:
-    """Whose links root follows: its own, and those of who called it by sudo."""
+    """Whose links root follows: its own, and those of the user who called it by sudo."""
     ours, caller = {0, os.geteuid()}, os.environ.get("SUDO_UID", "")
     if os.geteuid() == 0 and caller.isascii() and caller.isdecimal():
         ours.add(int(caller))
@@ -24,9 +26,9 @@ def check_owner(found: os.stat_result, why: str, path: str) -> None:
 
 
 def check_private(path: str) -> str:
-    """The path without links in it, along which nobody but root and this user may put anything else: neither
-    into the file nor in its place. Folders above that of the file may have the sticky bit, as /tmp has: who
-    may make names there can't rename or remove ours. Raises PermissionError, OSError.
+    """The path with links resolved, if only root and this user can change or replace the file. Directories
+    above the file's own may have the sticky bit, like /tmp: others who can create names there can't rename or
+    remove ours. Raises PermissionError, OSError.
     """
     real = os.path.realpath(path, strict=True)
     place, folder = real, os.path.dirname(real)

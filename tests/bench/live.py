@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A packet generator in the kernel: BPF_F_TEST_XDP_LIVE_FRAMES runs an XDP program over frames that are then
-really sent where it says (kernel 5.18, b530e9e1063e).
+"""A packet generator in the kernel: BPF_F_TEST_XDP_LIVE_FRAMES runs an XDP program on frames that are then
+really sent where the program says (kernel 5.18, b530e9e1063e).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Generator:
         self._program = bpf.prog_load(bpf.ProgType.XDP, code, name="generator")
 
     def send(self, number: int) -> float:
-        """Send so many, and return the ns that one took on its whole way: made, sent, received, judged."""
+        """Send ``number`` frames; returns the ns per frame for the whole path: made, sent,
+        received, judged.
+        """
         return float(netns.run(self._namespace, lambda: self._run(number)))
 
     def _run(self, number: int) -> int:

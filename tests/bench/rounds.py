@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring side by side: what is compared runs in alternating rounds, so that a machine's moods meet all
-alike.
+"""Side-by-side measurement: the subjects run in alternating rounds, so that changes in the machine's load
+affect all alike.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Timing:
-    """Median, the middle half's bounds, and the lowest of one thing's rounds; the unit is the caller's.
+    """Median, quartiles and minimum of a subject's rounds; the unit is the caller's.
 
-    Few nanoseconds are judged by ``low`` or ``least``: what else a machine does only ever adds to them.
+    Judge a few nanoseconds by ``low`` or ``least``: other work on the machine only ever adds to them.
     """
 
     median: float
@@ -30,7 +30,7 @@ class Timing:
 
 
 def alternate(subjects: Mapping[K, Callable[[], float]], rounds: int) -> dict[K, Timing]:
-    """Call every subject once a round, a first round to warm up apart; each returns its own measure."""
+    """Call every subject once per round, after a warm-up round; each returns its own measurement."""
     for measure in subjects.values():
         measure()
     taken: dict[K, list[float]] = {name: [] for name in subjects}

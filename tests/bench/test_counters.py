@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the counters of 100 chains of ten slots, against one `bpftool map dump` of one of them."""
+"""Reading the counters of 100 chains of ten slots, compared with one `bpftool map dump` of one of them."""
 
 from __future__ import annotations
 

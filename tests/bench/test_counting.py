@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counting costs on freplace chains, over the same chain without counters, as a ratio in one run.
+"""What counting costs on freplace chains, as a ratio to the same chain without counters in the same run.
 
-Where the kernel takes programs of type EXT only in the lab, both are emulated there: the ratio is then one of
-instructions rather than of time on hardware.
+Where only the lab's kernels accept EXT programs, both are emulated: the ratio is then one of instructions,
+not of time on hardware.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One edit of a running chain of three against `bpftool prog loadall` of the same three objects.
+"""One edit of a running chain of three, compared with `bpftool prog loadall` of the same three objects.
 
-What is judged is the edit without the kernel's swap, which waits for an RCU grace period
-(bpf_dispatcher_change_prog() in dev_xdp_install()): several milliseconds, whatever the programs are, and not
-the same in any two edits. So it is measured in each edit; beside them the swap alone, between two programs of
-two instructions. Processor time is shown too: other work on the machine does not lengthen it as much.
+The edit is judged without the kernel's swap, which waits for an RCU grace period
+(bpf_dispatcher_change_prog() in dev_xdp_install()): several milliseconds whatever the programs, and different
+in every edit. So the swap is measured within each edit; beside them the swap alone, between two programs of
+two instructions. Processor time is shown too: other work on the machine affects it less.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ TARGET_RATIO = 1.5
 
 @contextlib.contextmanager
 def bare_swap() -> Iterator[Callable[[], float]]:
-    """On a playground of its own: each call puts one of two minimal programs in the other's place, and
-    returns how many milliseconds that takes.
+    """On a separate playground: each call replaces one of two minimal programs with the other, and returns
+    the milliseconds it takes.
     """
     with contextlib.ExitStack() as held:
         playground = held.enter_context(Playground())
@@ -57,7 +57,7 @@ def bare_swap() -> Iterator[Callable[[], float]]:
 
 
 def processor_time(whose: int) -> float:
-    """Milliseconds that this process, or those that it waited for, took of a processor."""
+    """Milliseconds of processor time of this process, or of its reaped children."""
     found = resource.getrusage(whose)
     return (found.ru_utime + found.ru_stime) * 1e3
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What packets pay while somebody follows: those that don't match, those that do, and all of them while the
-rate is used up or nobody is there any more; and nothing once it is over.
+rate limit is exhausted or the follower is gone; and nothing once it is over.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Unattached(Tapping):
 def recording(
     samples: Path, expression: str, held: contextlib.ExitStack, granted: int
 ) -> tuple[bpf.Fd, _Unattached]:
-    """A chain that records, attached to nothing."""
+    """A recording chain, not attached."""
     filter = compile_filter(expression, ETHERNET)
     maps = make_maps()
     for fd in maps.values():
@@ -81,7 +81,7 @@ def test_what_a_packet_pays_while_somebody_follows(root: None, samples: Path) ->
         programs["rate used up"], used_up = recording(samples, "", held, 0)
         tappings.append(used_up)
         matching, taking = recording(samples, "udp", held, EVERYTHING)
-        time.sleep(max(0.0, 11 - (time.monotonic() - started)))  # 1000 jiffies, whatever they are
+        time.sleep(max(0.0, 11 - (time.monotonic() - started)))  # 1000 jiffies, however long they are
         programs["nobody there any more"] = silent
 
         def measure(program: bpf.Fd) -> float:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table that the kernel patches of 2019 printed, made anew: what a chain of two programs costs, the first
-of which passes and the second drops, over one program that drops; and chains of 1 to 10.
+"""The table printed by the kernel patches of 2019, measured again: the cost of a chain of two programs, the
+first of which passes and the second drops, over one program that drops; and chains of 1 to 10.
 
-A tail call by hand stands beside the linkages, in the same rounds: XDP programs that were written for each
+In the same rounds, a hand-written tail call is compared with the linkages: XDP programs written for each
 other, with one program array each and no counters.
 """
 
@@ -55,7 +55,7 @@ Programs = dict[tuple[str, int], bpf.Fd]
 
 
 def by_hand(length: int, held: contextlib.ExitStack) -> bpf.Fd:
-    """Programs that tail-call each other, the last of which drops."""
+    """Programs that tail-call each other; the last one drops."""
     program = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, DROPS, name="drops"))
     for _ in range(length - 1):
         array = held.enter_context(bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, 1, name="by_hand"))
@@ -75,7 +75,7 @@ def built(
     counters: bool = False,
     wildcard: bool = False,
 ) -> bpf.Fd:
-    """A chain of ours whose last slot drops."""
+    """One of our chains; its last slot drops."""
     chain = Chain(linkage=linkage, counters=counters)
     actions = ActionSet.of(*Action) if wildcard else ActionSet.of(Action.PASS)
     for place in range(length - 1):
@@ -194,7 +194,7 @@ def test_freplace_beside_libxdps_own_dispatcher(root: None, samples: Path) -> No
 
 
 def test_a_toggle_beside_an_edit(root: None, samples: Path) -> None:
-    """A whole change, from the look at what runs to the look at what runs then."""
+    """A whole change, from looking at what runs to looking at what runs afterwards."""
     with contextlib.ExitStack() as held:
         playgrounds = {kind: held.enter_context(Playground()) for kind in ("static", "tailcall")}
         for kind, playground in playgrounds.items():

@@ -27,9 +27,7 @@ NOISE = 1.3
 
 
 def test_redirected_packets(root: None) -> None:
-    """A round without a listener, then one with each kind; each round anew, so that all meet the same
-    machine.
-    """
+    """A round without a listener, then one with each kind; repeated, so that all meet the same machine."""
     packets, batch = 20_000, 64
     with Playground(links=2, peer_takes_xdp=True) as net:
         running = redirecting(net, "by_ifindex")
@@ -37,7 +35,7 @@ def test_redirected_packets(root: None) -> None:
         home = netns.inode(net.netns)
 
         def taken() -> float:
-            """Nanoseconds a packet."""
+            """Nanoseconds per packet."""
             start = time.perf_counter_ns()
             live(net, running, frame, packets, batch)
             return (time.perf_counter_ns() - start) / packets

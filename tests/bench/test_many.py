@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""1,000 interfaces, 20 of them with chains: what everything that looks for long takes at 1 Hz, in processor
-time, at rest and while interfaces come and go; and the first paint, beside that among ten.
+"""1,000 interfaces, 20 of them with chains: the processor time of every long-running viewer at 1 Hz, at rest
+and while interfaces come and go; and the first paint, compared with ten interfaces.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SLOTS = ("firewall", "ratelimit", "monitor")
 
 
 def add_links(playground: Playground, count: int) -> None:
-    """So many interfaces more, veth pairs, in one process."""
+    """Add ``count`` interfaces, as veth pairs, in one process."""
     pairs = range(count // 2)
     lines = [f"link add v{i} type veth peer name w{i}" for i in pairs]
     lines += [f"link set {end}{i} up" for i in pairs for end in "vw"]
@@ -62,7 +62,7 @@ def many(root: None, samples: Path) -> Iterator[Playground]:
 
 
 def spent(pid: int) -> float:
-    """Seconds of user and system time of a process so far."""
+    """Seconds of user and system time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -79,7 +79,7 @@ def program(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def share(pid: int, wait: Callable[[float], object] = time.sleep) -> float:
-    """The part of a core that a process takes from now on; what it starts with is over."""
+    """The share of a core that a process uses from now on, excluding its start."""
     before, begun = spent(pid), time.monotonic()
     wait(WATCHED_S)
     return (spent(pid) - before) / (time.monotonic() - begun)
@@ -90,7 +90,7 @@ def told(name: str, *shares: float) -> None:
 
 
 def test_first_paint(many: Playground, samples: Path) -> None:
-    """To the first figures of the first chain."""
+    """Until the first figures of the first chain."""
 
     def first_paint(playground: Playground, ifname: str) -> float:
         with Terminal(playground.netns, ifname, size=(120, 40)) as terminal:
@@ -149,7 +149,7 @@ def test_programs(many: Playground, samples: Path, tmp_path: Path, command: str)
 
 
 def test_the_exporter(many: Playground) -> None:
-    """A scrape a second."""
+    """One scrape per second."""
     with program("export", "--listen", "127.0.0.1:9471", "--netns", many.netns) as started:
 
         def scrape(seconds: float = 0.0) -> None:

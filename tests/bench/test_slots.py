@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a static chain costs a packet over what its components cost alone, as ratios in one run.
+"""What a static chain costs per packet compared with its components alone, as ratios in one run.
 
 Nanoseconds are shown, not judged: where a processor guards returns against speculation (retbleed, SRSO), a
-call and its return cost five times what they cost elsewhere. Beside the chains, in the same rounds, are a
+call and its return cost five times what they cost elsewhere. For comparison, the same rounds include a
 program that does nothing, and one that calls an empty function as often: the least that any chain of calls
 can cost on this kernel.
 """
@@ -80,7 +80,7 @@ char _license[] SEC("license") = "GPL";
 
 
 def bare_calls(number: int) -> bytes:
-    """A program that calls an empty function ``number`` times and returns what the last one returned."""
+    """A program that calls an empty function ``number`` times and returns the last result."""
     code = struct.pack("=BBhi", 0xBF, 6 | 1 << 4, 0, 0)
     length = 1 + 2 * number + 1
     for i in range(number):
@@ -97,16 +97,15 @@ def built(chain: Chain, held: contextlib.ExitStack) -> BuiltChain:
 
 
 def alone(part: Part, held: contextlib.ExitStack) -> bpf.Fd:
-    """A component as it was before it was linked, over the same maps."""
+    """A component before linking, over the same maps."""
     maps = {name: fd.fileno() for name, fd in part.maps.items()}
     code = patch_maps(part.unit.instructions, part.unit.references, maps)
     return held.enter_context(bpf.prog_load(bpf.ProgType.XDP, code, name="alone"))
 
 
 def timed(program: bpf.Fd) -> Callable[[], float]:
-    """ns of processor time a packet, with what the kernel's test loop takes for each, which the difference
-    to an empty program leaves out. The kernel's own figure is in whole nanoseconds, and a branch takes
-    less.
+    """Processor time per packet in ns, including the kernel's test loop, which cancels out in the difference
+    to an empty program. The kernel's own figure is in whole nanoseconds, and a branch takes less.
     """
 
     def measure() -> float:
@@ -118,12 +117,12 @@ def timed(program: bpf.Fd) -> Callable[[], float]:
 
 
 def told(program: bpf.Fd) -> Callable[[], float]:
-    """ns a packet, as the kernel tells: the run alone."""
+    """ns per packet as the kernel reports it: the run alone."""
     return lambda: float(bpf.prog_test_run(program, PACKET, REPEAT).ns)
 
 
 def branching(path: Path, steps: int) -> Slot:
-    """A program that looks at the packet so many times, and passes it."""
+    """A program that examines the packet ``steps`` times, and passes it."""
     file = path / f"branches_{steps}.o"
     file.write_bytes(compile_text(BRANCHES % (STEP * steps), *INCLUDE))
     return Slot.of(load_component(str(file)), 10)
@@ -167,7 +166,7 @@ def test_empty_slots_and_slots_with_branches(root: None, samples: Path, tmp_path
 
 
 def filled(linked: BuiltChain) -> None:
-    """Put as much into a firewall's and a filter's tables as they take, but for what the packet is."""
+    """Fill the tables of a firewall and a filter to capacity, except with the packet's own keys."""
     for part in linked.parts:
         for fd in part.maps.values():
             info = bpf.map_info(fd)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a start costs, in processor time, which a busy machine changes least: `xdptui status` beside Python
-with the standard library's modules that any such command imports, the first paint beside `import textual`.
+"""What a start costs in processor time, which a busy machine changes least: `xdptui status` compared with
+Python plus the standard-library modules that any such command imports, the first paint with `import textual`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ROUNDS = 25
 
 @pytest.fixture(autouse=True)
 def byte_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an installed program has it; what a first round compiles, the others find."""
+    """Compiled as in an installed program: the first round compiles, the others reuse it."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'core'}{os.pathsep}{ROOT}")
 
 
 def spent_on(*words: str) -> float:
-    """Milliseconds of user and system time that a Python takes."""
+    """Milliseconds of user and system time used by a Python process."""
     before = getrusage(RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
     after = getrusage(RUSAGE_CHILDREN)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the terminal program costs: CPU share and memory with 100 interfaces, bytes a second."""
+"""What the terminal program costs: CPU share and memory with 100 interfaces, bytes per second."""
 
 from __future__ import annotations
 

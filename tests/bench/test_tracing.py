@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a packet pays for counting by fexit: while somebody looks, and nothing any more afterwards."""
+"""What a packet pays for counting by fexit: while somebody looks, and nothing afterwards."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def test_a_chain_costs_what_it_did_once_nobody_looks(playground: Playground, sam
             with trace(running):
                 while_traced = summary(rounds())
             after = summary(rounds())
-    # Packets of a test run come from lo: the tracer looks at them, and leaves them out.
+    # Packets of a test run come from lo: the tracer examines and skips them.
     print(f"\n{SLOTS} slots: before {before} ns, traced {while_traced} ns, after {after} ns")
     assert after.median < (before.median + while_traced.median) / 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests with other tools share."""
+"""Shared by the tests with other tools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xdpchain.testing.playground import Playground  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def one_bpffs_for_both_editors(own_bpffs: Path) -> None:
-    """Without pins of anybody else."""
+    """One without anybody else's pins."""
 
 
 @pytest.fixture

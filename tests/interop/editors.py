@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two editors with one face: xdptui's engine and xdp-loader, so that a test can hand a chain from one to the
-other.
+"""Two editors with one interface: xdptui's engine and xdp-loader, so that a test can hand a chain from one to
+the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Editor", "Ours", "Program", "Theirs"]
 
 @dataclass(frozen=True)
 class Program:
-    """A program of a sample object, and what is asked for it in place of what it declares."""
+    """A program of a sample object, and settings that override what it declares."""
 
     file: str
     name: str | None = None
@@ -34,15 +34,15 @@ class Program:
 
 
 class Editor(Protocol):
-    """Who edits."""
+    """An editor of chains."""
 
     name: str
 
     def load(self, *programs: Program, generic: bool = False) -> None:
-        """Add these programs to what runs, one edit for each."""
+        """Add these programs to what runs, one edit each."""
 
     def remove(self, *numbers: int) -> None:
-        """Remove the components with these prog ids."""
+        """Remove the components with these program ids."""
 
     def remove_all(self) -> None:
         """Leave the hook empty."""
@@ -85,7 +85,7 @@ class Ours:
         self._samples = samples
 
     def edit(self, change: Callable[[Chain], Chain], mode: Mode | None = None) -> Running:
-        """Change what runs; an empty hook gets a chain of freplace linkage."""
+        """Change what runs; an empty hook gets a chain with freplace linkage."""
 
         def candidate(running: Running) -> Chain:
             chain = running.chain or Chain(linkage=Linkage.FREPLACE, mode=mode or Mode.NATIVE)

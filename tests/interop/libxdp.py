@@ -36,7 +36,7 @@ MODES = {"native": Mode.NATIVE, "skb": Mode.GENERIC}
 
 
 class Refused(Exception):
-    """xdp-loader ended with a failure; its words."""
+    """xdp-loader failed; its message."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LoaderSlot:
 
 @dataclass(frozen=True)
 class LoaderStatus:
-    """What xdp-loader says of one interface; ``id`` is the dispatcher's, None where nothing is loaded."""
+    """xdp-loader's status of one interface; ``id`` is the dispatcher's, None if nothing is loaded."""
 
     id: int | None
     name: str
@@ -61,8 +61,8 @@ class LoaderStatus:
 
 
 def xdp_loader() -> list[str] | None:
-    """The command: this machine's, or the one unpacked where XDPTUI_XDP_TOOLS says (`tests/vm/run
-    --xdp-tools`), with its own libraries. None where there is none.
+    """The command: this machine's, or the one unpacked in XDPTUI_XDP_TOOLS (`tests/vm/run --xdp-tools`), with
+    its own libraries. None if there is none.
     """
     if tree := os.environ.get("XDPTUI_XDP_TOOLS"):
         libraries = f"{tree}/usr/lib/x86_64-linux-gnu"
@@ -73,7 +73,7 @@ def xdp_loader() -> list[str] | None:
 
 
 def in_netns(playground: Playground, *command: str) -> list[str]:
-    """The command in the playground's network namespace, and in our own mount namespace: there bpffs is."""
+    """The command in the playground's network namespace, and in our own mount namespace, where bpffs is."""
     return ["nsenter", f"--net=/run/netns/{playground.netns}", *command]
 
 
@@ -107,7 +107,7 @@ class Loader:
         self.run("load", *given, *map(str, files))
 
     def unload(self, *numbers: int) -> None:
-        """Those programs, or all."""
+        """Unload those programs, or all."""
         for number in numbers:
             self.run("unload", "--id", str(number))
         if not numbers:
@@ -122,7 +122,7 @@ class Loader:
         for line in self.run("status").splitlines():
             words = line.split()
             if words[:1] == ["=>"]:
-                # One more row, empty, stands for an empty dispatcher.
+                # An extra, empty row stands for an empty dispatcher.
                 priority, program, ident, tag = words[1:5]
                 actions = ActionSet.parse(words[5] if len(words) > 5 else "")
                 slots.append(LoaderSlot(int(priority), program, int(ident), tag, actions))
@@ -132,15 +132,15 @@ class Loader:
 
 
 def pinned() -> dict[str, tuple[str, ...]]:
-    """Everything below <bpffs>/xdp: the directories with their pins."""
+    """Everything below <bpffs>/xdp: the directories and their pins."""
     top = bpffs.find() / "xdp"
     names = sorted(os.listdir(top)) if top.is_dir() else []
     return {name: tuple(sorted(os.listdir(top / name))) for name in names}
 
 
 def agreed(playground: Playground, names: list[str] | None = None, link: int = 0) -> Running:
-    """Assert that xdptui, xdp-loader, and the pins tell the same of the chain that runs, and that the order
-    is libxdp's; with ``names``, that these components run in this order. Returns our own view.
+    """Assert that xdptui, xdp-loader and the pins agree on the running chain, and that it is in libxdp's
+    order; with ``names``, that these components run in this order. Returns our own view.
     """
     where = playground.links[link]
     running, status = look(where.ifname, playground.netns), Loader(playground, link).status()
@@ -164,9 +164,7 @@ def agreed(playground: Playground, names: list[str] | None = None, link: int = 0
 
 
 def _printed(rows: tuple[LoaderSlot, ...], ours: tuple[LoaderSlot, ...]) -> tuple[LoaderSlot, ...]:
-    """The rows as they are meant: xdp-loader 1.3 prints the actions of the row above once more where there
-    are none.
-    """
+    """The rows as meant: for a row without actions, xdp-loader 1.3 repeats those of the row above."""
     meant = []
     for number, row in enumerate(rows):
         repeated = number and row.actions == rows[number - 1].actions
@@ -187,7 +185,7 @@ def _check_pins(directory: Path, number: int, program: int, dispatcher: int) -> 
 
 
 def kernel() -> tuple[int, int]:
-    """The running kernel's version, for what other tools can't do on it."""
+    """The version of the running kernel, to know what other tools can't do on it."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int(re.match(r"\d+", minor)[0])  # type: ignore[index]
 
@@ -202,7 +200,7 @@ def loader_version() -> tuple[int, ...]:
 
 
 def nothing_left(playground: Playground, link: int = 0) -> None:
-    """Assert that nothing runs and that no pin of this interface is left, in both editors' eyes."""
+    """Assert that nothing runs and that no pin of this interface is left, as both editors see it."""
     where = playground.links[link]
     assert look(where.ifname, playground.netns).hooks == ()
     assert Loader(playground, link).status().id is None

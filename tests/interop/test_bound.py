@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dispatcher that is bound to its device, between two editors: libxdp knows such from 1.6 on."""
+"""A dispatcher bound to its device, between two editors: libxdp supports this from 1.6 on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_xdp_loader_and_a_bound_chain(
     change(playground, chain.add(Slot.of(load_component(str(samples / "counter.o")))))
     running = agreed(playground, ["xdp_counter", "hashed"])
     with pytest.raises(Refused, match="bound"):
-        loader.load(samples / "pass.o")  # it would have to ask for a bound one
+        loader.load(samples / "pass.o")  # it would have to request a bound one
     assert agreed(playground, ["xdp_counter", "hashed"]).identity == running.identity
     assert running.chain is not None
     loader.unload(running.chain.slots[0].id or 0)
@@ -40,6 +40,6 @@ def test_xdp_loader_and_a_bound_chain(
     change(playground, (again.chain or Chain()).remove([again.chain.position(left.chain.slots[0].key)]))  # type: ignore[union-attr]
     rest = look_at(playground)
     assert rest.dispatcher is not None
-    assert rest.dispatcher.bound  # what was loaded for this device stays so
+    assert rest.dispatcher.bound  # what was loaded for this device stays bound
     loader.unload()
     nothing_left(playground)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conformance with libxdp, both ways: each edits the other's chain, and both agree on it after every step.
 
-`agreed` compares three accounts: ours, xdp-loader's status, and the pins with what they hold.
+`agreed` compares three views: ours, xdp-loader's status, and the pins with what they hold.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def editors(ours: Ours, loader: Loader, samples: Path) -> dict[str, Editor]:
 
 
 def pair(editors: dict[str, Editor], first: str) -> tuple[Editor, Editor]:
-    """Who begins, and the other."""
+    """The editor that begins, and the other."""
     (other,) = (name for name in editors if name != first)
     return editors[first], editors[other]
 
@@ -98,7 +98,7 @@ def test_the_eleventh_is_refused(playground: Playground, editors: dict[str, Edit
 
 @BOTH_WAYS
 def test_from_one_to_two_and_back(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    """With one program main is replaced, with two the stubs: a component goes from the one to the other."""
+    """A single program replaces main, two replace the stubs: a component moves from one to the other."""
     editor, other = pair(editors, first)
     editor.load(FIREWALL)
     (slot,) = slots_of(agreed(playground))
@@ -129,7 +129,7 @@ def test_the_other_adds(
     other.load(Program("pass", priority=[5, 15, 55, 95][place]))
     after = agreed(playground, [*THREE[:place], "xdp_pass", *THREE[place:]])
     assert after.owner is owner_of(other.name)
-    # What ran before was attached again, not loaded anew.
+    # What already ran was attached again, not reloaded.
     kept = {slot.id: slot.component.maps for slot in slots_of(after)}
     assert {slot.id: slot.component.maps for slot in slots_of(before)}.items() < kept.items()
 
@@ -183,7 +183,7 @@ def test_equal_priorities_go_by_name(playground: Playground, editors: dict[str, 
 
 @BOTH_WAYS
 def test_equal_names_go_by_tag(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    """What runs comes before what is new; from the next edit on, all that runs goes by tag."""
+    """Running components come before new ones; from the next edit on, all running ones are ordered by tag."""
     editor, other = pair(editors, first)
     editor.load(Program("counter"), Program("counter_v2"))
     other.load(Program("counter_v3"))
@@ -232,7 +232,7 @@ def test_declared_configurations(playground: Playground, editors: dict[str, Edit
 
 @BOTH_WAYS
 def test_overridden_configurations(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    """What is in force stays in force through the other's edits; what is declared is still known."""
+    """The configuration in force survives the other's edits; the declared one is still known."""
     editor, other = pair(editors, first)
     editor.load(Program("firewall", priority=77, actions="XDP_PASS,XDP_DROP"))
     other.load(Program("monitor", priority=3, actions="XDP_TX,XDP_ABORTED,XDP_REDIRECT"))
@@ -258,7 +258,7 @@ def test_a_retuned_chain_survives_their_edit(
 def test_used_slots_go_on_when_a_stub_answers(
     playground: Playground, editors: dict[str, Editor], who: str
 ) -> None:
-    """Bit 31 is set for every used slot and stripped on reading; unused slots are all zero."""
+    """Bit 31 is set for every used slot and stripped when read; unused slots are all zero."""
     editors[who].load(Program("pass", actions="XDP_DROP"), FIREWALL)
     running = agreed(playground)
     assert running.hook is not None
@@ -278,7 +278,7 @@ def test_used_slots_go_on_when_a_stub_answers(
 def test_a_chain_takes_fragments_if_all_do(
     playground: Playground, ours: Ours, editors: dict[str, Editor], who: str
 ) -> None:
-    """The other's edits keep the flag of each component, and turn the chain's off and on again."""
+    """The other's edits keep each component's flag, and turn the chain's off and on again."""
     ours.load(Program("frags"), Program("frags", priority=99))
     assert fragments(agreed(playground)) == (True, [32, 32])
     editors[who].load(Program("pass"))
@@ -291,7 +291,7 @@ def test_a_chain_takes_fragments_if_all_do(
 
 @BOTH_WAYS
 def test_mixed_from_the_start(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    """Debian's libxdp 1.3 with libbpf 1.1 does not see that a section says frags: it stores no flag."""
+    """Debian's libxdp 1.3 with libbpf 1.1 does not see frags in a section name: it stores no flag."""
     editor, other = pair(editors, first)
     editor.load(Program("pass"))
     other.load(Program("frags"))
@@ -303,7 +303,7 @@ def test_mixed_from_the_start(playground: Playground, editors: dict[str, Editor]
 
 
 def fragments(running: Running) -> tuple[bool, list[int]]:
-    """Whether the chain takes fragments, and each slot's flags, from the dispatcher's configuration."""
+    """Whether the chain accepts fragments, and each slot's flags, from the dispatcher's configuration."""
     config = config_of(running)
     return config.frags, [slot.flags for slot in config.slots]
 
@@ -314,8 +314,9 @@ def fragments(running: Running) -> tuple[bool, list[int]]:
 @BOTH_WAYS
 @pytest.mark.parametrize("program", ["meta_head", "meta_mark", "meta_tail"])
 def test_pointer_movers(playground: Playground, editors: dict[str, Editor], first: str, program: str) -> None:
-    """From kernel 6.12 on, a stub that says it may move packet pointers can be replaced by what does. Ours
-    say so; those of libxdp before 1.5.5 don't, so there it is refused, changes nothing, and ours goes on.
+    """From kernel 6.12 on, a stub must declare that it may move packet pointers before a program that does
+    can replace it. Ours do; those of libxdp before 1.5.5 don't, so there the program is refused, nothing
+    changes, and our chain keeps running.
     """
     for who, one, names in (
         (first, Program("meta", program), [program]),
@@ -331,8 +332,8 @@ def test_pointer_movers(playground: Playground, editors: dict[str, Editor], firs
 
 
 def stubs_must_say_so() -> bool:
-    """Whether the kernel has 81f6d0530ba0, and this libxdp's stubs don't say so. Only a stub that does not
-    can tell.
+    """Whether the kernel has 81f6d0530ba0, and this libxdp's stubs lack the declaration: they lack it if they
+    can't move pointers.
     """
     return kernel() >= (6, 12) and loader_version() < (1, 5, 5)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chain of one component between two editors: libxdp lets it take the dispatcher's place, where its actions
-mean nothing. Such a chain is shown, tried and guarded as it behaves; what is made here keeps the contract.
+"""A chain of one component between two editors: libxdp lets it replace the dispatcher, where its actions mean
+nothing. Such a chain is shown, tried and guarded as it behaves; one made here keeps the contract.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_xdp_loader_edits_a_lone_component_behind_the_dispatcher(
     assert two.chain is not None
     assert two.chain.slots[0].id == first
     loader.unload(two.chain.slots[1].id or 0)
-    left = look_at(playground)  # libxdp's way again
+    left = look_at(playground)  # libxdp's form again
     assert left.chain is not None
     assert left.chain.bare
     assert run_through(left, scripted(b"\1")).code == 1
@@ -78,7 +78,7 @@ def test_xdp_loader_edits_a_lone_component_behind_the_dispatcher(
 
 
 def test_a_trial_of_it_says_what_it_does(playground: Playground, samples: Path) -> None:
-    """Of a component whose object file is known, left alone as libxdp has it."""
+    """For a component whose object file is known, left alone in libxdp's form."""
     ours = change(playground, scripted_chain(samples, [EVERYTHING], Linkage.FREPLACE))
     assert ours.chain is not None
     bare = Chain(ours.chain.slots, Linkage.FREPLACE, bare=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slots that are off between two editors: what xdp-loader builds anew leaves them off."""
+"""Slots that are off, between two editors: what xdp-loader rebuilds leaves them off."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_xdp_loader_edits_a_chain_with_a_slot_that_is_off(
     first = slots_of(change(playground, (made.chain or Chain()).label(1, {"team": "core"})))
     loader.load(samples / "counter.o")
     theirs = look_at(playground)
-    assert theirs.owner is Owner.LIBXDP  # they built the dispatcher anew
+    assert theirs.owner is Owner.LIBXDP  # they rebuilt the dispatcher
     found = [(slot.name, slot.off, slot.id) for slot in slots_of(theirs)[:2]]
     assert found == [("coded_0", True, first[0].id), ("coded_1", False, first[1].id)]
     assert slots_of(theirs)[0].actions == ODD
     assert [slot.labels for slot in slots_of(theirs)] == [(("team", "edge"),), (("team", "core"),), ()]
     assert run_through(theirs, scripted(b"\1\3")).code == 3
-    # Left alone, it lets packets pass; switched on, it decides.
+    # Alone, it lets packets pass; switched on, it decides.
     loader.unload(slots_of(theirs)[2].id or 0)
     loader.unload(first[1].id or 0)
     alone = look_at(playground)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can't be edited, in both editors' eyes: other versions, lost pins, programs of somebody else; and pins
-that nobody needs.
+"""What can't be edited, as both editors see it: other versions, lost pins, somebody else's programs; and
+stale pins.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def attached(playground: Playground, program: bpf.Fd) -> None:
 def test_a_newer_version_locks_the_older_libxdp_out(
     playground: Playground, ours: Ours, theirs: Theirs
 ) -> None:
-    """xdp-loader 1.3 knows version 2. A chain of version 3 is ours alone until it is one of version 2."""
+    """xdp-loader 1.3 supports version 2. A chain of version 3 is ours alone until it is moved to
+    version 2.
+    """
     ours.edit(lambda chain: replace(chain, dispatcher_version=3).add(ours.slot(FIREWALL)))
     running = running_on(playground)
     assert running.dispatcher is not None
@@ -85,7 +87,7 @@ def test_a_newer_version_locks_the_older_libxdp_out(
     with pytest.raises(Refused):
         theirs.remove_all()
     assert running_on(playground).identity == running.identity
-    # An edit that does not ask for another version keeps the one that runs.
+    # An edit that requests no other version keeps the running one.
     ours.load(LIMIT)
     assert running_on(playground).dispatcher.version == 3  # type: ignore[union-attr]
     ours.edit(lambda chain: replace(chain, dispatcher_version=2))
@@ -103,7 +105,7 @@ def test_versions_that_are_not_emitted(playground: Playground, ours: Ours, versi
 
 @pytest.fixture
 def version_1(playground: Playground, samples: Path) -> Iterator[int]:
-    """A chain of version 1 with two slots, as libxdp 1.2 leaves it; yields the dispatcher's prog id."""
+    """A chain of version 1 with two slots, as libxdp 1.2 leaves it; yields the dispatcher's program id."""
     words = [USED | 4, USED | 2, *[0] * 8, 7, 8, *[0] * 8]
     block = bytes([2, 0, 0, 0]) + b"".join(word.to_bytes(4, "little") for word in words)
     assert len(block) == SIZES[1]
@@ -138,7 +140,7 @@ def version_1(playground: Playground, samples: Path) -> Iterator[int]:
 def test_version_1_moves_to_a_later_one_in_one_step(
     playground: Playground, ours: Ours, theirs: Theirs, version_1: int
 ) -> None:
-    """libxdp refuses to touch it; the kernel attaches the components that run to a new dispatcher."""
+    """libxdp refuses to touch it; the kernel attaches the running components to a new dispatcher."""
     running = running_on(playground)
     assert running.dispatcher is not None
     assert (running.owner, running.dispatcher.id, running.dispatcher.version) == (Owner.LIBXDP, version_1, 1)
@@ -184,7 +186,7 @@ def test_without_pins_a_chain_is_lost(
     who: str,
     which: str,
 ) -> None:
-    """libxdp calls a dispatcher legacy when a pin of its programs is missing, and so do we."""
+    """libxdp calls a dispatcher legacy if a pin of its programs is missing, and so do we."""
     monkeypatch.setattr(stale, "GRACE", 0.0)
     (ours if who == "xdptui" else theirs).load(FIREWALL, LIMIT)
     (directory,) = pinned()
@@ -197,8 +199,8 @@ def test_without_pins_a_chain_is_lost(
     assert running.chain is None
     assert running.linkage is Linkage.FREPLACE
     assert "pins are gone" in running.note
-    left = 2 if which == "one program" else 0  # a link without its pin is gone, and its component with it
-    # Only where nothing runs behind it is it said how to remove it: components that still run have an owner.
+    left = 2 if which == "one program" else 0  # without its pin, a link is gone, and its component with it
+    # How to remove it is said only if nothing runs behind it: components that still run have an owner.
     off_command = f"ip -n {playground.netns} link set dev {playground.ifname} xdpdrv off"
     assert (off_command in worded(running.todo)) == (left == 0)
     assert ("Find its owner" in worded(running.todo)) == (left != 0)
@@ -214,7 +216,7 @@ def test_without_pins_a_chain_is_lost(
         assert running_on(playground).identity == running.identity
     theirs.remove_all()
     assert running_on(playground).hooks == ()
-    ours.load(FIREWALL)  # a change sweeps up what is left of the pins
+    ours.load(FIREWALL)  # a change cleans up the remaining pins
     agreed(playground, ["xdp_firewall"])
 
 
@@ -237,7 +239,7 @@ def test_a_lost_link_is_made_anew(
     assert running.editable
     assert "xdp_ratelimit is gone, so it does not run" in running.note
     (ours if healer == "xdptui" else theirs).load(MONITOR)
-    if healer == "xdp-loader":  # it stops unpinning where a pin is missing
+    if healer == "xdp-loader":  # it stops unpinning at a missing pin
         assert [(pins.path.name, pins.removed) for pins in clean()] == [(directory, True)]
     assert agreed(playground, ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]).note == ""
 
@@ -253,7 +255,7 @@ def test_what_off_leaves_behind_is_cleaned(
     off(playground)
     bpf.prog_by_id(number).close()  # the pinned links hold it
     if who == "xdp-loader":
-        assert stale_pins() == ()  # it could be about to be attached
+        assert stale_pins() == ()  # it might be about to be attached
         time.sleep(3.1)
     (found,) = clean(dry_run=True)
     assert (found.path.name, found.program, found.certain, found.removed) == (before, number, True, False)
@@ -293,7 +295,9 @@ def test_their_clean_leaves_a_live_chain(
 
 
 def test_one_bpffs_for_two_namespaces(playground: Playground, samples: Path, ours: Ours) -> None:
-    """The same ifindex in two namespaces: neither a change nor `clean` in one takes the other's live pins."""
+    """The same ifindex in two namespaces: neither a change nor `clean` in one removes the other's
+    live pins.
+    """
     with Playground() as second:
         assert second.ifindex == playground.ifindex
         other = Ours(second, samples)

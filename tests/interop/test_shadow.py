@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slots in shadow between two editors: xdp-loader, which knows of no such thing, sees a component that goes
-on after every action, and what it builds anew goes on as before.
+"""Slots in shadow between two editors: xdp-loader, which has no such concept, sees a component that continues
+after every action, and what it rebuilds continues as before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ODD = ActionSet.parse("PT")
 
 
 def coded_chain() -> Chain:
-    """coded_0 in shadow, then coded_1: byte N of the packet's payload says what they return."""
+    """coded_0 in shadow, then coded_1: byte N of the payload says what they return."""
     chain = Chain(linkage=Linkage.FREPLACE)
     for number, actions in enumerate((ODD, ActionSet.parse("P"))):
         component = load_component(str(coded_object()), name=f"coded_{number}")
@@ -46,14 +46,14 @@ def test_xdp_loader_edits_a_chain_with_a_slot_in_shadow(
     assert agreed(playground).owner is Owner.XDPTUI
     loader.load(samples / "counter.o")
     theirs = agreed(playground)
-    assert theirs.owner is Owner.LIBXDP  # they built the dispatcher anew
+    assert theirs.owner is Owner.LIBXDP  # they rebuilt the dispatcher
     assert shadows(theirs) == [("coded_0", True), ("coded_1", False), ("xdp_counter", False)]
     assert (theirs.chain or Chain()).slots[0].actions == ODD
     for code in CODES_TRIED:
         got = run_through(theirs, scripted(bytes([code, 3])))
-        # Codes beyond 31 can't be said in their configuration: what counts are the lowest six bits.
+        # Their configuration can't express codes beyond 31: only the lowest six bits count.
         assert got.code == (3 if code % 64 < 32 else code)
-    # Ours again, with other actions in shadow: the newer ones are read, by their dispatcher too.
+    # Ours again, with other actions in shadow: the newer ones are read, also by their dispatcher.
     again = change(playground, (theirs.chain or Chain()).retune(0, actions=ActionSet.parse("D")))
     assert again.owner is Owner.XDPTUI
     loader.unload((again.chain or Chain()).slots[2].id or 0)
@@ -75,7 +75,7 @@ def test_left_alone_by_xdp_loader_it_decides_and_that_is_said(playground: Playgr
 
 
 def test_a_component_of_theirs_in_shadow(playground: Playground, loader: Loader) -> None:
-    """It has no note of ours to begin with, and gets one while it runs."""
+    """It has no note of ours at first, and gets one while it runs."""
     loader.load(coded_object(), name="coded_0", priority=5, actions="XDP_TX")
     theirs = look_at(playground).chain or Chain()
     running = change(playground, theirs.retune(0, shadow=True))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xdp-filter and xdpdump on a chain that xdptui built: they work, and go on working after it is reordered."""
+"""xdp-filter and xdpdump on a chain built by xdptui: they work, and keep working after it is reordered."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def ours(playground: Playground, samples: Path) -> Ours:
 
 
 class Filter:
-    """xdp-filter, which keeps its pins in /sys/fs/bpf whatever LIBXDP_BPFFS says: in a mount namespace of its
-    own our BPF filesystem is there.
+    """xdp-filter, which keeps its pins in /sys/fs/bpf whatever LIBXDP_BPFFS says: it runs in a separate mount
+    namespace with our BPF filesystem there.
     """
 
     def __init__(self, playground: Playground, bpffs: Path) -> None:
@@ -44,7 +44,7 @@ class Filter:
         command = in_netns(self._playground, "xdp-filter", *arguments)
         private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(self._bpffs)]
         done = subprocess.run([*private, *command], capture_output=True, text=True, timeout=120)
-        # Its status ends with 254 here, although it says all that it should.
+        # Its status exits with 254 here, although the output is complete.
         assert done.returncode == 0 or arguments == ("status",), done.stdout + done.stderr
         return done.stdout
 
@@ -85,7 +85,7 @@ def test_xdp_filter_joins_works_and_leaves(playground: Playground, ours: Ours, x
     assert after.chain is not None
     moved = after.chain.slots[[slot.name for slot in after.chain].index(name)]
     assert moved.component == before.chain.slots[place].component  # the same program, with the same maps
-    # Rules, old and new, go on, and its own commands find it.
+    # Rules, old and new, still apply, and its own commands find it.
     assert passed(playground, (DNS, 3), (WEB, 4)) == [0, 4]
     xdp_filter("port", str(DNS), "--proto", "udp", "--mode", "dst", "--remove")
     xdp_filter("port", str(WEB), "--proto", "udp", "--mode", "dst")
@@ -103,7 +103,7 @@ def test_xdp_filter_first_then_we_join(playground: Playground, ours: Ours, xdp_f
     ours.edit(lambda chain: chain.move(1, 0))
     ours.edit(lambda chain: chain.retune(1, actions=chain.slots[1].actions.toggle(Action.DROP)))
     agreed(playground)
-    assert passed(playground, (DNS, 3)) == [3]  # on after its DROP: XDP_PASS ends the chain
+    assert passed(playground, (DNS, 3)) == [3]  # continues after its DROP: XDP_PASS ends the chain
     ours.edit(lambda chain: chain.retune(1, actions=chain.slots[1].actions.toggle(Action.DROP)))
     assert passed(playground, (DNS, 3)) == [0]
     xdp_filter("unload", playground.ifname)
@@ -112,7 +112,7 @@ def test_xdp_filter_first_then_we_join(playground: Playground, ours: Ours, xdp_f
 
 @contextlib.contextmanager
 def dumping(playground: Playground, program: str, *options: str) -> Iterator[Path]:
-    """xdpdump at one component; yields the file with its output."""
+    """xdpdump on one component; yields the file with its output."""
     file = Path("/dev/shm") / f"xdptui-{playground.netns}.dump"
     command = in_netns(
         playground, "stdbuf", "-oL", "xdpdump", "-i", playground.ifname, "-p", program, *options
@@ -134,7 +134,7 @@ def dumping(playground: Playground, program: str, *options: str) -> Iterator[Pat
 
 
 def captures(playground: Playground, file: Path, number: int) -> None:
-    """It sees each of so many packets, as they come in and as they go out."""
+    """It sees each of ``number`` packets, on entry and on exit."""
     before = seen(file)
     playground.send(packets(WEB, number))
     wait_for(lambda: seen(file) == [one + number for one in before], file)
@@ -148,7 +148,7 @@ def wait_for(condition: Callable[[], bool], file: Path) -> None:
 
 
 def seen(file: Path) -> list[int]:
-    """Packets at the entry and at the exit of the component."""
+    """Packets seen on entry to and on exit from the component."""
     text = file.read_text()
     return [len(re.findall(f"@{point}", text)) for point in ("entry", "exit")]
 

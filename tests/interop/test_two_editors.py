@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xdptui and xdp-loader at once on one interface, and a thousand edits of both: a whole chain at any time,
-nothing left behind.
+"""xdptui and xdp-loader at once on one interface, and a thousand edits by both: always a whole chain, nothing
+left behind.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ def theirs(loader: Loader, samples: Path) -> Theirs:
 def test_both_at_once(
     playground: Playground, ours: Ours, theirs: Theirs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two counters stay throughout: ours moves them about, theirs loads and unloads another program, and no
-    packet misses either. (Not markers: libxdp 1.3 can't attach what moves packet pointers on kernel 6.12.)
+    """Two counters stay throughout: we move them about, xdp-loader loads and unloads another program, and no
+    packet misses either. (No markers: libxdp 1.3 can't attach programs that move packet pointers on kernel
+    6.12.)
     """
-    monkeypatch.setattr(stale, "GRACE", 3600.0)  # nothing of theirs is swept while they are at it
+    monkeypatch.setattr(stale, "GRACE", 3600.0)  # keep theirs from being swept meanwhile
     ours.load(Program("counter", priority=10), Program("counter", priority=20))
     counters = [slot.component.maps[0] for slot in agreed(playground).chain or ()]
     done = threading.Event()
@@ -60,7 +61,7 @@ def test_both_at_once(
     def load_and_unload() -> None:
         nonlocal loaded
         for _ in range(ROUNDS):
-            with contextlib.suppress(Refused):  # ten races lost: it gives up, and changes nothing
+            with contextlib.suppress(Refused):  # after losing ten races it gives up, and changes nothing
                 theirs.load(Program("pass", priority=30))
                 loaded += 1
             for slot in look(playground.ifname, playground.netns).chain or ():
@@ -81,7 +82,7 @@ def test_both_at_once(
         with contextlib.suppress(RaceLost, Busy):  # after ten tries
             ours.edit(swap_counters)
             made += 1
-        done.wait(made % 4 * 0.3)  # now and then they get through between two edits, however slow they are
+        done.wait(made % 4 * 0.3)  # so that now and then they get in between two edits, however slow they are
     for thread in threads:
         thread.join()
     print(f"{made} edits of ours, {loaded} of theirs, {sent} packets")
@@ -108,9 +109,9 @@ def counted(number: int) -> int:
 
 
 def test_nothing_grows(playground: Playground, ours: Ours, theirs: Theirs) -> None:
-    """Edits of every kind, every twentieth by xdp-loader; then all is as it was before."""
+    """Edits of every kind, every twentieth by xdp-loader; afterwards all is as before."""
     ours.load(Program("firewall"), Program("monitor"))
-    for step in kinds(ours):  # once, so that all that is made once is there
+    for step in kinds(ours):  # once, so that everything made only once exists
         step()
     assert [slot.name for slot in agreed(playground).chain or ()] == ["xdp_firewall", "xdp_monitor"]
     before = at_rest()
@@ -133,7 +134,7 @@ def test_nothing_grows(playground: Playground, ours: Ours, theirs: Theirs) -> No
 
 
 def kinds(ours: Ours) -> tuple[Callable[[], object], ...]:
-    """Edits of a chain of two (firewall, monitor), after which it is as it was."""
+    """Edits of a chain of two (firewall, monitor) that leave it as it was."""
 
     def change(edit: Callable[[Chain], Chain]) -> Callable[[], object]:
         return lambda: ours.edit(edit)
@@ -148,7 +149,7 @@ def kinds(ours: Ours) -> tuple[Callable[[], object], ...]:
 
 
 def counts() -> dict[str, int]:
-    """Of the whole machine, which is a guest and ours; descriptors of this process."""
+    """For the whole machine, a guest that is ours alone; descriptors of this process."""
     return {
         "programs": len(list(bpf.ids(bpf.Command.PROG_GET_NEXT_ID))),
         "maps": len(list(bpf.ids(bpf.Command.MAP_GET_NEXT_ID))),
@@ -159,7 +160,7 @@ def counts() -> dict[str, int]:
 
 
 def at_rest() -> dict[str, int]:
-    """The counts when they have not changed for a second."""
+    """The counts, once they have been stable for a second."""
     now, since = counts(), time.monotonic()
     while time.monotonic() < since + 1:
         if (later := counts()) != now:
@@ -169,7 +170,7 @@ def at_rest() -> dict[str, int]:
 
 
 def settled(wanted: dict[str, int]) -> dict[str, int]:
-    """The counts once the kernel has let go of what nobody holds: within seconds."""
+    """The counts once the kernel has freed what is no longer held: within seconds."""
     for _ in range(100):
         if (now := counts()) == wanted:
             break

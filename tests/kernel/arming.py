@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of armed changes share: make one, wait for what becomes of it, leave no guardian behind."""
+"""Shared by tests of pending changes: make one, wait for its outcome, leave no guardian behind."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ editing.apply(plan, confirm=float(seconds), progress=locals().get("progress"))
 def child(
     playground: Playground, sample: Path, prepare: str = "", after: str = "", path: list[str] | None = None
 ) -> list[str]:
-    """The command line of a process that puts ``sample`` alone on the interface, to be confirmed in SOON."""
+    """The command line of a process that puts ``sample`` alone on the interface, to be confirmed
+    within SOON.
+    """
     code = CHILD.format(path=path or [str(ROOT / "core"), str(ROOT)], prepare=prepare, after=after)
     return [sys.executable, "-c", code, playground.ifname, playground.netns, str(sample), str(SOON)]
 
@@ -75,7 +77,7 @@ def arm(playground: Playground, candidate: Chain, seconds: float = SOON, link: i
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition answers, as soon as that is true."""
+    """The condition's result, as soon as it is true."""
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not in {PATIENCE:g} s: {what}"
@@ -84,7 +86,7 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
 
 
 def armed_on(playground: Playground, link: int = 0) -> PendingChange:
-    """The change that waits there, as soon as one does."""
+    """The pending change there, as soon as there is one."""
 
     def waits() -> PendingChange | None:
         armed = look_at(playground, link).armed
@@ -96,14 +98,14 @@ def armed_on(playground: Playground, link: int = 0) -> PendingChange:
 
 
 def settled_on(playground: Playground, link: int = 0) -> ConfirmOutcome:
-    """What became of it, as soon as that is known."""
+    """The outcome of the change, as soon as it is known."""
     found = eventually(lambda: look_at(playground, link).settled, "it is settled")
     assert isinstance(found, ConfirmOutcome)
     return found
 
 
 def is_guardian(pid: int) -> bool:
-    """Whether that process is a guardian, and not ending."""
+    """Whether that process is a guardian that is not exiting."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
         return fields[0].partition("(")[2].startswith("xdptui-guard") and fields[2].split()[0] != "Z"
@@ -138,7 +140,7 @@ def gone(pid: int) -> bool:
 
 
 def nothing_left() -> bool:
-    """No armed change is pinned (any more)."""
+    """Whether no pending change is pinned (any more)."""
     armed = bpffs.find() / "xdptui" / "armed"
     return not armed.exists() or not os.listdir(armed)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of running chains share: build one on a playground, ask what it is, and what it ought to do."""
+"""Shared by tests of running chains: build one on a playground, query it, and what it should do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ AT_MOST_PASS = (ActionSet.parse("none"), ActionSet.parse("P"))
 
 @dataclass(frozen=True)
 class Expected:
-    """What the contract says of one packet: the slots that ran with what each returned, and the verdict."""
+    """What the contract says about one packet: the slots that ran with what each returned, and the
+    verdict.
+    """
 
     returned: tuple[int, ...]
     verdict: int
@@ -32,11 +34,11 @@ class Expected:
 def expected(
     actions: Sequence[ActionSet], script: Sequence[int], linkage: Linkage = Linkage.STATIC
 ) -> Expected:
-    """The contract: in order, on while the code is among the slot's actions, XDP_PASS after the last. Code 31
-    always goes on: it is what an unreplaced stub returns.
+    """The contract: slots run in order, on while the code is among the slot's actions, XDP_PASS after the
+    last. Code 31 always continues: it is what an unreplaced stub returns.
 
-    A single program that is linked by freplace, and goes on after XDP_PASS at most, takes the dispatcher's
-    own place, as libxdp has it: the same, but for code 31, which is the verdict then.
+    A single freplace program that continues after XDP_PASS at most replaces the dispatcher itself, as in
+    libxdp: the same, except that code 31 then is the verdict.
     """
     if linkage is Linkage.FREPLACE and len(actions) == 1 and actions[0] in AT_MOST_PASS:
         return Expected(tuple(script[:1]), script[0])
@@ -75,7 +77,7 @@ def scripted_chain(
 def chain_of(
     samples: Path, *names: str, linkage: Linkage = Linkage.STATIC, mode: Mode = Mode.NATIVE
 ) -> Chain:
-    """The first program of each of these samples, with what it declares."""
+    """The first program of each of these samples, as declared."""
     chain = Chain(linkage=linkage, mode=mode)
     for name in names:
         chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
@@ -84,7 +86,7 @@ def chain_of(
 
 def run_through(running: Running, frame: bytes, *, arrived: bool = False) -> bpf.TestRun:
     """One packet through the attached dispatcher, without the interface; or ``arrived``, as if it came in
-    there (native mode only): counting from outside takes no other.
+    there (native mode only): counting from outside accepts no other.
     """
     hook, interface = running.hook, running.interface
     assert hook is not None

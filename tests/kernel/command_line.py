@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of the command line share: call it as scripts do, in this process or in one of its own."""
+"""Shared by tests of the command line: call it as scripts do, in this process or in a separate one."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Result:
 
     @property
     def error(self) -> Any:
-        """The JSON error that it ended with."""
+        """The JSON error it ended with."""
         return json.loads(self.err)["error"]
 
     def slots(self) -> list[str]:
-        """The names of the slots that run after a change, in order."""
+        """The names of the running slots after a change, in order."""
         return [slot["name"] for slot in self.json["running"]["slots"]]
 
 
@@ -56,19 +56,19 @@ class CommandLine:
         return str(self._samples / f"{name}.o")
 
     def __call__(self, *words: str) -> Result:
-        """In this process."""
+        """Run it in this process."""
         self._capture.readouterr()
         code = main([*words, "--netns", self.playground.netns])
         return Result(code, *self._capture.readouterr())
 
     def ok(self, *words: str) -> Result:
-        """The same with --json, and it must succeed."""
+        """The same with --json; it must succeed."""
         result = self(*words, "--json")
         assert result.code == 0, result.err
         return result
 
     def load(self, *names: str) -> Result:
-        """Load samples by their names, statically linked: that works, and counts, on every kernel."""
+        """Load samples by name, statically linked: that works, and counts, on every kernel."""
         return self.ok("load", self.interface, *map(self.sample, names), "--linkage", "static")
 
     def status(self) -> Any:
@@ -76,6 +76,6 @@ class CommandLine:
         return self.ok("status", self.interface).json["interfaces"][0]
 
     def process(self, *words: str, run: Callable[..., Any] = subprocess.run, **options: Any) -> Any:
-        """In a process of its own."""
+        """Run it in a separate process."""
         command = [*COMMAND, *words, "--netns", self.playground.netns]
         return run(command, text=True, **options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests on the running kernel share."""
+"""Shared by tests on the running kernel."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def three(root: None) -> Iterator[Playground]:
 
 @pytest.fixture
 def many(three: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    """xdptui where there are three interfaces."""
+    """xdptui with three interfaces."""
     return CommandLine(three, capsys, samples)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor's tests share: ask for one finding, and do what it recommends."""
+"""Shared by the doctor's tests: request one finding, and follow its recommendation."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def diagnosed(playground: Playground, check: str, link: int = 0) -> Finding:
 
 
 def commands_of(finding: Finding) -> list[str]:
-    """The commands that a finding recommends: those in backticks, or the whole of it."""
+    """The commands recommended by a finding: those in backticks, or all of it."""
     told = worded(finding.fix)
     return re.findall("`(.*?)`", told) or [told]
 
 
 def heed(finding: Finding) -> None:
-    """Do what comes first."""
+    """Follow the first recommendation."""
     do(commands_of(finding)[0])
 
 
 def do(command: str) -> None:
-    """What a finding recommends, done as written."""
+    """Run what a finding recommends, as written."""
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other tools that load XDP programs, run on a playground by its namespace's descriptor.
+"""Other tools that load XDP programs, run on a playground through its namespace's descriptor.
 
-`ip netns exec` would give them a fresh /sys without a BPF filesystem: they enter the network namespace alone.
+`ip netns exec` would give them a fresh /sys without a BPF filesystem, so they enter only the network
+namespace.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ BPFFS = Path("/sys/fs/bpf")
 
 
 def inside(playground: Playground, *command: str | Path) -> str:
-    """Run a command in the namespace of the interface under test; its output. Fails with what it said."""
+    """Run a command in the namespace of the interface under test; returns its output. Fails with its error
+    output."""
     entered = ["nsenter", f"--net=/run/netns/{playground.netns}", *map(str, command)]
     done = subprocess.run(entered, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
@@ -28,7 +30,7 @@ def inside(playground: Playground, *command: str | Path) -> str:
 
 
 def xdp_loader(playground: Playground, verb: str, *arguments: str | Path, link: int = 0) -> str:
-    """``xdp-loader VERB IFNAME ARGUMENT...``; options may come among the arguments."""
+    """``xdp-loader VERB IFNAME ARGUMENT...``; options may be among the arguments."""
     return inside(playground, "xdp-loader", verb, playground.links[link].ifname, *arguments)
 
 
@@ -46,5 +48,5 @@ def pinned_program(path: Path) -> Iterator[Path]:
 
 
 def attach_pinned(playground: Playground, pin: Path, *, link: int = 0, mode: str = "xdpdrv") -> None:
-    """Put a pinned program on an interface, as a tool would that knows no dispatcher."""
+    """Attach a pinned program to an interface, as a tool would that knows no dispatcher."""
     inside(playground, "ip", "link", "set", "dev", playground.links[link].ifname, mode, "pinned", pin)

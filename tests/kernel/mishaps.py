@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of lost packets share: chains that send packets astray, and what the kernel says of them."""
+"""Shared by tests of lost packets: chains that misdirect packets, and the kernel's reports on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _object() -> Path:
 
 
 def redirecting(net: Playground, program: str, mode: Mode = Mode.NATIVE) -> Running:
-    """Let one of the programs of redirecting.bpf.c run on the first interface."""
+    """Run one of the programs of redirecting.bpf.c on the first interface."""
     component = load_component(str(_object()), name=program)
     return change(net, Chain(linkage=Linkage.STATIC, mode=mode).add(Slot.of(component)))
 
@@ -49,7 +49,7 @@ def map_of(running: Running, name: str) -> int:
 
 
 def fill(net: Playground, running: Running, name: str, entry: int, *words: int) -> None:
-    """Set an entry of a map, in the namespace of the interface under test: there ifindexes count."""
+    """Set an entry of a map, in the namespace of the interface under test, where the ifindexes are valid."""
     value = struct.pack(f"={len(words)}I", *words)
     with bpf.map_by_id(map_of(running, name)) as fd:
         netns.run(net.netns, lambda: bpf.map_update(fd, struct.pack("=I", entry), value))
@@ -65,7 +65,7 @@ def ip(namespace: str, *words: str) -> None:
 
 
 def listeners() -> frozenset[int]:
-    """The programs that listen to the tracepoints now, everybody's."""
+    """The programs now listening to the tracepoints, everybody's."""
     found = set()
     for prog_id in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
         try:
@@ -79,8 +79,8 @@ def listeners() -> frozenset[int]:
 
 
 def live(net: Playground, running: Running, frame: bytes, times: int, batch: int) -> None:
-    """Let a packet come in ``times`` in batches, in which nothing else runs on this CPU, and really go where
-    it is sent (kernel 5.18, commit b530e9e1063e).
+    """Make a packet arrive ``times`` times, in batches during which nothing else runs on this CPU, and really
+    go where it is sent (kernel 5.18, commit b530e9e1063e).
     """
     assert running.hook is not None
     memory = Memory()
@@ -96,5 +96,5 @@ def live(net: Playground, running: Running, frame: bytes, times: int, batch: int
 
 
 def tallies(sample: Sample, kind: Tracepoint) -> dict[tuple[str, str, int], TracepointTally]:
-    """What was counted, by interface, target and code."""
+    """The counts by interface, target and code."""
     return {(row.device, row.target, row.place.code): row.tally for row in sample.of(kind)}

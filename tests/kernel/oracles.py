@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpftool, libbpf and libxdp, asked what they see in an object: the judges of our readers
+"""What bpftool, libbpf and libxdp see in an object: oracles for our readers.
 
-Bindings of their own, apart from the engine's, so that both can't be wrong in the same way.
+Their bindings are separate from the engine's, so that both can't be wrong in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xdpchain.sys.libbpf import library
 
 
 def as_bpftool(one: BtfType) -> dict[str, Any]:
-    """A type in the words of ``bpftool -j btf dump``."""
+    """A type in the notation of ``bpftool -j btf dump``."""
     said: dict[str, Any] = {"id": one.id, "kind": one.kind.name, "name": one.name or "(anon)"}
     match one:
         case types.Int():
@@ -98,7 +98,7 @@ quiet = PRINTER(lambda level, form, arguments: 0)
 
 @functools.cache
 def libbpf() -> c.CDLL:
-    library()  # what libbpf says goes to one function in a process: let it be the engine's, which is silent
+    library()  # libbpf has one output function per process: let it be the engine's, which is silent
     lib = c.CDLL("libbpf.so.1", use_errno=True)
     handle, text, number = c.c_void_p, c.c_char_p, c.c_uint32
     signatures: dict[str, tuple[Any, ...]] = {
@@ -203,7 +203,7 @@ def kernel_btf(btf_id: int) -> bytes:
 
 
 def written_by_libbpf(base: Path | None) -> bytes:
-    """BTF of every kind, by libbpf's own writer; on top of another BTF."""
+    """BTF of every kind, by libbpf's own writer, on top of another BTF."""
     lib = libbpf()
     for name in ("btf__parse", "btf__new_empty", "btf__new_empty_split", "btf__raw_data"):
         getattr(lib, name).restype = c.c_void_p

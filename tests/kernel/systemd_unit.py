@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The systemd unit that the project ships, and the command that it runs."""
+"""The systemd unit that the project ships, and the command it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNIT = Path(__file__).parents[2] / "contrib" / "systemd" / "xdptui.service"
 
 
 def unit_command(file: Path) -> list[str]:
-    """ExecStart of the unit, with our own interpreter and spec, and with no more capabilities than it has."""
+    """ExecStart of the unit, with our own interpreter and spec, and only the unit's capabilities."""
     (line,) = re.findall(r"^ExecStart=(.*)$", UNIT.read_text(), re.MULTILINE)
     program, *words = shlex.split(line)
     assert Path(program).name == "xdptui"

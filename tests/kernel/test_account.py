@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The account of an interface over real packets: it and its chain counted the same, to the packet."""
+"""The account of an interface with real packets: the interface and its chain count the same, to the
+packet.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def net(root: None) -> Iterator[Playground]:
 
 
 def settle(accounting: Accounting, packets: int) -> Account:
-    """The account once the chain has counted so many: generic mode runs a little after the arrival."""
+    """The account once the chain has counted ``packets``: generic mode runs shortly after the arrival."""
     last: list[Account] = []
 
     def there() -> bool:
@@ -130,7 +132,7 @@ def test_packets_that_the_chain_does_not_count_are_noticed(net: Playground, samp
     running = change(net, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
     with Accounting(running) as accounting, Netlink(net.netns) as netlink:
         net.send(MIXED[:10])
-        # For three packets nobody is on the hook; then the chain's program is back.
+        # For three packets the hook is empty; then the chain's program is back.
         assert running.hook is not None
 
         with bpf.prog_by_id(running.hook.prog_id) as program:

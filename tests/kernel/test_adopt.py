@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adoption: a single program that somebody else attached goes on as a chain's first slot, with its maps and
-what is in them. The numbers are those of real packets.
+"""Adoption: a single program attached by somebody else becomes a chain's first slot, with its maps and their
+contents. The figures come from real packets.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ SEC("license") char licence[] = "GPL";
 
 @dataclass
 class Foreign:
-    """Somebody else's program with its maps by name, and the object file that it was loaded from."""
+    """Somebody else's program with its maps by name, and the object file it was loaded from."""
 
     path: Path
     program: int
@@ -87,7 +87,7 @@ def counting(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def attached(playground: Playground, path: Path, mode: str = "native", **constants: int) -> Iterator[Foreign]:
-    """``count_codes`` alone on the interface, loaded as a tool of one's own would, its constants set."""
+    """``count_codes`` alone on the interface, loaded as a custom tool would, its constants set."""
     ifindex = playground.links[0].ifindex
     with Object(path.read_bytes(), "counting") as opened:
         for bpf_map in opened.maps():
@@ -133,7 +133,7 @@ def packets(number: int) -> tuple[int, ...]:
 def test_its_maps_and_what_is_in_them_go_on(
     playground: Playground, counting: Path, linkage: Linkage, mode: str
 ) -> None:
-    """Maps, global variables, and constants that its loader set: 5 to a packet, and code 9 is dropped."""
+    """Maps, global variables, and constants set by its loader: 5 per packet, and code 9 is dropped."""
     with attached(playground, counting, mode, step=5, drops=9) as foreign:
         playground.send([scripted(b"\x02")] * 4 + [scripted(b"\x09")] * 3)
         before = look_at(playground)
@@ -144,13 +144,13 @@ def test_its_maps_and_what_is_in_them_go_on(
     (slot,) = after.chain or Chain()
     assert slot.name == "count_codes"
     assert {ref.name: ref.id for ref in slot.component.maps} == foreign.maps
-    with pytest.raises(bpf.BpfError):  # nobody holds it any more
+    with pytest.raises(bpf.BpfError):  # nothing holds it any more
         bpf.prog_by_id(foreign.program).close()
     playground.send([scripted(b"\x02")] * 2 + [scripted(b"\x09")] * 1)
     assert seen(foreign.maps["seen_by_code"]) == {2: 30, 9: 20}
     bss = foreign.maps[".bss"]
     assert packets(bss) == (50,)
-    # And through further edits: another slot, the other way to sort it.
+    # Also through further edits: another slot, and the other order.
     chain = after.chain or Chain()
     more = apply(make_plan(after, chain.add(Slot.of(load_component(str(counting), name="other"), 3))))
     assert {ref.name: ref.id for ref in (more.chain or Chain()).slots[1].component.maps} == foreign.maps
@@ -316,7 +316,7 @@ def test_maps_of_what_it_tail_calls_go_on(playground: Playground, tmp_path: Path
         (jumps,) = (bpf_map for bpf_map in opened.maps() if bpf_map.name == "jumps")
         (counts,) = (bpf_map for bpf_map in opened.maps() if bpf_map.name == "in_the_callee")
         number = bpf.map_info(counts.fd).id
-        keep = bpf.map_by_id(bpf.map_info(jumps.fd).id)  # else the kernel would empty it
+        keep = bpf.map_by_id(bpf.map_info(jumps.fd).id)  # otherwise the kernel would empty it
         with Netlink(playground.netns) as netlink:
             netlink.attach_xdp(playground.links[0].ifindex, main.fd, "native", None)
     with keep:
@@ -334,9 +334,7 @@ def test_maps_of_what_it_tail_calls_go_on(playground: Playground, tmp_path: Path
 def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(
     playground: Playground, counting: Path, samples: Path
 ) -> None:
-    """Its object file proves what it is, so both sides are known; its constants are those that its loader
-    set.
-    """
+    """Its object file proves what it is, so both sides are known; its constants are those its loader set."""
     with attached(playground, counting, step=5, drops=9) as foreign:
         playground.send([scripted(b"\x09")] * 2)
         running = look_at(playground)
@@ -352,7 +350,7 @@ def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(
 
 
 def test_by_command_waits_to_be_confirmed(cli: CommandLine, playground: Playground) -> None:
-    """A program that bpftool loaded and ip attached."""
+    """A program loaded by bpftool and attached by ip."""
     path = Path(cli.sample("counter"))
     with pinned_program(path) as pin, no_guardian_survives(playground):
         attach_pinned(playground, pin)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command that is printed as advice is run as printed, and does what it says: on an interface with an
-odd name, in a namespace that is not ours.
+"""Every command printed as advice is run as printed, and does what it says: on an interface with an odd name,
+in a namespace other than ours.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ ELSEWHERE = {
 
 
 class Heeding(CommandLine):
-    """The command line on the interface with the odd name; and a shell that does what it advises."""
+    """The command line on the interface with the odd name, and a shell that follows its advice."""
 
     def text(self, *words: str) -> str:
         """What it prints for people."""
@@ -80,7 +80,7 @@ class Heeding(CommandLine):
         return found[1] if found.groups() else ""
 
     def shell(self, command: str, **fill: str) -> str:
-        """Run it as printed, but for what it leaves open (OBJ, FILE)."""
+        """Run it as printed, except for its placeholders (OBJ, FILE)."""
         for place, value in fill.items():
             command = re.sub(rf"\b{place}\b", value, command)
         wrapper = self.bin / "xdptui"
@@ -110,7 +110,7 @@ def cli(
     monkeypatch.setenv(store.STATE, str(tmp_path / "state"))
     old = playground.links[0]
     words = ["ip", "-n", playground.netns, "link", "set"]
-    # Kernels before 6.2 rename no interface that is up.
+    # Kernels before 6.2 can't rename an interface that is up.
     for change in ([old.ifname, "down"], [old.ifname, "name", NAME], [NAME, "up"]):
         subprocess.run([*words, *change], check=True)
     made = Heeding(playground, capsys, samples)
@@ -174,7 +174,7 @@ def test_loading_and_adopting(cli: Heeding, samples: Path) -> None:
 def test_linkages(cli: Heeding, samples: Path) -> None:
     cli.ok("load", NAME, str(samples / "pass.o"), "--linkage", "static")
     refused = cli("relink", NAME, "--linkage", "freplace")
-    if refused.code:  # where the kernel refuses it
+    if refused.code:  # if the kernel refuses it
         option = cli.advised(Do.CHOOSE_LINKAGE, refused).split(" or ")
         assert option == ["--linkage static", "--linkage tailcall"], "what works here"
         for one in option:
@@ -295,7 +295,7 @@ def test_files(cli: Heeding, samples: Path, tmp_path: Path) -> None:
 
 
 def test_a_rollback_that_cant_be_armed() -> None:
-    """It names the option to leave out."""
+    """It names the option to omit."""
     assert worded(advise(Do.GO_WITHOUT_CONFIRM)) == "Try without --confirm"
     SAID.add(Do.GO_WITHOUT_CONFIRM)
 

@@ -78,7 +78,7 @@ def test_status_shows_what_runs_in_each(
 def test_status_names_a_namespace_by_a_process(
     playground: Playground, attached: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it says can be typed."""
+    """What it prints can be typed."""
     inside = ["nsenter", f"--net=/run/netns/{playground.netns}", "sh", "-c", "echo in; exec sleep 60"]
     with subprocess.Popen(inside, stdout=subprocess.PIPE) as sleeper:
         assert sleeper.stdout is not None
@@ -99,8 +99,8 @@ def test_in_a_container_not_all_can_be_seen(monkeypatch: pytest.MonkeyPatch, roo
 def test_what_is_no_namespace_any_more_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, attached: int, playground: Playground, tmp_path: Path
 ) -> None:
-    """A look at /proc takes a while: what a path led to when it was listed may be something else by now."""
-    os.mkfifo(tmp_path / "pipe")  # to open one waits for a writer
+    """Scanning /proc takes a while: by now a listed path may lead to something else."""
+    os.mkfifo(tmp_path / "pipe")  # opening it waits for a writer
     (tmp_path / "file").touch()
     paths = [f"{tmp_path}/{name}" for name in ("file", "pipe", "nothing")]
     paths += ["/proc/self/ns/mnt", f"/run/netns/{playground.netns}"]
@@ -111,7 +111,8 @@ def test_what_is_no_namespace_any_more_is_passed_over(
 
 
 def test_namespaces_that_come_and_go_hide_none(attached: int) -> None:
-    """A look beside others' work is complete, or live pins would seem stale, and stale ones uncertain."""
+    """A look is complete despite others' work; otherwise live pins would seem stale, and stale ones
+    uncertain."""
     there = all_netns.xdp_programs().complete
     name = f"come-and-go-{os.getpid()}"
     churn = f"for i in $(seq 60); do ip netns add {name}; ip netns del {name}; done"

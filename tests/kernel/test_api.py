@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front door: what docs/api.md shows runs as it stands there, and its names are all and cheap."""
+"""The public API: the examples of docs/api.md run as printed; its names are complete and cheap to import."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}"}
 
 
 def test_the_examples_run_in_order(samples: Path, root: None) -> None:
-    """In one process, in a namespace with xdp0 and xdp1, as an operator's script would."""
+    """In one process, in a namespace with xdp0 and xdp1, as in an operator's script."""
     script = "\n".join(block for block in BLOCKS if not block.startswith("# "))
     with Playground(links=2) as playground:
         inside = ["nsenter", f"--net=/run/netns/{playground.netns}", sys.executable, "-c", script]
@@ -32,7 +32,7 @@ def test_the_examples_run_in_order(samples: Path, root: None) -> None:
 
 
 def test_the_fixture_serves_other_projects(samples: Path, tmp_path: Path, root: None) -> None:
-    """The two files of the last example, as a project of its own."""
+    """The two files of the last example, as a separate project."""
     for block in BLOCKS:
         if block.startswith("# "):
             name, _, text = block.removeprefix("# ").partition("\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What else sits on an interface: made by tc and by hand, and seen by `status`."""
+"""What else is attached to an interface: made by tc and by hand, and shown by `status`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_nothing_is_said_to_be_nothing_only_where_all_was_seen(
 ) -> None:
     seen = beside(look_at(playground))
     assert seen.found == ()
-    for line in seen.unseen:  # of older kernels: and then it says from which one on
+    for line in seen.unseen:  # on older kernels, and then it says which kernel has it
         assert "this kernel has no" in line, line
     (entry,) = cli.ok("status", cli.interface).json["interfaces"]
     assert entry["beside"] == {"found": [], "unseen": list(seen.unseen)}

@@ -111,7 +111,7 @@ def test_no_place_to_mount_on(unmounted: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def held_elsewhere(path: Path) -> bool:
-    """Whether another program finds the lock taken: flock(1)."""
+    """Whether another program finds the lock held: flock(1)."""
     return subprocess.run(["flock", "--nonblock", path, "true"]).returncode != 0
 
 
@@ -147,7 +147,7 @@ def test_without_a_bpffs_the_fallback_is_locked(unmounted: Path, tmp_path: Path)
 
 @pytest.fixture
 def other(root: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another program that holds the lock until it is killed."""
+    """Another program that holds the lock until killed."""
     (root / "xdp").mkdir(mode=0o700)
     program = subprocess.Popen(
         ["flock", "--no-fork", root / "xdp", "sh", "-c", "echo held; exec sleep 60"],

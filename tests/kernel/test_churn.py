@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What looks for long lives through 1,000 interfaces that come and go meanwhile."""
+"""Long-running viewers survive 1,000 interfaces coming and going."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GROUP = "77"
 
 
 class Churn:
-    """Makes and removes veth pairs in a namespace: few at a time, 1,000 interfaces in the end."""
+    """Makes and removes veth pairs in a namespace: a few at a time, 1,000 interfaces in total."""
 
     def __init__(self, netns: str) -> None:
         self.made = 0
@@ -45,7 +45,7 @@ class Churn:
             command = ["ip", "-n", self._netns, "-force", "-batch", "-"]
             subprocess.run(command, input="\n".join(lines), text=True, check=True)
             self.made += AT_ONCE
-            if self.made >= 4 * PAIRS:  # bounded, whatever the one who looks does
+            if self.made >= 4 * PAIRS:  # bounded, whatever the viewer does
                 break
 
     def __enter__(self) -> Churn:
@@ -96,7 +96,7 @@ def test_commands_that_look_once(chain: Playground, cli: CommandLine) -> None:
 
 
 def test_commands_that_go_on(chain: Playground, cli: CommandLine, tmp_path: Path, samples: Path) -> None:
-    """watch, record, export and apply --follow, beside each other."""
+    """watch, record, export and apply --follow, side by side."""
     spec = tmp_path / "spec.toml"
     spec.write_text(f'[[interface]]\nname = "c[0-9]*"\n[[interface.slot]]\nobject = "{samples / "pass.o"}"\n')
     file = tmp_path / "recording"

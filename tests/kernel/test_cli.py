@@ -73,7 +73,7 @@ def test_the_status_of_everything_keeps_the_contract(cli: CommandLine) -> None:
 
 
 def keys(value: Any, path: str = "") -> set[str]:
-    """All paths of keys in a document, but those of the actions."""
+    """All key paths in a document, except those of the actions."""
     if isinstance(value, list):
         return set().union(*(keys(one, path) for one in value))
     if not isinstance(value, dict):
@@ -96,7 +96,7 @@ def test_the_documentation_shows_every_key(cli: CommandLine) -> None:
     assert keys(status) == keys(cli.ok("status", cli.interface).json)
     real = loaded | {"running": {}}
     real["plan"]["candidate"]["slots"] = []
-    # What speaks against the component is empty here: its keys are shown by another test.
+    # There are no findings on the component here: another test covers their keys.
     assert keys(change) - {f".plan.findings.{key}" for key in ("level", "text", "todo")} == keys(real)
 
 
@@ -247,7 +247,7 @@ def test_generic_mode_runs_only_when_asked_for(cli: CommandLine) -> None:
     assert loaded.json["running"]["mode"] == "generic"
     cli.playground.send(FRAMES)
     assert cli.status()["verdict"]["XDP_PASS"]["packets"] == len(FRAMES)
-    # What joins a chain runs where the chain runs.
+    # What joins a chain runs in the chain's mode.
     assert cli.load("monitor").json["running"]["mode"] == "generic"
     refused = cli("load", cli.interface, cli.sample("pass"), "-m", "native", "--json")
     assert refused.code == 7
@@ -285,7 +285,7 @@ def test_a_dry_run_and_a_plan_change_nothing(cli: CommandLine, words: tuple[str,
         assert document["plan"]["changes"]
         assert document["plan"]["steps"]
         assert document["running"]["dispatcher"] == before["dispatcher"]
-    # And the same without the brakes does change something.
+    # The same without the restrictions does change something.
     assert cli.ok(*command).json["running"]["programs"] != before["programs"]
 
 
@@ -323,7 +323,7 @@ def test_findings_about_a_component(cli: CommandLine) -> None:
 
 
 def test_xdp_loaders_spellings_and_table(cli: CommandLine) -> None:
-    """What a script does that was written for xdp-loader: load, read the ids out of the table, unload."""
+    """What a script written for xdp-loader does: load, read the ids from the table, unload."""
     given = [cli.sample("firewall"), cli.sample("monitor")]
     assert cli("load", "-m", "native", "--prio", "30", "-vv", cli.interface, *given).code == 0
     rows = [line.split() for line in cli("status").out.splitlines()]
@@ -390,7 +390,7 @@ def test_watch_as_a_table(cli: CommandLine) -> None:
 
 
 def test_watch_by_cpu(cli: CommandLine) -> None:
-    """All CPUs together have what the chain returned."""
+    """The sum over all CPUs is what the chain returned."""
     cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static")
     cli.playground.send([udp(PEER, NEAR, 9)] * 11)
     line = json.loads(cli("watch", cli.interface, "--per-cpu", "--jsonl", "--count", "1").out)
@@ -403,7 +403,7 @@ def test_watch_by_cpu(cli: CommandLine) -> None:
 
 
 def test_watch_by_rx_queue(cli: CommandLine) -> None:
-    """What the driver counts, where it runs the chain."""
+    """What the driver counts, if it runs the chain."""
     cli.ok("load", cli.interface, cli.sample("drop"), "--linkage", "static")
     cli.playground.send([udp(PEER, NEAR, 9)] * 11)
     first, second = cli(

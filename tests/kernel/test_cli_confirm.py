@@ -51,15 +51,15 @@ def test_every_changing_command_can_wait(cli: CommandLine) -> None:
 def test_the_words_of_a_change_that_waits(cli: CommandLine) -> None:
     cli.load("firewall")
     said = cli("load", cli.interface, cli.sample("drop"), "--confirm", "60").out
-    assert "ARMED: rolls back to program" in said
+    assert "pending change: rolls back to program" in said
     assert f"`xdptui confirm {cli.interface} --netns {cli.playground.netns}` keeps it" in said
     status = cli("status", cli.interface).out
-    assert "ARMED: rolls back" in status
+    assert "pending change: rolls back" in status
     assert "xdp_drop" in status
     busy = cli("unload", cli.interface, "0")
     assert (busy.code, "a pending change" in busy.err) == (4, True)
     assert cli("confirm", cli.interface).out.endswith("native mode, counters on)\n")
-    assert "ARMED" not in cli("status", cli.interface).out
+    assert "pending change" not in cli("status", cli.interface).out
     again = cli("confirm", cli.interface)
     assert (again.code, again.out) == (5, "")
     assert "confirmed" in again.err
@@ -123,7 +123,8 @@ def test_a_change_that_may_cut_our_own_connection_warns(
 
 @pytest.mark.parametrize("linkage", ["tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
 def test_relinked_with_its_maps_and_back_unless_confirmed(cli: CommandLine, linkage: str) -> None:
-    """A static chain on trial under another linkage: the same maps there, the same programs again after."""
+    """A static chain on trial with another linkage: it has the same maps, and afterwards the same programs
+    run again."""
     cli.load("firewall", "counter")
     before = cli.status()
     maps = [slot["maps"] for slot in before["slots"]]

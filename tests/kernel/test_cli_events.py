@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui events``: real packets, lost for reasons known beforehand, on the command line."""
+"""``xdptui events``: real packets, lost for known reasons, on the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cli(root: None, capsys: pytest.CaptureFixture[str], samples: Path) -> Iterat
 
 
 def hear(cli: CommandLine, *words: str) -> tuple[str, str]:
-    """What a process of its own says of what is sent while it listens."""
+    """The output of a separate process on what is sent while it listens."""
     net = cli.playground
     running = redirecting(net, "by_devmap")
     fill(net, running, "ports", 2, net.links[1].ifindex)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line when things go wrong: bad input, somebody else's program, lost races, no permission."""
+"""The command line when things go wrong: bad input, somebody else's program, lost races, missing
+permissions.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def bad(tmp_path: Path, samples: Path) -> dict[str, str]:
-    """Words of the table below: paths of files that are no objects, and of good ones."""
+    """Placeholders of the table below: paths of files that are not objects, and of good ones."""
     whole = (samples / "firewall.o").read_bytes()
     files = {"text": b"hello\n", "empty": b"", "truncated": whole[: len(whole) // 2], "head": whole[:40]}
     for name, data in files.items():
@@ -175,7 +177,7 @@ def test_somebody_elses_program_is_shown_and_left_alone(cli: CommandLine) -> Non
 
 
 def _beaten_once(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> list[int]:
-    """Let another process load a component right before each change of ours: the first time only."""
+    """Let another process load a component right before our change: the first time only."""
     real = editing.apply_all
     calls: list[int] = []
 
@@ -210,7 +212,7 @@ def test_a_change_that_names_a_slot_by_number_is_not(
 
 
 def test_editors_at_once_lose_nothing(cli: CommandLine) -> None:
-    """Four processes load one component each, at once."""
+    """Four processes load one component each, simultaneously."""
 
     def load(name: str) -> int:
         done = cli.process("load", cli.interface, cli.sample(name), capture_output=True)
@@ -304,7 +306,7 @@ def test_status_imports_no_terminal_library(cli: CommandLine) -> None:
 
 
 def test_without_root_it_says_what_is_missing(cli: CommandLine, tmp_path: Path) -> None:
-    """In our own namespace, for entering another takes a capability too; nothing is changed on lo."""
+    """In our own namespace, because entering another takes a capability too; nothing is changed on lo."""
     copy = tmp_path / "pass.o"
     copy.write_bytes(Path(cli.sample("pass")).read_bytes())
     as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]
@@ -321,7 +323,7 @@ def test_without_root_it_says_what_is_missing(cli: CommandLine, tmp_path: Path) 
 
 
 def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
-    """A program array takes a pin: without a BPF filesystem it says so, and mounts one when asked."""
+    """A program array needs a pin: without a BPF filesystem it says so, and mounts one on request."""
     words = [
         "--netns",
         cli.playground.netns,
@@ -368,7 +370,7 @@ def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
 
 
 def test_the_start_is_cheap(cli: CommandLine) -> None:
-    """In processor time, which does not depend on who else is busy: it takes 0.1 s."""
+    """In processor time, which does not depend on other load: it takes 0.1 s."""
     cli.process("status", check=True, capture_output=True)  # byte code
     took = []
     for _ in range(3):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui follow`, and what status, clean and doctor say of one that was killed."""
+"""`xdptui follow`, and what status, clean and doctor say about a killed one."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_json_lines(cli: CommandLine, three: Running) -> None:
 
 
 def read_back(path: Path) -> list[dict[str, Any]]:
-    """What tshark says of each packet of a file."""
+    """What tshark says about each packet in a file."""
     done = subprocess.run(
         ["tshark", "-r", str(path), "-T", "json"], capture_output=True, text=True, check=True, timeout=60
     )
@@ -140,7 +140,7 @@ def test_tshark_reads_the_file(cli: CommandLine, three: Running, tmp_path: Path)
         assert comments[i].endswith(f"verdict {Action(want.verdict).name}")
         verdict = found[i]["frame"]["frame.verdict_tree"]
         assert verdict["frame.verdict.ebpf_xdp"] == str(want.verdict)
-        # And the packet as each slot left it, on an interface of its own.
+        # Also the packet as each slot left it, on a separate interface.
         for n in range(len(want.returned)):
             after = found[i + 1 + n]["frame"]
             assert after["frame.len"] == str(61 + n)
@@ -169,7 +169,7 @@ def test_whole_packets_are_kept(cli: CommandLine, three: Running, tmp_path: Path
 
 
 def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Path) -> None:
-    """So that Wireshark can watch; the file is whole whenever it is looked at."""
+    """For Wireshark; the file is complete whenever it is read."""
     path = tmp_path / "live.pcapng"
     with path.open("wb") as out:
         child = cli.process("follow", cli.interface, "-c", "3", "-w", "-", run=subprocess.Popen, stdout=out)
@@ -189,7 +189,7 @@ def test_a_time_limit_and_an_interrupt(cli: CommandLine, three: Running) -> None
         end = time.monotonic() + PATIENCE
         while look_at(cli.playground).following is None and time.monotonic() < end:
             time.sleep(0.05)
-        time.sleep(0.3)  # between the swap and the loop a signal ends it as it does any process
+        time.sleep(0.3)  # between swap and loop, a signal ends it like any process
         child.send_signal(signum)
         assert child.wait(PATIENCE) == code
         child.stdout.close()
@@ -197,7 +197,7 @@ def test_a_time_limit_and_an_interrupt(cli: CommandLine, three: Running) -> None
 
 
 def test_a_reader_that_goes_away(cli: CommandLine, three: Running) -> None:
-    """As `| head` does: the chain is plain again."""
+    """As with `| head`: the normal chain is back."""
     child = cli.process("follow", cli.interface, run=subprocess.Popen, stdout=subprocess.PIPE)
     child.stdout.close()
     end = time.monotonic() + PATIENCE
@@ -282,7 +282,7 @@ def test_the_line_that_decided_and_the_path_to_it(cli: CommandLine, samples: Pat
     result = cli("follow", cli.interface, "-c", "1", "--path", "--jsonl")
     assert result.code == 0, result.err
     first, second = json.loads(result.out.splitlines()[0])["slots"]
-    # It is no IP, which an inlined function of a header finds.
+    # It is not IP, as an inlined function from a header finds.
     assert (first["action"], first["site"]["file"]) == ("PASS", "transport.h")
     assert first["site"]["condition"]
     assert (second["site"]["text"], second["path"]["lines"][-1]["text"]) == ("return XDP_PASS;",) * 2
@@ -296,7 +296,7 @@ def test_the_line_that_decided_and_the_path_to_it(cli: CommandLine, samples: Pat
 
 @pytest.mark.usefixtures("three")
 def test_a_bounded_capture(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both parts begin as files of their own, and the newest packets are there."""
+    """Both parts begin as separate files, and the newest packets are there."""
     monkeypatch.setattr("xdptui.commands.follow.size", lambda text: 8000)
     file = tmp_path / "bounded.pcapng"
     stop = threading.Event()

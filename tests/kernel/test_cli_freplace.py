@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line over freplace linkage, beside xdp-loader: both edit one chain, and show it alike."""
+"""The command line with freplace linkage, together with xdp-loader: both edit one chain, and show
+it alike.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,7 @@ def test_watch_counts_from_outside(cli: CommandLine, monkeypatch: pytest.MonkeyP
     last = json.loads(lines[-1])["interfaces"][0]
     for counted in (*(slot["counters"] for slot in last["slots"]), last["verdict"]):
         assert counted["XDP_PASS"] == {"packets": len(FRAMES), "bytes": sum(map(len, FRAMES))}
-    # And with nobody looking, once they are loaded to count for themselves.
+    # Also with nobody looking, once they are loaded with counters of their own.
     cli.ok("set", cli.interface, "--counters")
     cli.playground.send(FRAMES)
     assert [slot["counters"]["XDP_PASS"]["packets"] for slot in cli.status()["slots"]] == [len(FRAMES)] * 2

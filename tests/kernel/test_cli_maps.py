@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui maps` and `xdptui map`, as scripts call them"""
+"""`xdptui maps` and `xdptui map`, as called by scripts"""
 
 from __future__ import annotations
 

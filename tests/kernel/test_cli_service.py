@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`apply --follow`, run as the systemd unit runs it: interfaces that appear, or are made anew, get their
-chain.
-"""
+"""`apply --follow`, run as by the systemd unit: interfaces that appear or are recreated get their chain."""
 
 from __future__ import annotations
 
@@ -55,7 +53,7 @@ def entry(name: str, path: Path) -> str:
 
 @contextmanager
 def service(file: Path, namespace: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command as systemd starts it: with a socket to tell when it is ready, and no terminal."""
+    """The command as systemd starts it: with a notification socket, and no terminal."""
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(address))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shadow from the command line: loaded, shown, armed; the numbers are those of real packets."""
+"""Shadow from the command line: loaded, shown, confirmed; the figures come from real packets."""
 
 from __future__ import annotations
 

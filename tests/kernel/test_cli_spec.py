@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Specs on real interfaces: what runs is written down, and what is written down runs."""
+"""Specs on real interfaces: what runs is saved, and what is saved runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAMES = [udp(PEER, NEAR, 53)] * 5
 
 @pytest.fixture
 def objects(tmp_path: Path, samples: Path) -> Path:
-    """Object files of this test's own, to be changed and taken away."""
+    """This test's own object files, to be changed and removed."""
     folder = tmp_path / "objects"
     folder.mkdir()
     for name in ("firewall", "monitor", "counter", "pass", "drop", "two", "ratelimit"):
@@ -41,7 +41,7 @@ def sha256(path: Path) -> str:
 
 
 def spec(cli: CommandLine, *slots: str, head: str = "", name: str | None = None) -> str:
-    """A spec of the interface under test, statically linked: that works on every kernel."""
+    """A spec for the interface under test, statically linked: that works on every kernel."""
     lines = ["[[interface]]", f'name = "{name or cli.interface}"', head or 'linkage = "static"']
     for slot in slots:
         lines += ["[[interface.slot]]", *slot.split("; ")]
@@ -178,11 +178,11 @@ def test_global_variables(cli: CommandLine, file: Path, samples: Path, linkage: 
     cli.ok("unload", cli.interface, "--all")
     cli.ok("apply", str(file))
     assert total() == 100 + 7 * len(FRAMES)
-    # Another constant is other code; what was counted goes on.
+    # Another constant means other code; the counts are kept.
     written("; globals = { step = 1, total = 100 }")
     cli.ok("apply", str(file))
     assert total() == 100 + 8 * len(FRAMES)
-    # Another value for what lives in a map would be lost, or lose it.
+    # A new initial value for something in a map would be lost, or lose what is there.
     written("; globals = { step = 1, total = 0 }")
     refused = cli("apply", str(file))
     assert refused.code == 7
@@ -418,7 +418,7 @@ def test_what_can_not_be_planned_stops_the_whole(
 def test_the_first_failure_ends_it_and_what_was_changed_stays(
     many: CommandLine, file: Path, objects: Path, samples: Path
 ) -> None:
-    """The verifier's no comes when the chain is built, after all was planned."""
+    """The verifier rejects it when the chain is built, after everything was planned."""
     shutil.copy(samples / "refused.o", objects)
     first, second, third = (link.ifname for link in many.playground.links)
     good, bad = (f'object = "{objects}/{name}.o"' for name in ("pass", "refused"))
@@ -484,7 +484,7 @@ def test_each_changed_interface_waits_to_be_confirmed(many: CommandLine, file: P
         for interface in armed.json["interfaces"]
     }
     assert waiting == {first: False, second: True, third: True}
-    # While they wait, the spec is what runs: said again, it changes nothing, and confirms nothing.
+    # While they wait, the spec is what runs: applying it again changes nothing, and confirms nothing.
     again = many.ok("apply", str(file))
     assert again.json["changed"] is False
     many.ok("confirm", second)
@@ -581,7 +581,7 @@ def test_what_another_tool_loaded_is_kept_and_not_made(cli: CommandLine, file: P
     assert len(saved.json["warnings"]) == 2
     assert "another tool loaded it" in file.read_text()
     assert cli("plan", str(file)).code == 0
-    # One of ours among them: theirs are not reloaded.
+    # Adding one of ours does not reload theirs.
     with file.open("a") as more:
         more.write(f'\n[[interface.slot]]\nobject = "{objects}/pass.o"\npriority = 1\n')
     cli.ok("apply", str(file))
@@ -589,7 +589,7 @@ def test_what_another_tool_loaded_is_kept_and_not_made(cli: CommandLine, file: P
     assert after[0]["name"] == "xdp_pass"
     assert [slot["id"] for slot in after[1:]] == theirs
     assert cli("plan", str(file)).code == 0
-    # Their object files, once they are written into the spec: the tag tells that they run already.
+    # Their object files, once named in the spec: the tag shows that they already run.
     text = file.read_text()
     for name in ("firewall", "monitor"):
         text = text.replace(

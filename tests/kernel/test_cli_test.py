@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui test`: packets through a program that is attached to nothing, and the lines that they reach."""
+"""`xdptui test`: packets through an unattached program, and the lines they reach."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_tail_call_is_where_the_program_decided(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda path: path.stem)
 def test_xdp_filter_whose_common_tail_returns_a_variable(path: Path) -> None:
-    """With empty tables those that deny let everything pass, and those that allow drop what they look at."""
+    """With empty tables, those that deny let everything pass, and those that allow drop what they look at."""
     with SiteTrial(load_component(str(path))) as trial:
         for packet in (
             frames.udp(PEER, NEAR, 9),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui trace``: counters that stay after the command that made them."""
+"""``xdptui trace``: counters that outlive the command that made them."""
 
 from __future__ import annotations
 

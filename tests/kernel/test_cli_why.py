@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui why` over what runs, with known packets: which line decided, and how many packets that were."""
+"""`xdptui why` on a running chain, with known packets: which line decided, and for how many packets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_line_that_dropped_and_how_many_packets(cli: CommandLine, linkage: s
     assert (drop["packets"], drop["bytes"]) == (BLOCKED, BLOCKED * size)
     passes = [(site["line"], site["packets"]) for site in first["sites"] if site["code"] == "PASS"]
     assert len(passes) == 9
-    if linkage == "static":  # a sum: which of the places it was is not counted, and not guessed
+    if linkage == "static":  # a sum: which place it was is neither counted nor guessed
         assert {packets for _, packets in passes} == {None}
     else:
         assert [(line, packets) for line, packets in passes if packets] == [(where, OPEN)]

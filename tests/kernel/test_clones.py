@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of maps of all kinds: the same elements, and what is done to a copy stays in it."""
+"""Copies of maps of all kinds: they have the same elements, and changes to a copy stay in it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_more_elements_than_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_map_that_changes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elements that were copied are replaced by others, until the copy has no room for those."""
+    """Copied elements are replaced by others, until the copy has no room for those."""
     original = bpf.map_copy_batch
     monkeypatch.setattr(clones, "BATCH_BYTES", 8 * 64)
     with made(T.HASH, 4, 4, 256) as fd:
@@ -132,7 +132,7 @@ def test_what_can_not_be_read_is_empty_and_said_to_be() -> None:
 
 @pytest.mark.parametrize("kind", [T.PROG_ARRAY, T.PERF_EVENT_ARRAY])
 def test_references_that_a_program_acts_through_are_not_copied(kind: T) -> None:
-    """A program that is called through one works on the maps that run; an event goes to a real reader."""
+    """A program called through one works on the running maps; an event goes to a real reader."""
     with made(kind, 4, 4, 4) as fd:
         copy, _ = clone_map(fd)
         with copy:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change rolls back unless it is confirmed; who decides, and when, and that only one decision counts."""
+"""A change rolls back unless confirmed; who decides, and when, and that only one decision counts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_unconfirmed_the_old_chain_comes_back_with_all_its_state(
     assert run_through(now, FRAME).code == PASS
     eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert nothing_left()
-    # And it can be edited on, tail calls and all.
+    # It can also be edited further, tail calls and all.
     assert now.chain is not None
     change(guarded, now.chain.move(1, 0))
     assert look_at(guarded).settled is None
@@ -397,7 +397,7 @@ def test_what_became_of_changes_in_namespaces_that_are_gone_is_forgotten(samples
         return path
 
     first = settle_one()
-    deadline = time.monotonic() + 30  # the kernel lets a namespace go when it has time
+    deadline = time.monotonic() + 30  # the kernel frees namespaces at its leisure
     while first.exists() and time.monotonic() < deadline:
         settle_one()
     assert not first.exists()

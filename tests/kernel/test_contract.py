@@ -2,8 +2,8 @@
 """The contract that all linkages keep: order, chain call actions, XDP_PASS after the last slot, the same
 counters.
 
-Every slot runs the sample ``scripted``: the packet says what each slot returns, and each that runs leaves
-its digit on it. So what ran, in which order, and what came out is known beforehand for every packet.
+Every slot runs the sample ``scripted``: the packet says what each slot returns, and each slot that runs
+appends its digit to it. So what ran, in which order, and the verdict are known in advance for every packet.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CODES_TRIED = (*ALL_ACTIONS, 5, 7, 30, 31, 32, 33, 34, 66, 127, 128, 255)
 
 
 def scripts(length: int, chance: random.Random) -> list[bytes]:
-    """Every code at the first and at the last slot, then scripts at random."""
+    """Every code at the first and at the last slot, then random scripts."""
     found = [bytes([code, *[2] * (length - 1)]) for code in CODES_TRIED]
     found += [bytes([*[2] * (length - 1), code]) for code in CODES_TRIED]
     found += [bytes(chance.choice(CODES_TRIED) for _ in range(length)) for _ in range(40)]
@@ -128,7 +128,7 @@ def test_real_packets_are_counted_exactly(
         counted = after.slots[slot].since(before.slots[slot])
         returned = [w.returned[number] for w in wanted if len(w.returned) > number]
         assert counted.packets == by_code(returned)
-        # Each slot that ran appended a byte to the frame of 60.
+        # Each slot that ran appended a byte to the 60-byte frame.
         assert counted.bytes == tuple((60 + number + 1) * packets for packets in counted.packets)
     assert after.verdict.since(before.verdict).packets == by_code([w.verdict for w in wanted])
 
@@ -145,7 +145,7 @@ def test_edits_keep_counters_and_change_the_outcome(
     playground.send([scripted(b"\2\1\2")] * 4)
     assert first.chain is not None
     _, b, c = slots_of(first)
-    # b drops: c never runs. Then the same packets with c first, b going on after DROP, and a gone.
+    # b drops: c never runs. Then the same packets with c first, b continuing after DROP, and a gone.
     edited = first.chain.retune(1, actions=ActionSet.parse("PD")).move(2, 0).remove([1])
     second = change(playground, edited)
     assert slots_of(second) == [c, b]
@@ -153,7 +153,7 @@ def test_edits_keep_counters_and_change_the_outcome(
     assert [slot.actions for slot in second.chain.slots] == [PASS_ON, ActionSet.parse("PD")]
     got = run_through(second, scripted(b"\2\1\2"))
     assert (got.code, got.data[60:]) == (2, b"21")
-    if linkage is Linkage.STATIC:  # the rows went on from dispatcher to dispatcher
+    if linkage is Linkage.STATIC:  # the rows continued from dispatcher to dispatcher
         with open_counters(second) as reader:  # type: ignore[union-attr]
             sample = reader.read()
         assert sample.slots[b].packets == (0, 4 + 1, 0, 0, 0, 0)

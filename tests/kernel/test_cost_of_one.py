@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What concerns one interface costs the same among few and among many: counted in calls and messages, not in
+"""What concerns one interface costs the same among few and among many, measured in calls and messages, not
 seconds.
 """
 
@@ -25,8 +25,8 @@ FEW, MANY = 2, 120
 
 
 def cost(act: Callable[[], object]) -> Counter[str]:
-    """The calls of bpf(2), the requests over netlink, and the messages that these brought back. A walk over
-    the machine's pins is one, however many others have left.
+    """The bpf(2) calls, the netlink requests, and the messages these returned. A walk over the machine's pins
+    counts as one, however many others have left.
     """
     made: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
@@ -57,10 +57,10 @@ def cost(act: Callable[[], object]) -> Counter[str]:
 def all_costs(samples: Path, links: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Counter[str]]:
     with Playground(links=links) as playground:
         cli = CommandLine(playground, capsys, samples)
-        for link in range(links):  # each has a chain, so that a look at one too many shows
+        for link in range(links):  # each has a chain, so that one look too many shows
             change(playground, chain_of(samples, "pass"), link)
         slot = Slot.of(load_component(str(samples / "counter.o")))
-        look_at(playground)  # asks once for what is the same for all: the netdev family
+        look_at(playground)  # asks once for what all share: the netdev family
         return {
             "look": cost(lambda: look_at(playground)),
             "edit": cost(
@@ -88,7 +88,7 @@ def test_one_interface_costs_the_same_among_many(
 
 
 def test_a_change_looks_three_times(playground: Playground, samples: Path) -> None:
-    """To plan, under the lock, and at what came of it; and each look asks for one link and its features."""
+    """To plan, under the lock, and to see the result; each look queries one link and its features."""
     change(playground, chain_of(samples, "pass"))
     one_look = cost(lambda: look_at(playground))["netlink requests"]
     slot = Slot.of(load_component(str(samples / "counter.o")))

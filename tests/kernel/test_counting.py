@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts go on: through edits that lay the counters out anew, rollbacks, undo, and chains of earlier
-releases; of what left the chain only the chain's own outcome is kept.
+"""Counts continue: through edits that change the counters' layout, rollbacks, undo, and chains of earlier
+releases; of slots that left, only the chain's own verdict counts are kept.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read(running: Running) -> Sample:
 
 
 def packets(running: Running) -> list[tuple[int, ...]]:
-    """Of each slot, and in the end of the chain."""
+    """For each slot, and last for the chain."""
     sample = read(running)
     return [*(sample.slots[slot.key].packets for slot in running.chain or ()), sample.verdict.packets]
 
@@ -56,7 +56,7 @@ def guarded(playground: Playground) -> Iterator[Playground]:
 
 @linkages
 def test_random_edits_keep_every_count(playground: Playground, samples: Path, linkage: Linkage) -> None:
-    """Known packets between random edits; what is expected is counted here, by the contract alone."""
+    """Known packets between random edits; expected counts are computed here, from the contract alone."""
     chance = random.Random(linkage.value)
     running = change(playground, scripted_chain(samples, [PASS_ON] * 3, linkage))
     expected: dict[tuple[str, bool], list[int]] = {}
@@ -118,13 +118,13 @@ def test_what_is_counted_before_a_rollback_stays(
     assert back.hook == old.hook
     assert guarded.send([scripted(b"\1\2")] * 2) == 2
     assert packets(back) == [(0, 9, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0), (0, 9, 5, 0, 0, 0)]
-    # And through the next edit, though that knows nothing of what was rolled back.
+    # Also through the next edit, though that knows nothing about what was rolled back.
     edited_again = change(guarded, chain_in(back).retune(1, priority=77))
     assert packets(edited_again) == packets(back)
 
 
 def test_a_slot_that_comes_back_begins_anew(playground: Playground, samples: Path) -> None:
-    """The chain's own outcome goes on, also of slots that left."""
+    """The chain's own verdict counts continue, including those of slots that left."""
     first = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
     playground.send([scripted(b"\1\2")] * 3)
     gone = change(playground, chain_in(first).remove([0]))
@@ -137,7 +137,7 @@ def test_a_slot_that_comes_back_begins_anew(playground: Playground, samples: Pat
 
 
 def test_an_edit_that_counts_the_same_counts_in_the_same_map(playground: Playground, samples: Path) -> None:
-    """So nothing has to be added up, and who reads goes on reading."""
+    """So nothing needs adding up, and readers keep reading."""
     first = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
     with open_counters(first) as reader:  # type: ignore[union-attr]
         second = change(playground, chain_in(first).retune(1, priority=99))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`, as a user meets it: it comes up on a terminal, and leaves nothing behind however it ends."""
+"""`make demo` as a user sees it: it comes up on a terminal, and leaves nothing behind however it ends."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def output_of(*command: str) -> Any:
 
 
 def dropped_by_the_firewall(interface: dict[str, Any]) -> int:
-    """From the component's own map, which every linkage has."""
+    """From the component's own map, which exists with every linkage."""
     for program in (interface["dispatcher"], interface["slots"][0]):
         for map_id in output_of("bpftool", "-j", "prog", "show", "id", str(program["id"])).get("map_ids", ()):
             identity = ("id", str(map_id))
@@ -67,14 +67,14 @@ def dropped_by_the_firewall(interface: dict[str, Any]) -> int:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60  # emulated kernels take their time
+    deadline = time.monotonic() + 60  # emulated kernels are slow
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
 
 
 class Terminal:
-    """Reads what a program draws, all the time, so that it never waits for us."""
+    """Reads a program's output all the time, so that it never blocks."""
 
     def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -97,7 +97,7 @@ class Terminal:
             if select.select([self._master], [], [], 0.05)[0]:
                 try:
                     self.shown += os.read(self._master, 1 << 16)
-                except OSError:  # nobody is at the other end any more
+                except OSError:  # the other end is closed
                     return
 
 

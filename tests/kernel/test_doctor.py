@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor on the real kernel: it finds what is wrong, and what it recommends helps."""
+"""The doctor on the real kernel: it finds what is wrong, and its recommendations help."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_it_leaves_nothing_behind(playground: Playground) -> None:
     def left() -> tuple[set[int], set[str]]:
         return probes() - probes_before, set(netns.names()) - namespaces
 
-    # Another examination's probes may still be there, and go meanwhile: only what is new counts.
+    # Another check's probes may still be there, and go meanwhile: only new ones count.
     probes_before, namespaces, open_before = probes(), set(netns.names()), descriptors()
     hook = look_at(playground).identity
     examine(playground.netns, playground.ifname)
     assert descriptors() == open_before
     deadline = (
         time.monotonic() + 30
-    )  # the kernel frees a namespace, and what is attached in it, when it has time
+    )  # the kernel frees a namespace, and what is attached in it, at its leisure
     while any(left()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left() == (set(), set())
@@ -119,7 +119,7 @@ def test_without_one_permission_it_tries_the_rest(root: None) -> None:
 
 
 def in_process(*words: str, wrap: list[str], env: dict[str, str] | None = None) -> Any:
-    """The command line in a process of its own, under another command."""
+    """The command line in a separate process, under another command."""
     environment = {**(env or os.environ), "PYTHONPATH": f"{ROOT / 'core'}:{ROOT}"}
     return subprocess.run([*wrap, *COMMAND, *words], capture_output=True, text=True, env=environment)
 
@@ -293,7 +293,7 @@ def test_a_port_of_a_bridge(playground: Playground) -> None:
     assert "port of master0 (bridge)" in diagnosed(playground, "interface.bridge").what
 
 
-@pytest.mark.vm  # not for its programs' types: the lab's kernels have bonds, which others may lack
+@pytest.mark.vm  # not for its program types: the lab's kernels have bonds, others may not
 def test_a_port_of_a_bond(playground: Playground) -> None:
     made_port(playground, "bond")
     finding = diagnosed(playground, "interface.bond")

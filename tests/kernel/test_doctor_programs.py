@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor on programs that run: whose they are, and what is wrong with a chain of libxdp's kind."""
+"""The doctor on running programs: whose they are, and what is wrong with a libxdp chain."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def somebody(playground: Playground, how: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that puts a program of its own on the interface, and holds it."""
+    """A process that attaches its own program to the interface, and holds it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "core")}
     words = [playground.netns, str(playground.ifindex), how]
     child = subprocess.Popen(
@@ -155,7 +155,7 @@ def test_a_dispatcher_that_the_installed_libxdp_does_not_speak(
 
 @pytest.fixture
 def redo(cli: CommandLine) -> Callable[[str], None]:
-    """Do what a finding recommends, if that is one of our own commands."""
+    """Follow a finding's recommendation, if it is one of our own commands."""
 
     def call(command: str) -> None:
         program, *words = shlex.split(command)

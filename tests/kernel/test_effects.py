@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of programs against what they do: none that is said to leave packets alone changes one."""
+"""Declared effects of programs compared with what they do: none said to leave packets alone changes one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_all_samples_over_packets(samples: Path) -> None:
             chain = Chain().add(Slot.of(load_component(str(file), name=spec.name)))
             try:
                 rows = run_trial(chain, FRAMES).rows
-            except XdpChainError:  # some samples are made to be refused
+            except XdpChainError:  # some samples are meant to be refused
                 continue
             effects = effects_of(data, spec.name)
             assert effects is not None

@@ -28,7 +28,7 @@ Series = dict[tuple[str, ...], float]
 
 
 def parsed(text: str) -> Series:
-    """By name and the values of the labels that tests look at."""
+    """By name and the values of the labels that tests check."""
     made: Series = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -128,7 +128,7 @@ def test_every_metric_is_exported_and_none_else(playground: Playground, samples:
     families = list(collector.collect())
     collector.close()
     assert [family.name for family in families] == [metric.name for metric in METRICS]
-    confirmed = {"xdp_change_pending_seconds", "xdp_change_settled_timestamp_seconds"}  # nothing had to be
+    confirmed = {"xdp_change_pending_seconds", "xdp_change_settled_timestamp_seconds"}  # no change waited
     assert {family.name for family in families if not family.samples} == confirmed
 
 

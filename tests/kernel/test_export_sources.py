@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui export`: what alerts ask for, memory, run times, losses by reason, and numbers out of maps"""
+"""`xdptui export`: what alerts query, memory, run times, losses by reason, and numbers from maps"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Scrape = Callable[..., dict[tuple[str, ...], float]]
 
 @pytest.fixture
 def scraping(playground: Playground) -> Iterator[Callable[[Sequence[MetricSource]], Scrape]]:
-    """Makes a scrape of the playground's interface: values of one metric, by the labels that are named."""
+    """Scrapes the playground's interface: values of one metric, by the given labels."""
     with ExitStack() as held:
 
         def collecting(sources: Sequence[MetricSource] = ()) -> Scrape:

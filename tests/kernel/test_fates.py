@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of followed packets after XDP_PASS: packets of which it is known what the stack does."""
+"""What happened to followed packets after XDP_PASS: packets whose fate in the stack is known."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_what_waits_in_a_socket_is_unknown_until_it_is_read(net: Playground, sam
         net.send([udp(PEER, NEAR, 4444, payload=b"two")])
         assert reader.recv(100) == b"two"
         (second,) = collect(follower, 1)
-    assert second.fate in (FREED, Fate())  # newer kernels free what is read without telling
+    assert second.fate in (FREED, Fate())  # newer kernels free what is read without reporting it
 
 
 def test_memory_that_serves_another_packet_tells_nothing_of_the_one_before(
     net: Playground, samples: Path
 ) -> None:
-    """Of alternating packets of which only some are followed, and only others dropped."""
+    """With alternating packets of which only some are followed, and only others dropped."""
     running = change(net, scripted_chain(samples, [PASS_ON], Linkage.STATIC))
     with listening(net, 4444) as reader, follow(running, "udp port 4444", count=50, fates=True) as follower:
         for _ in range(50):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/programs.md says what a component may contain, by linkage: here the kernel says whether that is so."""
+"""docs/programs.md says what a component may contain, by linkage; here the kernel checks that."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def committed() -> dict[str, dict[Linkage, str]]:
 
 
 def loads_alone(feature: Feature, path: Path, playground: Playground) -> bool:
-    """Whether this kernel takes the program at all."""
+    """Whether this kernel accepts the program at all."""
     with Object(path.read_bytes()) as opened:
         for program in opened.programs():
             program.set_autoload(program.section.startswith("xdp"))
@@ -46,7 +46,7 @@ def loads_alone(feature: Feature, path: Path, playground: Playground) -> bool:
 
 
 def linked(playground: Playground, samples: Path, path: Path, linkage: Linkage, version: int | None) -> str:
-    """Whether a chain takes it as its second slot, and in words why not."""
+    """Whether a chain accepts it as its second slot; if not, why."""
     first, second = load_component(str(samples / "pass.o")), load_component(str(path), name="program")
     slots = (Slot.of(first), Slot.of(second))
     running = look_at(playground)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The play of docs/fleet.md and its role, with two network namespaces as hosts: Ansible itself runs them."""
+"""The playbook of docs/fleet.md and its role, with two network namespaces as hosts; Ansible itself
+runs them.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +39,16 @@ sha256 = "{{ hashes[name] }}"
 
 @dataclass(frozen=True)
 class Fleet:
-    """Two hosts, and a folder with the play."""
+    """Two hosts, and a folder with the playbook."""
 
     folder: Path
     hosts: dict[str, Playground]
 
     def play(self, *programs: str, words: Sequence[str] = ()) -> tuple[int, dict[str, dict[str, int]], str]:
-        """Run it; the exit code, the recap of each host, and all that it said."""
+        """Run it; returns the exit code, each host's recap, and all output."""
         files = self.folder / "objects"
         hashes = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in files.iterdir()}
-        # Stronger than what the play says itself: nothing goes to this machine's own folders.
+        # Takes precedence over what the playbook sets: nothing goes to this machine's own folders.
         own = {"xdptui_command": "{{ command }}", "xdptui_folder": "{{ folder }}"}
         given = {"programs": programs, "hashes": hashes, **own}
         done = subprocess.run(
@@ -93,7 +95,7 @@ def fleet(root: None, samples: Path, tmp_path: Path) -> Iterator[Fleet]:
         (tmp_path / "play.yml").write_text(play)
         lines = []
         for name, playground in hosts.items():
-            # What stands for the machine: its command runs in its namespace, its files are in its folder.
+            # Stands for the machine: its command runs in its namespace, its files are in its folder.
             command = tmp_path / name / "xdptui"
             command.parent.mkdir()
             call = f'exec {sys.executable} -m xdptui --netns {playground.netns} "$@"'
@@ -136,7 +138,7 @@ def test_a_fleet_is_changed_once(fleet: Fleet) -> None:
     code, recap, said = fleet.play("firewall", "monitor", words=look)
     assert (code, [one["changed"] for one in recap.values()]) == (0, [0]), said
 
-    # One host has another object file than the rest: it fails, with both hashes, and runs what it ran.
+    # One host has a different object file: it fails, with both hashes, and keeps running what it ran.
     broken = fleet.folder / "two" / "etc" / "objects" / "monitor.o"
     good = hashlib.sha256(broken.read_bytes()).hexdigest()
     broken.write_bytes(broken.read_bytes() + b"\0")

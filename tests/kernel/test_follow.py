@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following packets through a static chain: real packets whose way is known beforehand, and a chain that is
-afterwards what it was.
+"""Following packets through a static chain: real packets whose path is known in advance, and afterwards the
+chain is what it was.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PATIENCE = 10.0
 
 
 def collect(follower: Follower, count: int) -> list[Followed]:
-    """So many packets, or those that came while patience lasted."""
+    """``count`` packets, or those that came in time."""
     found: list[Followed] = []
     end = time.monotonic() + PATIENCE
     while len(found) < count and not follower.ended and time.monotonic() < end:
@@ -61,7 +61,7 @@ def collect(follower: Follower, count: int) -> list[Followed]:
 
 
 def returned(playground: Playground) -> tuple[Sample, tuple[int, ...]]:
-    """What was counted until now, and in it what the chain returned."""
+    """The counts so far, and the chain's own among them."""
     with open_counters(look_at(playground)) as reader:  # type: ignore[union-attr]
         sample = reader.read()
     assert sample.verdict is not None
@@ -69,7 +69,8 @@ def returned(playground: Playground) -> tuple[Sample, tuple[int, ...]]:
 
 
 def same(first: Running, second: Running) -> bool:
-    """Whether the same runs, program by program, and its counts go on; what was counted where aside."""
+    """Whether the same runs, program by program, and its counts continue; ignores the device and where counts
+    are kept."""
     return replace(first, device=second.device, counting=second.counting) == second
 
 
@@ -130,7 +131,7 @@ def test_routes_are_followed(playground: Playground, samples: Path, linkage: Lin
 
 
 def test_a_policys_answer_is_the_verdict(playground: Playground, samples: Path) -> None:
-    """The step says what the slot returned, though that is forbidden; the verdict, what was made of it."""
+    """The step says what the slot returned, though forbidden; the verdict, what was made of it."""
     chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC)
     policed = chain.police(0, Policy(ActionSet.parse("PD"), Answer.DROP))
     with follow(change(playground, policed), SCRIPTED, count=1) as follower:
@@ -141,7 +142,7 @@ def test_a_policys_answer_is_the_verdict(playground: Playground, samples: Path) 
 
 
 def test_bytes_in_front_and_bytes_cut_off(playground: Playground, samples: Path) -> None:
-    """meta_tail cuts padding off, then meta_head pushes the tag of VLAN 5."""
+    """meta_tail cuts off the padding, then meta_head pushes the tag of VLAN 5."""
     frame = next(frame for name, frame in NAMED_FRAMES if "UDP" in name and len(frame) >= 60)
     padded = frame + b"\xaa\xbb\xcc"
     chain = chain_of(samples)
@@ -155,7 +156,7 @@ def test_bytes_in_front_and_bytes_cut_off(playground: Playground, samples: Path)
     assert tail.changes == (ByteChange(total, padded[total:], total, b""),)
     assert (head.moved, head.resized, head.view.length) == (-4, 4, total + 4)
     assert head.view.head == frame[:12] + b"\x81\x00\x00\x05" + frame[12:total]
-    # The room came in front, but what differs is that there is a tag behind the addresses.
+    # The room came in front, but the difference is a tag behind the addresses.
     assert head.changes == (ByteChange(12, b"", 12, b"\x81\x00\x00\x05"),)
 
 
@@ -188,14 +189,14 @@ def test_packets_are_kept_as_far_as_asked_for(playground: Playground, samples: P
         playground.send(frames)
         found = collect(follower, len(frames))
     assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:kept]) for f in frames]
-    appended = [b"0" * (p.verdict == Action.PASS) for p in found]  # a veth has no room behind some lengths
+    appended = [b"0" * (p.verdict == Action.PASS) for p in found]  # at some lengths a veth has no tailroom
     assert sum(map(len, appended)) > 8
     assert [p.final.head for p in found] == [(f + b)[:kept] for f, b in zip(frames, appended, strict=True)]
 
 
 def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples: Path) -> None:
-    """Its program array stays filled while somebody follows, and afterwards: the kernel empties one that
-    nobody holds.
+    """Its program array stays filled during following and afterwards: the kernel empties one that nothing
+    holds.
     """
     running = change(playground, chain_of(samples, "pass", "tailcalls"))
     syn = tcp_syn(PEER, NEAR, 22)
@@ -215,7 +216,7 @@ def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples:
 
 
 def test_packets_in_fragments(root: None, samples: Path) -> None:
-    """Of a jumbo frame the length is known, and all that is asked for, in whatever fragment."""
+    """Of a jumbo frame the length is known, and everything that is asked for, in whatever fragment."""
     with Playground(mtu=9000) as playground:
         running = change(playground, chain_of(samples, "frags"))
         frame = udp(PEER, NEAR, 9, payload=bytes(range(256)) * 30)
@@ -281,7 +282,7 @@ def test_only_what_matches_and_not_more_than_asked_for(playground: Playground, t
         tally = follower.tally()
     assert len(found) == 3
     assert all(packet.entry.head == scripted(b"\2\2\2") for packet in found)
-    # The third match is the eighth packet; what came after it was not even looked at.
+    # The third match is the eighth packet; later ones were not even looked at.
     assert (tally.looked_at, tally.passed_by) == (8, 22)
 
 
@@ -300,9 +301,9 @@ def test_the_rate_is_kept(playground: Playground, three: Running) -> None:
 
 
 def test_records_that_get_lost(playground: Playground, samples: Path) -> None:
-    """More than the ring buffer holds, and nobody who reads: packets are whole, or they count as lost."""
+    """More than the ring buffer holds, and no reader: packets are whole, or they count as lost."""
     running = change(playground, scripted_chain(samples, [PASS_ON] * 10, Linkage.STATIC))
-    frame = scripted(b"").replace(b"\x88\xb5", b"\x88\xb6", 1)  # the components leave it as it is
+    frame = scripted(b"").replace(b"\x88\xb5", b"\x88\xb6", 1)  # the components leave it unchanged
     with follow(running, "", count=None, rate=5000) as follower:
         for _ in range(5):
             playground.send([frame] * 100)
@@ -311,7 +312,7 @@ def test_records_that_get_lost(playground: Playground, samples: Path) -> None:
         assert tally.lost_records > 0
         assert follower.lost > 0
         assert 300 <= len(found) + follower.lost <= 500
-        # A packet whose entry got lost is not followed at all.
+        # A packet whose entry was lost is not followed at all.
         assert tally.looked_at == 500
         playground.send([frame] * 3)
         found += collect(follower, 3)
@@ -390,7 +391,7 @@ with follow(look(sys.argv[1], sys.argv[2]), "", count=None) as follower:
 
 
 def left_over(playground: Playground) -> Running:
-    """What a follower leaves that was killed."""
+    """What a killed follower leaves behind."""
     child = subprocess.Popen(
         [sys.executable, "-c", FOLLOWER, playground.ifname, playground.netns],
         stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env=_environment(),
@@ -482,14 +483,14 @@ def test_what_can_not_be_followed(playground: Playground, samples: Path, three: 
 
 
 class _Unattached(Tapping):
-    """The maps of a recording chain that is attached to nothing."""
+    """The maps of a recording chain that is not attached."""
 
     def why_not(self) -> str:
         return ""
 
 
 def test_the_kernel_filters_as_libpcap_does(root: None, samples: Path) -> None:
-    """Every expression is linked, judged by the verifier, and asked for packets of many kinds and lengths."""
+    """Every expression is linked, verified, and tried on packets of many kinds and lengths."""
     frames = [frame for _, frame in NAMED_FRAMES]
     frames += [frame[:length] for frame in frames for length in (14, 15, 23, 24, 34, 37, 38, 54)]
     frames += [frame.ljust(1400, b"\1") for frame in frames[:3]]
@@ -515,7 +516,7 @@ def test_the_kernel_filters_as_libpcap_does(root: None, samples: Path) -> None:
 
 
 def test_silent_when_nobody_is_there(root: None, samples: Path) -> None:
-    """Without a sign of life nothing is followed after some seconds, and with the next one it goes on."""
+    """Without a sign of life following stops after some seconds, and resumes with the next one."""
     filter = compile_filter("", ETHERNET)
     maps = make_maps()
     tap = Tap(filter.instructions, filter.needs, maps, b"mark")
@@ -549,7 +550,7 @@ def test_silent_when_nobody_is_there(root: None, samples: Path) -> None:
 
 
 def test_the_queue_that_a_packet_came_in_on(playground: Playground, samples: Path) -> None:
-    """Flows are spread over the queues of the pair; each packet says its own."""
+    """Flows are spread over the queues of the pair; each packet reports its own."""
     for namespace, name in ((playground.netns, "xdp0"), (playground.peer_netns, "peer0")):
         words = ["ip", "netns", "exec", namespace, "ethtool", "-L", name, "rx", "2", "tx", "2"]
         made = subprocess.run(words, capture_output=True, text=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following packets from outside, by tracing: chains of freplace linkage, and single programs of others. Real
-packets whose way is known beforehand; and where the kernel allows no tracing, that is said.
+"""Following packets from outside, by tracing: chains with freplace linkage, and others' single programs. Real
+packets whose path is known in advance; and an error that says so where the kernel does not allow tracing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A static chain does the same whatever becomes of its components in the one program: exits that are jumps,
-exits that are tested, or calls. The first costs least; the others are for what the kernel refuses in it,
-and said.
+"""A static chain does the same in every form its components can take in the one program: exits that are
+jumps, exits that are tested, or calls. The first costs least; the others are for what the kernel refuses in
+it, and are reported.
 """
 
 from __future__ import annotations
@@ -76,19 +76,19 @@ def test_what_fits_leaves_no_call_and_what_does_not_stays_a_function(
     assert running.hook is not None
     assert functions(running.hook.prog_id) == 1
     assert (running.form, running.form_reason) == (Form.THREADED, "")
-    # Its tail calls have to come back to the chain.
+    # Its tail calls must return to the chain.
     running = change(playground, chain_of(samples, "firewall", "tailcalls"))
     assert running.hook is not None
     assert functions(running.hook.prog_id) >= 2
     assert running.form_reason == "called, because it makes tail calls: xdp_tailcalls"
-    # The verifier may refuse the one function: then calls divide its work.
+    # The verifier may refuse the single function: then calls divide its work.
     refused: list[int] = []
     load = bpf.prog_load
 
     def refuse(*words: object, **options: object) -> bpf.Fd:
         if (
             options.get("name") == static.PROGRAM and len(refused) < 6
-        ):  # each is asked once more for its reasons
+        ):  # each is tried once more to get its reasons
             refused.append(7)
             raise bpf.BpfError(7, bpf.Command.PROG_LOAD, log="0: (b7) r0 = 2\nBPF program is too large\n")
         return load(*words, **options)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def test_registers_that_nobody_set_are_not_kept(
 def test_a_slot_that_no_code_leads_to_is_no_part_of_the_program(
     playground: Playground, samples: Path
 ) -> None:
-    """Its maps stay all the same: the chain may be edited so that packets come by again."""
+    """Its maps stay all the same: an edit may make packets reach it again."""
     chain = chain_of(samples, "counter", "drop", linkage=Linkage.STATIC)
     running = change(playground, chain.move(1, 0))
     assert run_through(running, bytes(64)).code == Action.DROP

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""freplace linkage: what is loaded, what is only attached again, what a component carries, and what is left
-when a change fails. The contract of all linkages is in test_contract, libxdp's view in tests/interop.
+"""freplace linkage: what is loaded, what is merely attached again, what a component carries along, and what
+is left when a change fails. The contract of all linkages is in test_contract, libxdp's view in tests/interop.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ SEC("license") char licence[] = "GPL";
 
 
 def test_names_longer_than_the_kernels(playground: Playground, tmp_path: Path) -> None:
-    """The kernel keeps 15 characters, here of both the same; BTF has them all."""
+    """The kernel keeps 15 characters, the same for both here; BTF has the full names."""
     file = tmp_path / "long.o"
     file.write_bytes(compile_text(LONG_NAMES))
     names = ["a_name_that_is_too_long", "a_name_that_is_too_short"]
@@ -122,7 +122,7 @@ def test_two_programs_of_one_object_share_maps_and_bytes(playground: Playground,
     )
     assert learned.id == enforced.id
     assert first.component.object == second.component.object
-    # A third that is added later gets the same map, too: its siblings run.
+    # A third one added later gets the same map too: its siblings run.
     running = look_at(playground)
     again = load_component(str(samples / "two.o"), name="two_learn", instance="pair")
     third = slots_of(change(playground, running.chain.add(Slot.of(again, 99))))[-1]  # type: ignore[union-attr]
@@ -172,7 +172,7 @@ def test_a_new_version_keeps_the_maps(playground: Playground, samples: Path) -> 
 
 @pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 def test_relinked_there_and_back(playground: Playground, samples: Path, own_bpffs: Path, mode: Mode) -> None:
-    """From one linkage to the other and back, with the maps and what is in them, in one swap each."""
+    """From one linkage to the other and back, with the maps and their contents, in one swap each."""
     chain = chain_of(samples, "firewall", "counter", "globals", linkage=FREPLACE, mode=mode)
     running = change(playground, chain)
     playground.send([frames.udp(frames.PEER, frames.NEAR, 53)] * 6)
@@ -192,7 +192,8 @@ def mutable(slot: Slot) -> list[MapRef]:
 
 
 def test_pointer_movers_in_company(playground: Playground, samples: Path) -> None:
-    """From 6.12 on only a stub that says it may move packet pointers can be replaced by what does."""
+    """From 6.12 on, a stub must declare that it may move packet pointers before a program that does can
+    replace it."""
     chain = Chain(linkage=FREPLACE)
     for name in ("meta_head", "meta_mark", "meta_tail"):
         chain = chain.add(Slot.of(new(samples, "meta", name)))
@@ -204,7 +205,7 @@ def test_pointer_movers_in_company(playground: Playground, samples: Path) -> Non
 
 
 def test_fragments(samples: Path, root: None) -> None:
-    """With an MTU of 9000 veth takes a chain only if it takes fragments, and that is all of them or none."""
+    """With an MTU of 9000, veth accepts a chain only if all its components accept fragments."""
     with Playground(mtu=9000) as wide:
         chain = Chain(linkage=FREPLACE)
         for priority in (1, 2):
@@ -243,7 +244,7 @@ Held = tuple[list[str], set[int], set[int], set[int], int]
 
 
 def unchanged(own_bpffs: Path, before: Held) -> bool:
-    """Whether all is as it was; the kernel lets go of things when the last CPU is done with them."""
+    """Whether all is as before; the kernel frees things when the last CPU is done with them."""
     for _ in range(50):
         if held(own_bpffs) == before:
             return True
@@ -311,7 +312,7 @@ def test_a_chain_that_others_changed_is_left_alone(playground: Playground, sampl
 def test_an_edit_that_makes_sense_anyway_is_made_anew(
     playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody without the lock, as libxdp at its attach, is faster three times."""
+    """Somebody without the lock, like libxdp when it attaches, wins the race three times."""
     change(playground, chain_of(samples, "firewall", linkage=FREPLACE))
     tried: list[int] = []
 
@@ -340,7 +341,7 @@ def lost(*_: object, **__: object) -> Running:
 
 
 def test_a_hook_that_is_taken_meanwhile(playground: Playground, samples: Path) -> None:
-    """A program that appears between the look and the attach is a lost race, not an error of the driver."""
+    """A program that appears between the look and the attach is a lost race, not a driver error."""
     plan = make_plan(look_at(playground), chain_of(samples, "firewall", linkage=FREPLACE))
 
     def tell(step: str) -> None:
@@ -377,7 +378,7 @@ def test_bpfman_is_shown_and_never_touched(
     playground: Playground, samples: Path, own_bpffs: Path, names: tuple[str, ...]
 ) -> None:
     """bpfman's dispatcher: version 2, priority 50 in all ten slots, pins elsewhere; a single program is
-    attached to prog0, too, whatever its actions.
+    attached to prog0 as well, whatever its actions.
     """
     ours = change(playground, chain_of(samples, *names, linkage=FREPLACE))
     assert ours.hook is not None
@@ -407,7 +408,7 @@ def test_bpfman_is_shown_and_never_touched(
 
 
 def test_an_extra_map_is_no_dispatcher(playground: Playground) -> None:
-    """libxdp says legacy when a dispatcher has another map than its configuration. So do we."""
+    """libxdp says legacy if a dispatcher has any map besides its configuration. So do we."""
     with (
         load_dispatcher(DispatcherConfig(2, (SlotConfig(4, 50),))) as dispatcher,
         bpf.map_create(bpf.MapType.ARRAY, 4, 4, 1, name="one_more") as extra,

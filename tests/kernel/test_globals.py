@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Global variables given before the load: packets meet them, and they outlive every edit"""
+"""Global variables set before loading: packets see them, and they survive every edit"""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def test_packets_meet_them(playground: Playground, samples: Path, linkage: Linka
 def test_constants_are_given_again_when_the_component_is_loaded_anew(
     playground: Playground, samples: Path
 ) -> None:
-    """Another linkage reads the object file again: what runs keeps its state, and its constants."""
+    """Another linkage reads the object file again: the running component keeps its state and its
+    constants.
+    """
     running = change(playground, Chain((Slot.of(given(samples, "step=5", "total=0")),)))
     run_through(running, UDP)
     assert running.chain is not None

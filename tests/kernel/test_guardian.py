@@ -53,7 +53,7 @@ def guarded(playground: Playground) -> Iterator[Playground]:
 
 
 def came_back(playground: Playground, old: Running) -> None:
-    """The old chain runs, whole, and nothing is left of the new one."""
+    """Assert that the old chain runs, whole, and that nothing is left of the new one."""
     assert settled_on(playground).outcome is Outcome.ROLLED_BACK
     now = look_at(playground)
     assert (now.hook, now.chain) == (old.hook, old.chain)
@@ -70,7 +70,7 @@ def command(playground: Playground, sample: Path) -> list[str]:
 
 @contextlib.contextmanager
 def in_a_session(playground: Playground, sample: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A shell with a terminal, as sshd gives one, that changes the chain and has more processes about."""
+    """A shell with a terminal, as sshd provides, that changes the chain and runs other processes as well."""
     line = " ".join(map(_quoted, command(playground, sample)))
     ours, theirs = pty.openpty()
     shell = subprocess.Popen(
@@ -163,7 +163,7 @@ def test_every_process_of_the_session_is_stopped(guarded: Playground, samples: P
 
 @pytest.fixture
 def victims() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that are ended after the test, stopped or not."""
+    """Processes ended after the test, stopped or not."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for process in started:
@@ -175,7 +175,7 @@ def test_it_is_stopped_while_it_holds_the_lock(
     guarded: Playground, samples: Path, victims: list[subprocess.Popen[bytes]]
 ) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
-    stop = "editing.Journal.after = stop"  # after the swap, before the lock is given back
+    stop = "editing.Journal.after = stop"  # after the swap, before the lock is released
     victims.append(subprocess.Popen(child(guarded, samples / "drop.o", stop)))
     armed_on(guarded)
     assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
@@ -186,7 +186,7 @@ def test_it_is_stopped_just_before_the_swap(
     guarded: Playground, samples: Path, victims: list[subprocess.Popen[bytes]]
 ) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
-    # The swap comes when the time to confirm it is long over.
+    # The swap comes long after the time to confirm has passed.
     stop = "def progress(step): stop() if step == 'swap it in' else None"
     process = subprocess.Popen(child(guarded, samples / "drop.o", stop))
     victims.append(process)
@@ -226,7 +226,7 @@ def test_who_changes_the_chain_is_killed_at_any_step(
     assert (now.hook, now.chain) == (old.hook, old.chain)
     assert now.armed is None
     assert now.chain is not None
-    change(guarded, now.chain.remove([0]))  # and sweeps up what was left
+    change(guarded, now.chain.remove([0]))  # and cleans up what was left
     assert nothing_left()
 
 
@@ -325,10 +325,10 @@ def test_the_name_of_the_namespace_is_deleted(root: None, samples: Path) -> None
 
 
 def test_the_bpf_filesystem_is_unmounted(guarded: Playground, samples: Path, tmp_path: Path) -> None:
-    """In a mount namespace of its own, so that nobody else loses theirs."""
+    """In a separate mount namespace, so that nobody else loses theirs."""
     old = change(guarded, chain_of(samples, "firewall"))
     (tmp_path / "bpf").mkdir()
-    stays = "setsid -f sleep 20 </dev/null >/dev/null 2>&1"  # else nothing is armed on such a mount
+    stays = "setsid -f sleep 20 </dev/null >/dev/null 2>&1"  # otherwise nothing is armed on such a mount
     script = (
         f"mount -t bpf -o mode=0700 bpf {tmp_path / 'bpf'} && export LIBXDP_BPFFS={tmp_path / 'bpf'} && "
         f"{stays} && "
@@ -343,7 +343,7 @@ def test_the_bpf_filesystem_is_unmounted(guarded: Playground, samples: Path, tmp
 
 
 def test_the_old_chain_is_refused_at_first(root: None, samples: Path) -> None:
-    """The MTU is raised meanwhile, beyond what a chain without frags can take."""
+    """The MTU is raised meanwhile, beyond what a chain without frags supports."""
     with Playground() as playground, no_guardian_survives(playground):
 
         def resize(mtu: int) -> None:

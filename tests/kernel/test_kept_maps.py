@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of slots that were unloaded, kept: an undo finds them again; they are listed, bounded, and swept."""
+"""Kept maps of unloaded slots: an undo finds them again; they are listed, limited, and swept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xdpchain.testing.playground import Playground
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
-    """Those of earlier tests are no concern of this one."""
+    """Ignore those of earlier tests."""
     keeping.forget_kept(kept_maps())
 
 
@@ -38,6 +38,8 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     maps = loaded(cli, playground, linkage)
     planned = cli("plan", "unload", cli.interface, "xdp_firewall", "--keep-maps")
     assert "pin the maps of removed slots" in planned.out
+    assert "are lost" not in planned.out + planned.err
+    assert "blocked (hash, 1 entry)" in cli("plan", "unload", cli.interface, "xdp_firewall").err
     assert kept_maps() == ()
     cli.ok("unload", cli.interface, "xdp_firewall", "--keep-maps")
     assert {bpf_map.map_id for bpf_map in kept_maps()} == {maps["blocked"], maps["drops"]}
@@ -46,7 +48,7 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     assert f"blocked ({maps['blocked']})" in cli("status").out
     undone = cli("undo", cli.interface, "--json")
     assert undone.code == 0
-    assert "the contents of its map" not in str(undone.json["plan"]["notes"])
+    assert "contents of its map" not in str(undone.json["plan"])
     assert held(playground) == {"{port=53, protocol=17, unused=0}": "7"}
     # The chain has them again: nothing is kept any more.
     assert kept_maps() == ()
@@ -57,7 +59,9 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     cli.ok("clean", "--kept")
     assert kept_maps() == ()
     eventually_gone(set(maps.values()))
-    assert "the contents of its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])
+    assert "without the contents of its maps blocked, drops" in str(
+        cli.ok("undo", cli.interface).json["plan"]["warnings"]
+    )
 
 
 def test_a_change_that_fails_keeps_none(
@@ -80,7 +84,7 @@ def test_they_are_bounded(
     loaded(cli, playground)
     cli.ok("unload", cli.interface, "--all", "--keep-maps")
     now = kept_maps()
-    # As if a week had passed, and as if there were too many of them.
+    # As if a week had passed, and as if there were too many.
     monkeypatch.setattr(keeping, "MOST", 2)
     assert overdue() == now[2:]
     with bpffs.open_below(*keeping.PLACE) as directory, bpf.map_by_id(now[0].map_id) as fd:

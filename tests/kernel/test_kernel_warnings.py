@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warnings that take a look at the kernel: what maps hold, and who takes redirected packets."""
+"""Warnings that need a look at the kernel: the contents of maps, and who accepts redirected packets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of slots: kept through edits, linkages, undo and specs; what selectors name."""
+"""Slot labels: kept through edits, linkages, undo and specs; and what selectors match."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_selectors(cli: CommandLine, playground: Playground) -> None:
 
 
 def test_one_slot_by_label(cli: CommandLine, playground: Playground) -> None:
-    """Commands that take one slot refuse labels that none has, or several have."""
+    """Commands that take one slot refuse labels that no slot or several slots have."""
     cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("monitor"), "--label", "team=edge",
            "--linkage", "static")  # fmt: skip
     cli.ok("set", cli.interface, "xdp_monitor", "--label", "tier=1")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table in docs/linkages.md, row by row: what it says of a linkage is so, and its "no" has the reason
-that the user is told.
+"""The table in docs/linkages.md, row by row: what it says about a linkage holds, and each "no" has the reason
+that the user is given.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Trying:
         return running, running.chain
 
     def counted(self) -> list[int]:
-        """Packets by slot, with nobody looking; then what the chain returned, if that is counted."""
+        """Packets by slot, with nobody looking; then the chain's own, if counted."""
         running = look_at(self.net)
         with open_counters(running, attach=False) or pytest.fail("nothing counts") as reader:
             sample = reader.read()
@@ -211,7 +211,7 @@ ROWS: dict[str, Callable[[Trying], str]] = {
 
 
 def rows() -> dict[str, list[str]]:
-    """The table: the cells of freplace, static and tailcall by what they are about."""
+    """The table: the cells of freplace, static and tailcall by subject."""
     found_lines = re.findall(r"^\| (?!\|)(.+?) \|$", TABLE.read_text(), re.MULTILINE)
     found = {cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 4}
     return {name: cells for name, cells in found.items() if name in ROWS or set(name) - {"-", " "}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui logs`: what programs print, by which slot, and at which line of their source."""
+"""`xdptui logs`: what programs print, by slot, and at which source line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PACKET = udp(PEER, NEAR, 9)
 
 
 def compile_printers(tmp_path: Path) -> Path:
-    """``first.o`` and ``second.o``, of a source file each."""
+    """``first.o`` and ``second.o``, each from its own source file."""
     for name in ("first", "second"):
         (tmp_path / f"{name}.c").write_text(PRINTER % (name, name))
         command = ["clang", "-O2", "-g", "-target", "bpf", *INCLUDE, "-c", f"{name}.c", "-o", f"{name}.o"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map entries in specs: set before the swap, compared, written down; and off in specs."""
+"""Map entries in specs: set before the swap, compared, and saved; and off in specs."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_a_new_component_meets_no_packet_without_its_entries(
     assert list(held(playground).values()) == ["1"]
     playground.send([udp(PEER, NEAR, 53)] * 3)
     assert cli("plan", str(file)).code == 0
-    # Another value, and one more, in the map that runs: nothing is linked anew.
+    # A changed value and a new one in the running map: nothing is relinked.
     before = look_at(playground).identity
     file.write_text(spec(cli, firewall(cli, f"{DNS}=2", f"{HTTP}=1"), head=head))
     planned = cli("plan", str(file))
     assert (planned.code, "1 → 2" in planned.out, "written while it runs" in planned.err) == (2, True, True)
     assert "xdp_firewall" in cli.ok("apply", str(file)).out
     assert (sorted(held(playground).values()), look_at(playground).identity) == (["1", "2"], before)
-    # What is there beside stays, and is no difference.
+    # Other entries stay, and are not differences.
     cli.ok("map", cli.interface, "0", "blocked", "--set", "{port=22, protocol=6}=7", "--yes")
     assert cli("plan", str(file)).code == 0
     assert len(held(playground)) == 3
@@ -68,7 +68,7 @@ def test_nothing_is_written_where_an_entry_is_wrong(
     assert look_at(playground).hook is None
     file.write_text(spec(cli, firewall(cli, f"{DNS}=1")))
     cli.ok("apply", str(file))
-    # The first is right, the second is not: the first is taken back.
+    # The first is valid, the second is not: the first is undone.
     file.write_text(spec(cli, firewall(cli, f"{DNS}=5", f"{HTTP}=300")))
     assert cli("apply", str(file)).code == 7
     assert list(held(playground).values()) == ["1"]
@@ -86,7 +86,7 @@ def test_entries_alone_cannot_wait(cli: CommandLine, playground: Playground, tmp
     refused = cli("apply", str(file), "--confirm", "60")
     assert (refused.code, "can't be pending" in refused.err) == (7, True), refused.err
     assert list(held(playground).values()) == ["1"]
-    # An undo goes back to the chain before, not to what the map held.
+    # Undo restores the previous chain, not the contents of the map.
     cli.ok("apply", str(file))
     assert "xdp_firewall" in cli.ok("undo", cli.interface).out
     assert look_at(playground).hook is None
@@ -101,7 +101,7 @@ def test_save_writes_them_and_keeps_them(cli: CommandLine, playground: Playgroun
     text = file.read_text()
     assert "[[interface.slot.map]]" in text
     assert cli("plan", str(file)).code == 0
-    # Saved again without them, the spec keeps those that it has; with them, it gets those of now.
+    # Saved again without entries, the spec keeps those it has; with them, it gets the current ones.
     cli.ok("set", cli.interface, "xdp_monitor", "--off")
     cli.ok("map", cli.interface, "xdp_firewall", "blocked", "--set", f"{HTTP}=1", "--yes")
     cli.ok("save", cli.interface, "-o", str(file))

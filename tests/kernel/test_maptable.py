@@ -52,7 +52,7 @@ def bpftool(map_id: int) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as bpftool has it: addresses and enumerators are numbers there."""
+    """A value as bpftool prints it, with addresses and enumerators as numbers."""
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -143,7 +143,7 @@ def test_a_value_that_is_set_is_what_the_program_obeys(playground: Playground, s
 def test_members_that_were_not_edited_keep_what_they_became(
     root: None, samples: Path, playground: Playground
 ) -> None:
-    """The program counts on between the look and the write."""
+    """The program continues to count between the look and the write."""
     running = change(playground, chain_of(samples, "ratelimit"))
     udp = frames.udp(frames.PEER, frames.NEAR, 53)
     run_through(running, udp)
@@ -297,7 +297,7 @@ def test_references_are_set_by_name(root: None, kind: bpf.MapType) -> None:
         table.write(made)
         (entry,) = table.entries()
         assert entry.note == note
-        if kind is not bpf.MapType.CPUMAP:  # an array: its places are always there
+        if kind is not bpf.MapType.CPUMAP:  # an array: its entries always exist
             table.write(table.removal(key))
             assert contents(table) == {}
 

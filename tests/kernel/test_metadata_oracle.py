@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The readers of metadata agree with bpftool, libbpf, libxdp and the kernel, on every object within reach
+"""The metadata readers agree with bpftool, libbpf, libxdp and the kernel, on every available object
 
-Objects: those of Debian's xdp-tools and libxdp packages, the project's own, and one of the tests' that has
-everything.
+Objects: those of Debian's xdp-tools and libxdp packages, the project's own, and one made for these tests that
+contains everything.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def every_object() -> tuple[Path, ...]:
 
 @pytest.fixture(scope="session")
 def made_objects(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
-    """Those that are made for these tests: compiled, and compiled and linked."""
+    """Objects made for these tests: compiled, and compiled and linked."""
     folder = tmp_path_factory.mktemp("objects")
     everything, second, linked = (folder / name for name in ("everything.o", "second.o", "linked.o"))
     everything.write_bytes(compile_file(EVERYTHING))
@@ -76,7 +76,7 @@ def made_objects(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
 
 @pytest.fixture(params=[*every_object(), EVERYTHING, SECOND], ids=lambda path: path.name)
 def path(request: pytest.FixtureRequest, samples: Path, made_objects: dict[Path, Path]) -> Path:
-    """One object after the other. ``samples``: they exist."""
+    """Each object in turn. ``samples`` makes sure they exist."""
     wanted: Path = request.param
     return made_objects.get(wanted, wanted)
 
@@ -86,7 +86,7 @@ def path(request: pytest.FixtureRequest, samples: Path, made_objects: dict[Path,
     ids=lambda path: path.name,
 )
 def path_to_load(request: pytest.FixtureRequest, samples: Path, made_objects: dict[Path, Path]) -> Path:
-    """Those that the verifier is not meant to refuse."""
+    """Those that the verifier is meant to accept."""
     wanted: Path = request.param
     return made_objects.get(wanted, wanted)
 
@@ -107,7 +107,7 @@ def assert_same_types(btf: Btf, expected: list[dict[str, Any]], first: int = 1) 
     mine = [as_bpftool(btf_type) for btf_type in btf if btf_type.id >= first]
     for one, other in zip(mine, expected, strict=False):
         if one["kind"] == "ENUM" and one["encoding"] == "UNSIGNED":
-            # bpftool prints them through a signed format; the kernel's header says that they are not
+            # bpftool prints them with a signed format; the kernel's header says they are unsigned
             other["values"] = [{**value, "val": value["val"] & 0xFFFFFFFF} for value in other["values"]]
         if one["kind"] == "ENUM64" and one["encoding"] == "UNSIGNED":
             other["values"] = [{**value, "val": value["val"] & (1 << 64) - 1} for value in other["values"]]
@@ -216,7 +216,7 @@ def test_maps_of_an_object(path: Path) -> None:
             assert described(map_spec) == described_by_libbpf(other)
             assert (map_spec.kind == "data") == lib.bpf_map__is_internal(other)
             whole = data_map_name(map_spec.section, found.object_name)
-            custom = map_spec.section.count(".") > 1  # libbpf shows the whole name, the kernel gets a part
+            custom = map_spec.section.count(".") > 1  # libbpf shows the full name, the kernel gets a part
             name = map_spec.name if map_spec.kind == "btf" or custom else whole
             assert name == lib.bpf_map__name(other).decode()
             if map_spec.kind == "btf":
@@ -243,7 +243,7 @@ SECTIONS = NAMES.split()
 def test_meaning_of_a_section_name(section: str) -> None:
     kind, attach = c.c_int(), c.c_int()
     known = libbpf().libbpf_prog_type_by_name(section.encode(), c.byref(kind), c.byref(attach)) == 0
-    known &= kind.value != UNSPEC  # what the engine's handler for all other sections says, if it is there
+    known &= kind.value != UNSPEC  # reported by the engine's handler for all other sections, if present
     found = classify(section)
     assert bool(found.kind) == known
     assert (found.kind == "xdp") == (known and kind.value == XDP)
@@ -267,11 +267,11 @@ def test_run_configurations_of_an_object(path: Path) -> None:
 
 @contextlib.contextmanager
 def loaded(path: Path, found: ObjectFile) -> Iterator[c.c_void_p]:
-    """The object in the kernel."""
+    """The object loaded into the kernel."""
     lib = libbpf()
     with opened(path) as made:
         for one in maps_of(made):
-            lib.bpf_map__set_pin_path(one, None)  # else libbpf pins them for all to see
+            lib.bpf_map__set_pin_path(one, None)  # otherwise libbpf pins them for all to see
         for one in programs_of(made):
             spec = found.program(lib.bpf_program__name(one).decode())
             lib.bpf_program__set_autoload(one, loadable(spec))
@@ -282,7 +282,7 @@ def loaded(path: Path, found: ObjectFile) -> Iterator[c.c_void_p]:
 
 
 def loadable(spec: ProgramSpec) -> bool:
-    """Types that every kernel with XDP loads, and that are no business of tracing."""
+    """Types that every kernel with XDP loads, and that have nothing to do with tracing."""
     return spec.kind in ("xdp", "tc") or (spec.kind == "" and spec.takes_xdp_md)
 
 
@@ -295,7 +295,9 @@ def loaded_programs(made: c.c_void_p, found: ObjectFile) -> Iterator[tuple[Progr
 
 
 def test_maps_that_a_program_refers_to(path_to_load: Path, root: None) -> None:
-    """What the verifier found in the code, after libbpf's linking, is what the reader found in the file."""
+    """What the verifier found in the code, after libbpf's linking, matches what the reader found in
+    the file.
+    """
     path = path_to_load
     found = ObjectFile.open(path)
     with loaded(path, found) as made:
@@ -311,12 +313,12 @@ def test_maps_that_a_program_refers_to(path_to_load: Path, root: None) -> None:
             count = struct.unpack_from("=I", info(descriptor, 232, ids), 52)[0]
             used = {names[found_id] for found_id in list(ids)[:count]}
             assert used >= set(program.maps)
-            # libbpf binds constants to every program, whether it looks at them or not
+            # libbpf binds constants to every program, used or not
             assert all(name.startswith(".rodata") for name in used - set(program.maps))
 
 
 def test_run_configurations_of_loaded_programs(path_to_load: Path, root: None) -> None:
-    """The BTF that the kernel gives back says the same as the file, and so do the versions in it."""
+    """The BTF returned by the kernel says the same as the file, and so do the versions in it."""
     path = path_to_load
     found = ObjectFile.open(path)
     with loaded(path, found) as made:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From native to generic mode and back: two steps, for the kernel has no atomic one, of which none is left
+"""From native to generic mode and back, in two steps because the kernel has no atomic one; neither is left
 half done.
 """
 
@@ -132,7 +132,7 @@ apply(make_plan(running, running.chain, mode=WantedMode.GENERIC))
 def test_who_is_killed_in_the_gap_or_after_it_leaves_the_old_chain(
     playground: Playground, samples: Path, linkage: Linkage, fatal: int
 ) -> None:
-    """Where nothing runs its guardian acts at once, without any --confirm."""
+    """If nothing runs, the guardian acts at once, even without --confirm."""
     before = loaded(playground, samples, linkage)
     code = CHILD.format(path=[str(ROOT / "core"), str(ROOT)])
     words = [sys.executable, "-c", code, playground.ifname, playground.netns, str(fatal)]
@@ -157,7 +157,7 @@ def test_best_is_native_where_that_works_and_else_generic_and_says_so(
     assert edited.running.mode is Mode.GENERIC
     assert any("generic mode, since native is not possible" in one.text for one in edited.plan.changes)
     assert any("MTU" in warning.text for warning in edited.plan.warnings)
-    # Asked again, nothing changes, and what runs does not leave the hook for it.
+    # Requested again, nothing changes, and the running program stays on the hook.
     (again,) = apply_all([moved(playground, WantedMode.BEST)])
     assert again.running.hooks == edited.running.hooks
     assert again.plan.empty

@@ -54,7 +54,7 @@ def ip(space: str, *words: str) -> None:
 
 
 def make(space: str, *words: str) -> None:
-    """Make a device, or skip where this kernel has no such type."""
+    """Make a device, or skip if this kernel lacks the type."""
     done = subprocess.run(["ip", "-n", space, "link", "add", *words], capture_output=True, text=True)
     if "Unknown device type" in done.stderr or "not supported" in done.stderr:
         pytest.skip(f"ip link add {' '.join(words)}: {done.stderr.strip()}")
@@ -135,7 +135,7 @@ def test_links_agree_with_ip(space: str, nl: Netlink) -> None:
         assert (link.num_rx_queues, link.num_tx_queues) == (one["num_rx_queues"], one["num_tx_queues"])
         for way in ("rx", "tx"):
             for counter in ("packets", "bytes", "errors", "dropped"):
-                if link.name == "lo":  # the pair still says hello over IPv6
+                if link.name == "lo":  # the pair still sends IPv6 messages
                     assert getattr(link.stats, f"{way}_{counter}") == one["stats64"][way][counter]
         assert link.xdp == ()
     assert links["lo"].stats.rx_packets > 0
@@ -252,7 +252,7 @@ def test_one_id_for_all_modes(attached: int, mode: Any) -> None:
 
 @pytest.mark.parametrize("capped", [True, False])
 def test_the_words_of_a_refusal(capped: bool) -> None:
-    """They follow the request that was refused, or its header alone."""
+    """The message follows the refused request, or its header alone."""
     refused = request(19, ACK, bytes(21))
     body = struct.pack("=i", -16) + (refused[:16] if capped else refused + bytes(3))
     words = "XDP program already attached"
@@ -423,7 +423,7 @@ with LinkEvents() as events, Netlink() as nl:
         assert "CAP_NET_ADMIN" in error.why and error.detail.startswith("EPERM"), vars(error)
         sys.exit(error.exit_code)
 """
-    # In a namespace of its own: if it were permitted after all, it must not touch this machine's loopback.
+    # In a separate namespace: if it were permitted after all, it must not touch this machine's loopback.
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c", code],
         env={"PYTHONPATH": str(CORE), "PATH": os.environ["PATH"]},
@@ -485,7 +485,7 @@ def test_an_answer_left_over_from_a_broken_off_request_is_skipped(nl: Netlink) -
 
 
 def interrupt_dumps(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Marks dumps as the kernel does when devices come and go meanwhile (which can't be timed)."""
+    """Mark dumps as the kernel does when devices come and go meanwhile (which can't be timed)."""
     real = Transport._receive
     left = [times]
 
@@ -523,7 +523,7 @@ def test_reading_devices_does_not_import_pyroute2() -> None:
 
 
 def settled(events: LinkEvents) -> None:
-    """Wait until the kernel has nothing more to say (IPv6 and carrier changes of new devices)."""
+    """Wait until the kernel has no more events (IPv6 and carrier changes of new devices)."""
     while events.poll(0.3):
         pass
 
@@ -536,7 +536,7 @@ def events(space: str) -> Iterator[LinkEvents]:
 
 
 def after(events: LinkEvents, wanted: Callable[[LinkChanges], bool]) -> LinkChanges:
-    """Poll until it is there, at most 5 s; return all that came by then."""
+    """Poll until the wanted event arrives, at most 5 s; return everything received until then."""
     total, end = LinkChanges(), time.monotonic() + 5
     while not wanted(total):
         assert time.monotonic() < end, total

@@ -115,7 +115,7 @@ def test_unknown_names_get_an_error_that_helps(name: str, space: str) -> None:
         netns.run(name, own)
     assert isinstance(caught.value, NotFound)
     assert repr(name) in caught.value.what
-    assert space in worded(caught.value.todo)  # the names that there are
+    assert space in worded(caught.value.todo)  # the names that exist
 
 
 def test_no_descriptor_is_left_open(space: str) -> None:
@@ -170,7 +170,7 @@ def test_a_path_and_a_process_lead_to_the_same_namespace(space: str, process: in
 def test_commands_take_a_path_or_a_process(
     space: str, process: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And what they print as advice leads there, too."""
+    """Commands they print as advice lead there, too."""
     for spelling in (f"/proc/{process}/ns/net", f"pid:{process}"):
         assert main(["status", "--json", "--netns", spelling]) == 0
         (entry,) = json.loads(capsys.readouterr().out)["interfaces"]
@@ -197,7 +197,7 @@ def test_a_process_that_ended(process: int) -> None:
 
 
 def test_a_plan_is_for_one_namespace_whatever_its_name_leads_to_later(tmp_path: Path, samples: Path) -> None:
-    """Two namespaces with the same interface at the same ifindex: containers look like that."""
+    """Two namespaces with the same interface name and ifindex, as containers have."""
     link = tmp_path / "netns"
     with Playground() as first, Playground() as second:
         assert first.ifindex == second.ifindex

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slots that are off: they don't run, and keep their place, id, maps and counts; the same in all linkages."""
+"""Slots that are off: they don't run, but keep their place, id, maps and counts; the same in all linkages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def switched(running: Running, **places: bool) -> Chain:
 
 
 def kept(slot: Slot) -> tuple[object, ...]:
-    """What stays with a slot while it is off."""
+    """What a slot keeps while it is off."""
     return slot.key, slot.id, slot.config, {ref.name: ref.id for ref in slot.component.maps}
 
 
@@ -59,9 +59,9 @@ def test_it_does_not_run_and_keeps_all_else(
     for seen in (off, look_at(playground)):
         assert [slot.off for slot in slots_of(seen)] == [i == place for i in range(3)]
         assert [kept(slot) for slot in slots_of(seen)] == before
-    # What it would return decides nothing; the others go on as before.
+    # What it would return decides nothing; the others run as before.
     assert ran(off, bytes(1 if i == place else 2 for i in range(3))) == others
-    # Through an edit of another slot, and of its own actions.
+    # Also through an edit of another slot, and of its own actions.
     other = (place + 1) % 3
     edited = switched(off).retune(place, actions=ActionSet.parse("PD")).retune(other, priority=7 + 10 * other)
     edited_off = change(playground, edited)
@@ -164,7 +164,7 @@ def test_under_freplace_it_is_pinned_by_its_stand_in(playground: Playground, sam
     on = change(playground, switched(again, scripted_0=False))
     assert own_pins() == before
     assert (slots_of(on)[0].id, slots_of(on)[0].shadow, ran(on, b"\1\2")) == (first.id, True, "01")
-    # Its pin is removed by somebody: the component is loaded anew, with its maps.
+    # Somebody removed its pin: the component is reloaded, with its maps.
     slot = slots_of(change(playground, switched(on, scripted_0=True)))[0]
     (bpffs.find() / "xdptui" / str(slot.program) / str(slot.id)).unlink()
     on = change(playground, switched(look_at(playground), scripted_0=False))

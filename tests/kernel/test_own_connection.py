@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface that carries our own connection, by the kernel's routes."""
+"""The interface that carries our own connection, according to the kernel's routes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.kernel.arming import ROOT
 from xdpchain.errors import NotFound
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
-from xdpchain.trial.own_connection import own_interfaces
+from xdpchain.trial.packets.own_connection import own_interfaces
 
 ASK = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from xdpchain.trial.own_connection import own_interfaces
+from xdpchain.trial.packets.own_connection import own_interfaces
 print(*sorted(own_interfaces(sys.argv[2])))
 """
 

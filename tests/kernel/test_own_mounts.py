@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two test runs at the same time, each with a chain, pins and a `clean`: neither sees the other's, and a run
-that is killed leaves nothing behind.
+"""Two test runs at the same time, each with a chain, pins and a `clean`: neither sees the other's, and a
+killed run leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def runs(playground: Playground) -> None:
 
 
 def seen() -> dict[str, Any]:
-    """What a run sees, after a `clean` that removes also what it is not certain of."""
+    """What a run sees, after a `clean` that also removes uncertain pins."""
     cleaned = stale.clean(force=True)
     return {
         "cleaned": [str(pins.path) for pins in cleaned],
@@ -76,7 +76,7 @@ def seen() -> dict[str, Any]:
 
 @contextmanager
 def other_run(folder: Path, *prefix: str) -> Iterator[subprocess.Popen[str]]:
-    """A pytest of its own, with this one's fixtures, until its test waits for the file `go on`."""
+    """A separate pytest with this one's fixtures, until its test waits for the file `go on`."""
     file = folder / "test_other.py"
     file.write_text(OTHER_RUN.format(folder=str(folder)))
     command = [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest"]
@@ -97,7 +97,7 @@ def other_run(folder: Path, *prefix: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def waits(run: subprocess.Popen[str], folder: Path) -> Any:
-    """What the other run sees, once its chain runs."""
+    """What the other run sees once its chain runs."""
     eventually(lambda: (folder / "seen").exists() or run.poll() is not None, "the other run's test waits")
     assert run.poll() is None, run.communicate()[0]
     return json.loads((folder / "seen").read_text())
@@ -151,7 +151,7 @@ def test_threads_would_stay_outside() -> None:
 
 
 def test_started_in_the_background_ctrl_c_still_reaches_what_the_tests_start(tmp_path: Path) -> None:
-    """A shell without job control has background processes ignore it, and children inherit that."""
+    """A shell without job control makes background processes ignore it, and children inherit that."""
     (tmp_path / "test_other.py").write_text(
         "import signal\ndef test_other():\n    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN\n"
     )

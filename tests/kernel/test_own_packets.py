@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets that are built for one's own ssh connection, against those of a real TCP connection."""
+"""The packets built for our own ssh connection, compared with those of a real TCP connection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from xdpchain.trial.whatif import what_if
 
 @pytest.fixture
 def ground(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playground:
-    """Two hosts that can talk to each other: addresses and neighbour entries on both sides."""
+    """Two hosts that can reach each other: addresses and neighbour entries on both sides."""
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
     introduce(playground)
     return playground
@@ -106,7 +106,7 @@ def test_under_a_vlan_they_are_tagged(ground: Playground, monkeypatch: pytest.Mo
     assert len(tagged) == 3
     assert all(packet.data[12:16] == bytes((0x81, 0, 0, 7)) for packet in tagged)
     assert tagged[0].data[6:12].hex(":") == "02:00:00:00:00:99"
-    # veth takes the tag off before XDP sees the packet, so that it may come in without one.
+    # veth removes the tag before XDP sees the packet, so it may arrive without one.
     assert [packet.data for packet in supply.packets[3:]] == [p.data[:12] + p.data[16:] for p in tagged]
 
 
@@ -139,14 +139,14 @@ def test_what_a_change_does_to_the_connection(own: Playground, samples: Path) ->
         assert [lost.verdict for lost in found.lost] == [verdict] * 3
         assert found.text == f"data, ACK, SYN to reconnect: {word}"
     assert judge(free, Chain()) is not None
-    # An append at the end lies behind the datagram, where nobody looks.
+    # An append lands behind the datagram, where nobody looks.
     marked = judge(free, chain_of(samples, "mark"))
     assert marked is not None
     assert marked.lost == ()
 
 
 def test_state_of_the_running_chain_counts(own: Playground, samples: Path) -> None:
-    """The firewall's map blocks port 22, but what stands before it lets that pass: until it is removed."""
+    """The firewall's map blocks port 22, but the slot before it lets that pass, until it is removed."""
     skip = load_component(str(samples / "pass.o"))
     first = Slot.of(skip, 1, ActionSet.parse("none"))
     chain = Chain().add(first).add(Slot.of(load_component(str(samples / "firewall.o"))))
@@ -195,7 +195,7 @@ def test_what_goes_to_another_cpu_arrives(own: Playground, samples: Path, tmp_pa
 
 
 def test_what_the_trial_gets_wrong_now_decides_nothing(own: Playground, samples: Path) -> None:
-    """The connection lives, whatever a trial says of what runs."""
+    """The connection is alive, whatever a trial says about what runs."""
     running = change(own, chain_of(samples, "drop"))
     assert running.chain is not None
     found = judge(running, running.chain.add(Slot.of(load_component(str(samples / "monitor.o")))))
@@ -241,7 +241,7 @@ def test_a_change_that_would_cut_it_is_refused(cli: CommandLine) -> None:
     assert "would cut your own ssh connection" in planned.err
     ssh = cli("plan", *words, "--json").json["ssh"]
     assert (ssh["interface"], ssh["unchecked"]) == ("xdp0", "")
-    # Both have the priority 90 and 70: the drop comes first.
+    # Their priorities are 90 and 70: the drop comes first.
     assert ssh["lost"][0] == {"packet": "your ssh: data", "verdict": "XDP_DROP", "by": "slot 0 (xdp_drop)"}
 
     done = cli(*words, "--even-if-ssh-dies")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("root")
 def attach(
     playground: Playground, program: Path, mode: str, *, section: str = "xdp", ifname: str = "xdp0"
 ) -> None:
-    """By iproute2, so that this file tests nothing of the engine."""
+    """With iproute2, so that this file tests nothing of the engine."""
     subprocess.run(
         [
             "ip",
@@ -82,7 +82,7 @@ def test_dropped_frames_count_as_received_and_reach_nobody(playground: Playgroun
 
 def test_nobody_else_sends(playground: Playground) -> None:
     with playground.listen() as near, playground.listen_at_peer() as peer:
-        # long enough for what an interface says when it comes up: MLD reports, solicitations, ARP
+        # long enough for what an interface sends when it comes up: MLD reports, solicitations, ARP
         assert near.receive(1, timeout=1.2) == []
         assert peer.receive(1, timeout=0) == []
     assert playground.received().packets == 0
@@ -151,7 +151,7 @@ def test_the_programs_are_gone_when_the_playground_is(samples: Path) -> None:
             ["ip", "-n", playground.netns, "link", "show", "xdp0"], capture_output=True, text=True
         ).stdout
         identity = shown.split("prog/xdp id ")[1].split()[0]
-    deadline = time.monotonic() + 2  # the kernel frees a program after a grace period of its own
+    deadline = time.monotonic() + 2  # the kernel frees a program after a grace period
     while subprocess.run(["bpftool", "prog", "show", "id", identity], capture_output=True).returncode == 0:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a slot may not return is counted as it is and answered as the policy says, on real packets."""
+"""What a slot may not return is counted as returned and answered as the policy says, with real packets."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_each_breach_is_reported_with_the_packets_head(
     with open_violations(running) as reader:  # type: ignore[union-attr]
         assert reader.read() == []
         playground.send(frames)
-        # An edit hands the ring on: what comes before it is not lost, and what comes after it arrives.
+        # An edit hands on the ring: earlier reports are not lost, and later ones arrive.
         edited = change(playground, running.chain.retune(1, actions=FIREWALL))
         playground.send([scripted(b"\4\2")])
         found = reader.read()
@@ -183,7 +183,7 @@ def test_breaches_are_told_among_the_events(playground: Playground, samples: Pat
             line for line in packet_events_table(found, 120).splitlines() if "forbidden to scripted_0" in line
         ]
         assert "2 × XDP_TX" in line
-        # Another chain takes its place: the reports of the one before are not lost.
+        # Another chain replaces it: the previous chain's reports are not lost.
         playground.send([scripted(b"\0\2")])
         assert running.chain is not None
         listening.follow([change(playground, running.chain.remove([1]))])
@@ -215,7 +215,9 @@ def test_the_plan_names_the_lines_that_return_what_is_forbidden(
 def test_a_program_of_its_own_keeps_its_policy_when_it_is_called_and_when_an_action_is_toggled(
     playground: Playground, samples: Path
 ) -> None:
-    """A component that makes tail calls stays a function; an action in place changes no program."""
+    """A component that makes tail calls remains a function; changing an action in place changes no
+    program.
+    """
     chain = chain_of(samples, "tailcalls", "pass", linkage=Linkage.TAILCALL)
     policed = chain.police(0, Policy(PASS_ON, Answer.PASS)).retune(0, actions=PASS_ON)
     running = change(playground, policed)
@@ -231,5 +233,5 @@ def test_a_program_of_its_own_keeps_its_policy_when_it_is_called_and_when_an_act
     assert policed.chain is not None
     toggled = change(playground, policed.chain.retune(0, actions=FIREWALL))
     assert toggled.hook == policed.hook
-    for code, want in ((2, b"01"), (1, b"01"), (3, b"01"), (0, b"01")):  # DROP, the answer, goes on by now
+    for code, want in ((2, b"01"), (1, b"01"), (3, b"01"), (0, b"01")):  # DROP, the answer, continues by now
         assert run_through(toggled, scripted(bytes((code, 1)))).data[60:] == want

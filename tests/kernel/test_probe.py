@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the default linkage is chosen: by trying, and with a reason in words; and which version of libxdp's
-protocol is emitted.
+"""How the default linkage is chosen: by trying, with a reason as text; and which version of libxdp's protocol
+is emitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xdpchain.sys import bpf, bpffs, shipped
 
 @pytest.fixture(autouse=True)
 def anew(root: None) -> Iterator[None]:
-    """Nothing is remembered of other tests, nor by them."""
+    """Nothing is remembered from other tests, or for them."""
     probe.probe_freplace.cache_clear()
     installed.installed_version.cache_clear()
     yield
@@ -109,7 +109,7 @@ def test_without_a_bpffs_it_is_static(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_version_of_the_installed_libxdp(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, emitted: int
 ) -> None:
-    """Read from libxdp's own dispatcher; here ours of that version lies in its place."""
+    """Read from libxdp's own dispatcher; here ours of that version is installed in its place."""
     (tmp_path / installed.OBJECT).write_bytes(shipped.read(f"dispatcher_v{version}"))
     monkeypatch.setenv("LIBXDP_OBJECT_PATH", str(tmp_path))
     assert installed.installed_version() == version

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects as others write them: what libbpf loads, a chain takes, or it is refused with the reason."""
+"""Objects as others write them: what libbpf loads, a chain accepts, or refuses with a reason."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def built(folder: Path, source: str, name: str, *flags: str, language: str = "c"
 def test_an_xdp_program_beside_struct_ops(
     cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str
 ) -> None:
-    """libbpf 1.1 crashes on such an object, where the programs that its map names are not loaded."""
+    """libbpf 1.1 crashes on such an object, because the programs named by its map are not loaded."""
     path = built(tmp_path, STRUCT_OPS, "beside", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
     cli.ok("load", cli.interface, path, "--linkage", linkage)
     cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)] * 3)
@@ -209,7 +209,7 @@ def test_an_xdp_program_beside_struct_ops(
 def test_a_crash_of_libbpf_is_a_refusal(
     cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], None], words: str
 ) -> None:
-    """What is not plain XDP is loaded in a process of its own first; the fault is put into its load."""
+    """Anything but plain XDP is first loaded in a separate process; the fault is injected into its load."""
     path, here, load = built(tmp_path, TC_BESIDE, "beside_tc"), os.getpid(), Object.load
 
     def faulty(self: Object, **options: bool) -> None:
@@ -230,7 +230,7 @@ def test_a_crash_of_libbpf_is_a_refusal(
 
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
-    """Members like functions lie outside of their struct: libbpf warns, and goes on without types."""
+    """Members like functions lie outside their struct: libbpf warns, and continues without types."""
     path = built(tmp_path, CPP, "in_cpp", language="cc")
     read = ObjectFile.open(path)
     assert "lies outside" in read.btf_flaw
@@ -243,7 +243,8 @@ def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, li
 
 @pytest.fixture
 def hashed(tmp_path: Path) -> str:
-    """A program that asks the device for the packet's hash, keeps what it answers, and drops without one."""
+    """A program that requests the packet's hash from the device, keeps the answer, and drops if there is
+    none."""
     path = asking_object(tmp_path)
     if path is None:
         pytest.skip("devices are asked from kernel 6.3 on")
@@ -251,14 +252,14 @@ def hashed(tmp_path: Path) -> str:
 
 
 def answers(cli: CommandLine, slot: int = 0) -> list[int]:
-    """What the device said at the last packet: 0, or -61 (no hash); one that knows no hashes says -95."""
+    """The device's answer for the last packet: 0, or -61 (no hash); -95 if it does not support hashes."""
     entries = cli.ok("map", cli.interface, str(slot), "answer").json["entries"]
     return [entry["value"] for entry in entries]
 
 
 @pytest.mark.parametrize("linkage", ["static", pytest.param("freplace", marks=pytest.mark.vm)])
 def test_a_program_that_asks_its_device(cli: CommandLine, hashed: str, linkage: str) -> None:
-    """Alone and among others, through edits: the chain stays bound for as long as one of its slots asks."""
+    """Alone and among others, through edits: the chain stays bound while one of its slots reads metadata."""
     how = ("--linkage", linkage, *(("--dispatcher-version", "3") if linkage == "freplace" else ()))
     loaded = cli.ok("load", cli.interface, hashed, *how).json
     assert any(step.startswith(f"bind it to {cli.interface}") for step in loaded["plan"]["steps"])
@@ -267,7 +268,7 @@ def test_a_program_that_asks_its_device(cli: CommandLine, hashed: str, linkage: 
     assert answers(cli) in ([0], [-61])
     assert "bound to this interface" in cli("status", cli.interface).out
     cli.ok("load", cli.interface, cli.sample("firewall"), "-P", "1")
-    cli.ok("set", cli.interface, "1", "-P", "0")  # to the front, by what is kept in the kernel
+    cli.ok("set", cli.interface, "1", "-P", "0")  # to the front, using what is kept in the kernel
     cli.ok("load", cli.interface, cli.sample("tailcalls"))
     slots = cli.status()["slots"]
     assert (slots[0]["name"], slots[0]["counters"]["XDP_PASS"]["packets"]) == ("hashed", 1)
@@ -284,7 +285,7 @@ def test_a_program_that_asks_its_device(cli: CommandLine, hashed: str, linkage: 
 
 
 def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -> None:
-    """Refused in words, whatever runs stays; a trial says that no device answers there."""
+    """Refused with a reason, and what runs stays; a trial says that no device answers there."""
     cli.ok("load", cli.interface, hashed, "--linkage", "static")
     before = cli.status()
     for words, code, why in (
@@ -305,7 +306,8 @@ def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -
 def test_the_linkage_that_can_have_metadata_is_chosen(
     cli: CommandLine, hashed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the installed libxdp knows no bound dispatcher, static linkage; unless a version is asked for."""
+    """If the installed libxdp does not support bound dispatchers: static linkage, unless a version is
+    requested."""
     monkeypatch.setattr(choice, "default_linkage", lambda: (Linkage.FREPLACE, "works here"))
     monkeypatch.setattr(choice, "emitted_version", lambda: 2)
     loaded = cli("load", cli.interface, hashed)
@@ -341,10 +343,10 @@ def test_one_program_that_asks_two_devices(
 def test_ids_of_its_own_types_name_them_in_the_chain(
     cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str
 ) -> None:
-    """`bpf_core_type_id_local()`: merged BTF gives the types other ids, and the code must hold those."""
+    """`bpf_core_type_id_local()`: in merged BTF the types have other ids, which the code must contain."""
     path = built(tmp_path, OWN_TYPES, "names_types", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
     cli.ok("load", cli.interface, cli.sample("firewall"), path, path, "--linkage", linkage)
-    cli.ok("set", cli.interface, "2", "-P", "99")  # links the stored forms once more
+    cli.ok("set", cli.interface, "2", "-P", "99")  # links the stored forms again
     cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
     running = look(cli.interface, cli.playground.netns)
     assert running.chain is not None
@@ -359,7 +361,7 @@ def test_ids_of_its_own_types_name_them_in_the_chain(
 
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_objects_of_its_own_types(cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str) -> None:
-    """Those that stay within the program can be had; those that maps keep are of the maps' own types."""
+    """Those that stay within the program work; those kept in maps have the maps' own types."""
     flags = (f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
     path = built(tmp_path, LISTED, "lists", *flags)
     cli.ok("load", cli.interface, cli.sample("firewall"), path, "--linkage", linkage)
@@ -400,7 +402,7 @@ def test_a_map_gets_its_size_at_the_load(cli: CommandLine, tmp_path: Path, linka
 
 @pytest.fixture
 def counting(tmp_path: Path) -> tuple[str, str]:
-    """Two objects, each of which counts in a map of its own: the one by 1, the other by 1000."""
+    """Two objects that each count in a map of their own: one by 1, the other by 1000."""
     owner = {"entries": 4, "value": "__u64", "map": "seen", "name": "owner", "step": 1}
     taker = {"entries": 1, "value": "__u64", "map": "noted", "name": "taker", "step": 1000}
     return built(tmp_path, COUNTS % owner, "owner"), built(tmp_path, COUNTS % taker, "taker")
@@ -443,7 +445,7 @@ def test_a_slot_uses_another_ones_map(
     spec.write_text(saved)
     assert "nothing to change" in cli("apply", str(spec)).out
     cli.ok("unload", cli.interface, "--all")
-    cli.ok("apply", str(spec))  # the taker stands first, and is loaded after the owner
+    cli.ok("apply", str(spec))  # the taker comes first, and is loaded after the owner
     cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
     assert seen() == 1001
 

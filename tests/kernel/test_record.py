@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui record` keeps what real packets were counted as, also when it is killed"""
+"""`xdptui record` keeps the counts of real packets, even when it is killed"""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_known_packets_and_an_edit(
 def test_replayed_as_the_lines_of_watch(
     cli: CommandLine, playground: Playground, samples: Path, tmp_path: Path
 ) -> None:
-    """What `watch --jsonl` says of the same counters, `replay --json` says, too."""
+    """`replay --json` prints what `watch --jsonl` prints for the same counters."""
     file = tmp_path / "r"
     change(playground, chain_of(samples, "firewall"))
     playground.send([UDP] * 3)
@@ -101,7 +101,7 @@ def test_replayed_as_the_lines_of_watch(
     assert lines[0]["interfaces"] == watched["interfaces"]
     assert lines[-1]["interfaces"][0]["verdict_rates"]["XDP_PASS"]["packets"] == 0
     assert lines[0]["interfaces"][0]["verdict"]["XDP_PASS"] == {"packets": 3, "bytes": 300}
-    # And the line that let them pass.
+    # Also the line that let them pass.
     recording = Recording(str(file))
     (slot,) = recording.reasons(0)[playground.ifindex]
     sample = recording.reading(0).counted[playground.ifindex].sample
@@ -127,7 +127,7 @@ def test_what_can_not_be_recorded(cli: CommandLine, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told(cli: CommandLine, tmp_path: Path) -> None:
-    """/dev/full can't be a regular file: a tiny filesystem can."""
+    """/dev/full can't be a regular file, so use a tiny filesystem."""
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=True)
@@ -151,9 +151,9 @@ def test_what_became_of_packets_is_recorded_too(
     )
     try:
         begun(file)
-        playground.send([scripted(b"\0")] * 4 + [scripted(b"\2")] * 3)  # XDP_ABORTED: the kernel tells
+        playground.send([scripted(b"\0")] * 4 + [scripted(b"\2")] * 3)  # XDP_ABORTED: the kernel reports it
         time.sleep(0.5)
-        playground.send([scripted(b"\7")] * 2)  # no action: forbidden, and aborted as well
+        playground.send([scripted(b"\7")] * 2)  # not an action: forbidden, and aborted as well
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
@@ -173,7 +173,7 @@ def test_what_became_of_packets_is_recorded_too(
     shown = "\n".join("".join(text for text, _ in line) for line in replay.events(running).read()(100))
     assert "forbidden to scripted_0" in shown
     assert "XDP_ABORTED" in shown
-    # It stands where it happened: before the second time, there was the first alone.
+    # Each is where it happened: before the second, there is only the first.
     early = next(n for n in range(len(recording)) if recording.happened(n))
     told = read_packet_events([event.told for event in recording.happened(early)])
     assert sum(row.lost for row in told.lost) <= 4

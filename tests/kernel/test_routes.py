@@ -47,7 +47,7 @@ def routed(chain: Chain, routes: Routes) -> Chain:
 
 
 def way(actions: list[ActionSet], routes: Routes, script: bytes) -> tuple[str, Expected]:
-    """The slots that run, and what the contract says of them, worked out from the words of the issue."""
+    """The slots that run, and what the contract says about them, derived from the wording of the issue."""
     at, ran, returned = 0, [], []
     while at < len(actions):
         code = script[at]
@@ -118,7 +118,7 @@ def test_the_kernel_remembers_the_routes_and_edits_keep_them(
     found = look_at(playground).chain
     assert found is not None
     assert successors(found)[0] == (2, 2, 1, 2, 2, 2)
-    # The logger moves up, and the routes go with it.
+    # The logger moves up, and the routes follow.
     second = change(playground, found.move(2, 1)).chain
     assert second is not None
     assert [slot.name[-1] for slot in second] == ["0", "2", "1"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The samples do what they are for: each loads on this kernel, and its packets come out as it says.
+"""The samples do what they are for: each loads on this kernel, and its packets come out as documented.
 
-By bpftool alone, so that a failure here is the sample's and not the engine's.
+With bpftool only, so that a failure here is the sample's and not the engine's.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Run = Callable[[str, str, bytes], tuple[int, bytes]]
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    """Runs a script with $pins, a bpffs that nobody else sees and that ends with the script."""
+    """Runs a script with $pins, a private bpffs that ends with the script."""
     (tmp_path / "pins").mkdir()
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +68,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def run_once(shell: Shell, samples: Path, tmp_path: Path) -> Run:
-    """One frame through one program, by BPF_PROG_TEST_RUN: (return code, the frame afterwards)."""
+    """One frame through one program, with BPF_PROG_TEST_RUN: (return code, the frame afterwards)."""
 
     def run(sample: str, program: str, frame: bytes) -> tuple[int, bytes]:
         before, after = tmp_path / "in", tmp_path / "out"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Components under freplace linkage count what they return by themselves, whoever builds the dispatcher."""
+"""With freplace linkage, components count what they return by themselves, whoever builds the dispatcher."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_packet_counts_with_its_length_and_nobody_looks(
     expected, _ = model(range(slots), EVERY_CASE, appending=True)
     assert list(by_name(running).values()) == expected
     assert read(running).verdict is None
-    # What libxdp sees of it is a chain like any other.
+    # To libxdp it is a chain like any other.
     rows = [line.split() for line in xdp_loader(net, "status").splitlines() if line.startswith(" =>")]
     assert [(row[2], int(row[3]), row[4]) for row in rows] == [
         (slot.name, slot.id, slot.component.tag) for slot in chain_in(running)
@@ -106,7 +106,7 @@ def test_counts_go_on_through_edits_of_ours_and_of_libxdp(net: Playground, sampl
     send(running)
     unload(net, "--id", str(theirs.id))
     send(look_at(net))
-    # Through shadow, in which what it would have done is not told from what it did.
+    # Through shadow, where what it would have done is not distinguished from what it did.
     running = change(net, chain_in(look_at(net)).retune(0, shadow=True))
     shaded = chain_in(running).slots[0]
     assert shaded.key not in read(running).slots
@@ -122,9 +122,9 @@ def test_counts_go_on_through_edits_of_ours_and_of_libxdp(net: Playground, sampl
     assert {slot.id for slot in chain_in(running)} != ids
     send(running)
     change(net, chain_in(running).remove([0]))
-    # One that left takes its counts along, and the undo says so.
+    # A removed slot takes its counts along, and the undo says so.
     undo = undo_of(look_at(net))
-    assert f"{old.name}: its counts" in undo.lost
+    assert old.name in undo.recounted
     back = change(net, undo.candidate)
     assert [by_name(back)[slot.name].packets[PASS] for slot in chain_in(back)] == [0, sent]
 
@@ -225,11 +225,11 @@ def test_what_is_not_counted_is_not_zero(net: Playground, samples: Path) -> None
     sample = read(running)
     assert [sample.slots[key].packets[PASS] for key in sample.slots] == [3]
     shown = status_table([(running, sample)])
-    assert shown.count("not counted until somebody looks") == 2  # theirs, and what comes out of the chain
+    assert shown.count("not counted until somebody looks") == 2  # theirs, and the chain's own
     document = documents.interface(running, sample)
     assert document["verdict"] is None
     assert [slot["counters"] is None for slot in document["slots"]] == [True, False]
-    # Whoever looks counts those, too, and only those.
+    # A viewer counts those too, and only those.
     with open_counters(running) or pytest.fail("nothing counts") as reader:
         net.send([bytes(14) + bytes((PASS,)) + bytes(60)] * 2)
         seen = reader.read()

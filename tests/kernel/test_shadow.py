@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slots in shadow: they run and are counted, and the chain goes on whatever they return; the same in both
-linkages. What each slot returns is in the packet (the sample ``scripted``), so every number is known before.
+"""Slots in shadow: they run and are counted, and the chain continues whatever they return; the same in both
+linkages. The packet says what each slot returns (the sample ``scripted``), so every count is known in
+advance.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def test_the_chain_goes_on_whatever_it_returns(
 def test_a_single_slot_in_shadow_decides_nothing(
     playground: Playground, samples: Path, linkage: Linkage
 ) -> None:
-    """Under freplace a single component takes the place of the dispatcher's main function, but not here."""
+    """With freplace, a single component usually replaces the dispatcher's main function; not here."""
     running = change(playground, shaded(samples, linkage, 0, length=1))
     with open_counters(running) as reader:  # type: ignore[union-attr]
         before = reader.read()
@@ -73,7 +74,7 @@ def test_a_single_slot_in_shadow_decides_nothing(
     assert after.verdict.since(before.verdict).packets == (0, 0, len(CODES_TRIED), 0, 0, 0)
     key = slots_of(running)[0].key
     assert after.slots[key].since(before.slots[key]).packets == by_code(list(CODES_TRIED))
-    # In force again, what it returns is the verdict.
+    # In force again, its return code is the verdict.
     (slot,) = slots_of(running)
     after = change(playground, (running.chain or Chain()).retune(0, shadow=False))
     assert run_through(after, scripted(b"\1")).code == 1
@@ -82,7 +83,7 @@ def test_a_single_slot_in_shadow_decides_nothing(
 
 
 def test_routes_wait_too(playground: Playground, samples: Path) -> None:
-    """Its routes come into force with it; those of others hold."""
+    """Its routes come into force with it; those of other slots hold."""
     chain = scripted_chain(samples, [PASS_ON] * 4, Linkage.STATIC)
     chain = chain.route(0, Action.DROP, chain.slots[3].key).route(1, Action.TX, chain.slots[3].key)
     running = change(playground, chain.retune(0, shadow=True))
@@ -110,7 +111,7 @@ def test_its_own_actions_are_kept(playground: Playground, samples: Path, linkage
     chain = shaded(samples, linkage, 1).retune(1, actions=odd)
     change(playground, chain)
     assert slots_of(look_at(playground))[1].actions == odd
-    # Through the edit of another slot, and when they are changed in shadow.
+    # Also through an edit of another slot, and when changed in shadow.
     second = change(playground, (look_at(playground).chain or Chain()).retune(0, priority=3))
     assert (slots_of(second)[1].shadow, slots_of(second)[1].actions) == (True, odd)
     third = change(playground, (second.chain or Chain()).retune(1, actions=ActionSet.parse("D")))
@@ -124,7 +125,7 @@ def test_real_packets_and_what_would_have_been_dropped(playground: Playground, s
     first = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
     drop, let = scripted(b"\1\2"), scripted(b"\2\2")
     assert playground.send([drop] * 3 + [let] * 4) == 7
-    # Into shadow: it counts anew, lest what was dropped is taken for what would have been.
+    # Into shadow: its counts restart, so that real drops are not taken for what it would have dropped.
     second = change(playground, (first.chain or Chain()).retune(0, shadow=True))
     assert playground.send([drop] * 3 + [let] * 97) == 100
     slot = slots_of(second)[0]
@@ -132,7 +133,7 @@ def test_real_packets_and_what_would_have_been_dropped(playground: Playground, s
         sample = reader.read()
     found = would_have(slot, sample.slots[slot.key].packets)
     assert (found.all, found.dropped, found.sent, found.passed) == (100, 3, 0, 0)
-    # The other slot's and the chain's own go on.
+    # The other slot's counts and the chain's own continue.
     assert sample.slots[slots_of(second)[1].key].packets == (0, 0, 104, 0, 0, 0)
     assert sample.verdict.packets == (0, 3, 104, 0, 0, 0)
     third = change(playground, (second.chain or Chain()).retune(0, shadow=False))
@@ -143,7 +144,7 @@ def test_real_packets_and_what_would_have_been_dropped(playground: Playground, s
 
 @linkages
 def test_what_was_rolled_back_is_forgotten(playground: Playground, samples: Path, linkage: Linkage) -> None:
-    """Also where the actions hang on the component, which both chains use."""
+    """Even if the actions belong to the component, which both chains use."""
     odd, other = ActionSet.parse("PTR"), ActionSet.parse("D")
     first = change(playground, shaded(samples, linkage, 1).retune(1, actions=odd))
     with no_guardian_survives(playground):
@@ -151,7 +152,7 @@ def test_what_was_rolled_back_is_forgotten(playground: Playground, samples: Path
         assert slots_of(look_at(playground))[1].actions == other
         back = roll_back(playground.ifname, playground.netns)
     assert (slots_of(back)[1].shadow, slots_of(back)[1].actions) == (True, odd)
-    # Made for a later dispatcher, it is passed over by the next one, too.
+    # Made for a later dispatcher, it is skipped by the next one, too.
     again = change(playground, (back.chain or Chain()).retune(0, priority=3))
     assert slots_of(again)[1].actions == odd
     assert slots_of(look_at(playground))[1].actions == odd

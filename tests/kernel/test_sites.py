@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters of verdict sites agree with where each packet's code was decided, one packet at a time; and cost
-nothing that codes alone would not.
+no more than counting codes alone.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_each_packet_is_counted_where_its_code_was_decided(
     known = {part: amount for part, amount in parts.items() if len(part.sites) == 1}
     found = Counter({(part.code, same(sites[part.sites[0]])): int(n) for part, n in known.items()})
     together = {part.code for part in parts} - {part.code for part in known}
-    if first and linkage is Linkage.STATIC:  # what goes on to the next slot is known as a sum
+    if first and linkage is Linkage.STATIC:  # what continues to the next slot is known as a sum
         assert together <= {2}
     else:
         assert not together
@@ -80,7 +80,7 @@ def test_each_packet_is_counted_where_its_code_was_decided(
 
 
 def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Path) -> None:
-    """Through layouts that are made anew, and maps that are added up."""
+    """Through changed layouts, and maps that are added up."""
     running = change(playground, chain_of(samples, "firewall"))
     assert running.chain is not None
     key = running.chain.slots[0].key
@@ -102,7 +102,7 @@ def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Pa
         running = change(playground, chain.add(extra) if len(chain) == 1 else chain.remove([1]))
     assert running.counting is not None
     assert running.counting.sites, "some maps were added up"
-    # While it was the first of two, packets that went on were counted by the next slot, as a sum.
+    # While it was the first of two, the next slot counted the packets passed on, as a sum.
     turns = counting.FOLD_AT + 2
     for which, (packets, octets) in once.items():
         assert alone[which] == (packets * turns, octets * turns)
@@ -111,8 +111,8 @@ def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Pa
 @pytest.mark.vm
 @pytest.mark.usefixtures("own_bpffs")
 def test_components_count_sites_on_through_edits_of_every_kind(playground: Playground, samples: Path) -> None:
-    """Moves keep the components that run; a relink and another load of the same program add up by site; of
-    another program in the slot the sites begin anew, and the codes go on.
+    """Moves keep the running components; relinking, or reloading the same program, adds up by site; with
+    another program in the slot, site counts restart and code counts continue.
     """
     running = change(playground, chain_of(samples, "firewall", linkage=Linkage.FREPLACE))
     key = running.chain.slots[0].key  # type: ignore[union-attr]
@@ -154,5 +154,5 @@ def test_components_count_sites_on_through_edits_of_every_kind(playground: Playg
 
 
 def again(samples: Path, name: str, chain: Chain) -> Component:
-    """A program in the place of the first slot's, with the maps that both have."""
+    """A program to replace the first slot's, sharing the maps that both have."""
     return keep_maps(load_component(str(samples / f"{name}.o")), chain.slots[0].component)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/spec.md and the systemd unit show: it is read, applied and run here as it stands there."""
+"""What docs/spec.md and the systemd unit show is read, applied and run here as printed."""
 
 from __future__ import annotations
 

@@ -120,8 +120,8 @@ def eventually_gone(maps: set[int]) -> None:
     import time
 
     deadline = time.monotonic() + 30
-    # Asked by its list, for opening and closing a program array that nobody holds makes the kernel empty it
-    # once more, and each of those that come while it is about to keeps the map for good.
+    # Look it up in the list: opening and closing a program array that nothing holds makes the kernel empty it
+    # once more, and each of these while that is pending keeps the map for good.
     while alive := maps & set(bpf.ids(bpf.Command.MAP_GET_NEXT_ID)):
         assert time.monotonic() < deadline, f"maps {alive} are still there"
         time.sleep(0.02)
@@ -179,7 +179,7 @@ def test_a_new_version_keeps_the_maps_or_is_refused(
     assert new.id != old.id
     assert packets in new.component.maps
     assert contents(packets) == before
-    # Version 3 has a larger value: what the map holds would be lost, which is not done in silence.
+    # Version 3 has a larger value: the map's contents would be lost, which must not happen silently.
     newest = load_component(str(samples / "counter_v3.o"))
     hook = running.hook
     with pytest.raises(LinkRefused, match="value size 8 → 16"):

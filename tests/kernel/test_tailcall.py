@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only tailcall linkage does: one update for a change of one action, programs of their own, arrays that
-live and die with the chain.
+"""What only tailcall linkage does: one update for a change of one action, separate programs, arrays that live
+and die with the chain.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_a_route_is_one_update_too(playground: Playground, samples: Path) -> Non
     running = change(playground, chain.route(0, None, chain.slots[2].key).retune(0, actions=PASS_ON))
     assert running.chain is not None
     assert [route.code for route in running.chain.slots[0].routes] == [Action.DROP, None]
-    # The wildcard leads four codes elsewhere: more than one update could do, so the chain was linked anew.
+    # The wildcard leads four codes elsewhere: too much for one update, so the chain was relinked.
     assert programs_of(running) != ids
     assert run_through(running, scripted(b"\3\2\2\3")).data[60:] == b"023"
 
@@ -196,7 +196,7 @@ def test_each_slot_is_a_program_with_statistics_of_its_own(playground: Playgroun
             assert bpf.prog_info(program).name == slot.name[:15]
         details = describe(running, slot)
         assert (details.program, details.alone) == (slot.program, True)
-        # The last one only passes, and that needs no tail call.
+        # The last one only passes, which needs no tail call.
         assert ("call bpf_tail_call" in details.translated()) is (slot.name == "xdp_firewall")
     assert has_pins(running.hook.prog_id)
     # One more edit, and nothing of the first is left.
@@ -210,7 +210,7 @@ def test_each_slot_is_a_program_with_statistics_of_its_own(playground: Playgroun
 
 
 def test_a_components_own_tail_calls_come_back(playground: Playground, samples: Path) -> None:
-    # callee_udp returns XDP_PASS, callee_tcp XDP_DROP: the chain goes on after what they return.
+    # callee_udp returns XDP_PASS, callee_tcp XDP_DROP: the chain continues after what they return.
     chain = chain_of(samples, "tailcalls", "drop", linkage=TAILCALL)
     assert chain.slots[0].name == "xdp_tailcalls"
     running = change(playground, chain.retune(0, actions=PASS_ON))
@@ -325,14 +325,14 @@ def test_a_component_that_uses_all_512_bytes_is_refused_with_the_reason(
     assert running.chain is not None
     with pytest.raises(LinkRefused, match="512 bytes of stack") as caught:
         change(playground, running.chain.add(slot_of(tmp_path, own(body))))
-    assert "freplace" in str(caught.value.todo)  # told where the kernel takes it
+    assert "freplace" in str(caught.value.todo)  # suggested if the kernel accepts it
     assert look_at(playground).hook == running.hook
 
 
 def test_a_chain_that_fits_into_no_one_program_can_not_be_followed(
     playground: Playground, tmp_path: Path
 ) -> None:
-    # Programs of their own may have licences of their own; one program has one, and its functions with it.
+    # Separate programs may have different licences; a single program has one, for all its functions.
     gpl = own("__u64 x = 0; bpf_probe_read_kernel(&x, 8, ctx); return x == 7 ? 1 : 2;")
     other = own("return 2;").replace(b"GPL\0", b"MIT\0")
     chain = Chain(linkage=TAILCALL)
@@ -346,8 +346,8 @@ def test_a_chain_that_fits_into_no_one_program_can_not_be_followed(
 def test_tail_calls_beyond_the_kernels_limit_end_the_chain(
     playground: Playground, samples: Path, tmp_path: Path
 ) -> None:
-    """33 tail calls a packet are the kernel's limit, and a component's own count. A call beyond falls
-    through, and the chain ends with the code.
+    """33 tail calls per packet are the kernel's limit, and a component's own count. A call beyond the limit
+    falls through, and the chain ends with the code.
     """
     source = """
 #include <linux/bpf.h>
@@ -381,7 +381,7 @@ def test_relinking_keeps_maps_and_counters(playground: Playground, samples: Path
     assert back.linkage is TAILCALL
     assert state(back) == maps
     assert None not in programs_of(back)
-    if other is Linkage.STATIC:  # the rows go from linkage to linkage
+    if other is Linkage.STATIC:  # the rows move from linkage to linkage
         with open_counters(back) as reader:  # type: ignore[union-attr]
             assert reader.read().verdict.total_packets >= 5
 
@@ -410,7 +410,7 @@ def test_without_pins_the_kernel_empties_the_arrays_which_is_said_and_mended(
     assert "emptied" in found.note
     assert found.chain == running.chain, "what was meant is still known"
     assert run_through(found, scripted(b"\2\3\2")).data[60:] == b"0"
-    # The same chain once more is a change: it mends it. The components' maps were held all the time.
+    # Applying the same chain again is a change: it repairs it. The components' maps were held all the time.
     plan = make_plan(found, found.chain)
     assert [change.text for change in plan.changes] == ["emptied program arrays are rebuilt"]
     mended = apply(plan)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A component that throws (bpf_throw) leaves its program from any depth. Where the chain is that program, or
-goes on from the component's exits, it is refused; under freplace the exception ends the component alone.
+continues from the component's exits, it is refused; with freplace the exception ends the component alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.objects.components import load_component
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.verdicts import verdicts_of
 from xdpchain.observe.counters import open_counters
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
+from xdptui.render.verdicts_text import verdicts_document, verdicts_text
 
 NO_EXCEPTIONS = "this kernel has no bpf_throw (6.7 on)"
 needs_exceptions = pytest.mark.skipif(
@@ -36,9 +38,17 @@ def throwing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def chain(throwing: Path, samples: Path, linkage: Linkage, name: str = "throwing") -> Chain:
-    """The program, which goes on after XDP_DROP, then one that counts."""
+    """The program, which continues after XDP_DROP, then one that counts."""
     first = Slot.of(load_component(str(throwing), name=name), 1, ActionSet.parse("DP"))
     return Chain(linkage=linkage).add(first).add(Slot.of(load_component(str(samples / "counter.o")), 2))
+
+
+def test_its_verdicts_are_not_said_to_be_all(throwing: Path) -> None:
+    words = "or ends with a code that it throws (bpf_throw)"
+    throws, harmless = (verdicts_of(throwing.read_bytes(), name) for name in ("throwing", "harmless"))
+    assert words in verdicts_text(throws)
+    assert verdicts_text(harmless).startswith("harmless: always passes\n")
+    assert [one["throws"] for one in verdicts_document([throws, harmless])["programs"]] == [True, False]
 
 
 def test_it_is_found_in_the_functions_that_a_program_calls(throwing: Path) -> None:

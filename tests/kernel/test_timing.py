@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long chains take: every packet that came in is in the kernel's figures, and slots differ as they do."""
+"""How long chains take: the kernel's figures include every packet that arrived, and slots differ as
+expected.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,7 @@ def test_it_follows_the_chain(playground: Playground, samples: Path) -> None:
 
 
 def counts_on(program: bpf.Fd) -> bool:
-    """Whether the kernel times programs now."""
+    """Whether the kernel is timing programs now."""
     before = bpf.prog_info(program).run_count
     bpf.prog_test_run(program, bytes(64), 10)
     return bpf.prog_info(program).run_count > before
@@ -216,7 +218,7 @@ def test_the_command(playground: Playground, capsys: pytest.CaptureFixture[str],
 
 @pytest.mark.vm
 def test_freplace_components_have_no_statistics_of_their_own(playground: Playground, samples: Path) -> None:
-    """Why slots are timed on test packets."""
+    """This is why slots are timed on test packets."""
     running = change(playground, chain_of(samples, "firewall", "pass", linkage=Linkage.FREPLACE))
     assert running.chain is not None
     with RunTimes(running) as times:

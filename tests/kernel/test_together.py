@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One change on several interfaces: on all of them or on none, whatever happens in between."""
+"""One change on several interfaces: on all or on none, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -37,15 +37,13 @@ def names(playground: Playground) -> list[str]:
 
 
 def hooks(playground: Playground) -> list[int | None]:
-    """The prog id on each interface."""
+    """The program id on each interface."""
     found = [look_at(playground, link).hook for link in range(len(playground.links))]
     return [None if hook is None else hook.prog_id for hook in found]
 
 
 def refuse_native(playground: Playground, link: int = 0) -> None:
-    """Let the interface refuse programs that take no fragments: the MTU of its other end is too large for
-    them.
-    """
+    """Make the interface refuse programs without frags support: the MTU of its peer is too large for them."""
     name = playground.links[link].peer_ifname
     subprocess.run(["ip", "-n", playground.peer_netns, "link", "set", name, "mtu", "9000"], check=True)
 
@@ -152,7 +150,7 @@ def killed(playground: Playground, sample: Path, linkage: Linkage, fatal: int, p
 def test_who_is_killed_between_two_swaps_leaves_all_as_they_were(
     three: Playground, samples: Path, linkage: Linkage
 ) -> None:
-    """At once, for the guardian waits for no deadline then."""
+    """At once, since the guardian then waits for no deadline."""
     load(three, samples / "pass.o", linkage)
     before = hooks(three)
     killed(three, samples / "firewall.o", linkage, 3, [str(ROOT / "core"), str(ROOT)])
@@ -160,7 +158,7 @@ def test_who_is_killed_between_two_swaps_leaves_all_as_they_were(
     assert hooks(three) == before
     assert not read_armed()
     assert all(look_at(three, link).editable for link in range(3))
-    load(three, samples / "monitor.o", linkage)  # and nothing is in the way of the next change
+    load(three, samples / "monitor.o", linkage)  # nothing blocks the next change
 
 
 @pytest.mark.parametrize("linkage", TWO)

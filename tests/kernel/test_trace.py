@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counting from outside: every packet at every slot, of xdp-loader's chains, ours, and single programs."""
+"""Counting from outside: every packet at every slot, in xdp-loader's chains, ours, and single programs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def net(playground: Playground) -> Iterator[Playground]:
 
 
 def send_all(net: Playground, reader: CounterReader) -> Sample:
-    """Send every case, and read when all were counted: a generic program runs a little after the arrival."""
+    """Send every case, and read once all are counted: a generic program runs shortly after the arrival."""
     net.send(EVERY_CASE)
     assert settled(lambda: reader.read().verdict.total_packets >= len(EVERY_CASE))
     return reader.read()
@@ -105,7 +105,7 @@ def test_counts_go_on_through_rebuilds_by_libxdp(net: Playground) -> None:
 
         before = tracer.read()
         load(net, 1)
-        net.send([first] * 4)  # nobody has told the tracer yet: what it knows goes on counting
+        net.send([first] * 4)  # the tracer has not been told yet: what it knows keeps counting
         stayed = [tracer.read().slots[key].since(before.slots[key]) for key in before.slots]
         assert stayed == [counts(*[(PASS, 100)] * 4)] * 2
 
@@ -270,7 +270,7 @@ def test_a_program_that_declares_no_packet_is_counted(net: Playground, tmp_path:
         attach_pinned(net, pin)
         try:
             tracer = trace(look_at(net))
-        except Unsupported as error:  # the helpers that it takes came with kernel 5.17 (f92c1e183604)
+        except Unsupported as error:  # the helpers it needs came with kernel 5.17 (f92c1e183604)
             pytest.skip(str(error))
         with tracer:
             net.send([frame(60)] * 2 + [frame(1000)])

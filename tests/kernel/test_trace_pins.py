@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counters that stay: pinned on request, read by whoever comes later, taken away, swept."""
+"""Persistent counters: pinned on request, read by whoever comes later, removed, swept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def net(playground: Playground) -> Iterator[Playground]:
 
 
 def packets(net: Playground) -> dict[str, int]:
-    """Packets that each component has counted, read anew."""
+    """Packets counted by each component, read again."""
     with trace(look_at(net)) as tracer:
         return {name: one.total_packets for name, one in by_name(net, tracer.read()).items()}
 
@@ -76,7 +76,7 @@ def test_pinned_counters_outlive_who_pinned_them(net: Playground) -> None:
         expected_slots, verdict = model((0, 1), EVERY_CASE)
         assert list(by_name(net, sample).values()) == expected_slots
         assert sample.verdict == verdict
-        # What a reader holds goes on, also when the pins are taken away meanwhile.
+        # A reader's counters continue even if the pins are removed meanwhile.
         assert trace_off(look_at(net))
         net.send([frame(60, 1)])
         assert tracer.read().verdict.since(sample.verdict) == counts((DROP, 60))
@@ -95,7 +95,7 @@ def test_pinned_counters_survive_a_rebuild_and_take_in_the_newcomer(net: Playgro
         net.send([frame(60, 2, 2, 2)] * 5)
         found = {name: one.total_packets for name, one in by_name(net, tracer.read()).items()}
         assert found == {"coded_0": 15, "coded_1": 15, "coded_2": 5}
-        # The five verdicts of the time in between nobody saw.
+        # The five verdicts of the time in between were not counted.
         assert tracer.read().verdict.total_packets == 10
     running = look_at(net)
     traced = trace_on(running)
@@ -177,10 +177,10 @@ def test_half_of_the_pins_is_completed(net: Playground) -> None:
     running = look_at(net)
     trace_on(running)
     (directory,) = (bpffs.find() / "xdptui-trace").iterdir()
-    for path in sorted(directory.glob("row*"))[1:]:  # as if it had been killed before these
+    for path in sorted(directory.glob("row*"))[1:]:  # as if killed before these
         path.unlink()
     assert len(trace_on(running)) == 3
-    (directory / "counters").unlink()  # a hand: what is left counts where nobody can read
+    (directory / "counters").unlink()  # by hand: the rest counts where nobody can read it
     assert not is_traced(running)
     assert len(trace_on(running)) == 3
     net.send([frame(60, 2, 2)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the kernel refuses TRACING programs the reason is said, and nothing is left."""
+"""Where the kernel refuses TRACING programs, the reason is given and nothing is left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xdptui.words.advice import worded
 
 @pytest.fixture
 def foreign(playground: Playground, samples: Path) -> Iterator[Running]:
-    """What runs on an interface where somebody put a program that is no dispatcher."""
+    """What runs on an interface to which somebody attached a program that is no dispatcher."""
     if ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_prog_type(bpf.ProgType.TRACING, None) == 1:
         pytest.skip("this kernel takes TRACING programs")
     with Object((samples / "pass.o").read_bytes()) as opened, Netlink(playground.netns) as netlink:

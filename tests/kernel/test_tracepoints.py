@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the XDP tracepoints tell of packets whose fate is known beforehand: every one, under its reason."""
+"""What the XDP tracepoints report on packets whose fate is known in advance: each one, with its reason."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ NATIVE_AND_GENERIC = pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC]
 
 @pytest.fixture
 def net(root: None) -> Iterator[Playground]:
-    """xdp0, where packets come in, and xdp1, where they may go, whose peer takes them."""
+    """xdp0, where packets arrive, and xdp1, where they may leave, whose peer accepts them."""
     with Playground(links=2, peer_takes_xdp=True) as made:
         yield made
 
 
 @pytest.fixture
 def listener(net: Playground) -> Iterator[Listener]:
-    """Hears of the playground alone: others may use XDP on this machine meanwhile."""
+    """Listens to the playground alone: others may use XDP on this machine meanwhile."""
     try:
         opened = listen(netns=netns.inode(net.netns))
     except Unsupported as error:
@@ -58,7 +58,7 @@ def listener(net: Playground) -> Iterator[Listener]:
 
 
 def about(net: Playground, listener: Listener, packets: int) -> Sample:
-    """What was told of this playground, once so many packets were told of."""
+    """The reports on this playground, once there are ``packets`` of them."""
     inode = netns.inode(net.netns)
     last = []
 
@@ -203,7 +203,7 @@ def test_a_target_that_takes_no_xdp_frames(root: None) -> None:
         sample = about(net, listener, 6)
         assert sample.lost == 6
         (row,) = sample.rows
-        # Since kernel 6.3 the redirect fails, before then the sending.
+        # From kernel 6.3 on the redirect fails, before that the sending.
         assert row.place.errno == (
             errno.EOPNOTSUPP if row.place.kind is Tracepoint.REDIRECT_ERR else errno.ENXIO
         )
@@ -223,10 +223,10 @@ def test_a_program_that_never_said_where_to(net: Playground, listener: Listener,
 def test_a_full_queue_of_a_cpu(net: Playground, listener: Listener) -> None:
     running = redirecting(net, "by_cpumap")
     cpu = min(os.sched_getaffinity(0))
-    fill(net, running, "cpus", cpu, 4, 0)  # four places
+    fill(net, running, "cpus", cpu, 4, 0)  # room for four packets
     cpumap = map_of(running, "cpus")
     mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})  # the queue's reader can't run while a batch does
+    os.sched_setaffinity(0, {cpu})  # the queue's reader can't run during a batch
     try:
         live(net, running, scripted(bytes([cpu])), 64, 64)
     except bpf.BpfError as error:
@@ -285,7 +285,7 @@ def test_listeners_count_from_when_they_were_opened(
 ) -> None:
     change(net, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
     net.send([scripted(bytes([0]))] * 2)
-    with listen() as second:  # of the whole machine
+    with listen() as second:  # for the whole machine
         net.send([scripted(bytes([0]))] * 3)
         assert about(net, second, 3).lost == 3
     assert about(net, listener, 5).lost == 5

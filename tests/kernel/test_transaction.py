@@ -52,7 +52,7 @@ RETURN_DROP = bytes.fromhex("b7000000010000009500000000000000")
 
 
 def programs(playground: Playground) -> set[int]:
-    """What lives because of us; on the machine as a whole, others are at work."""
+    """What exists because of us; others are at work on the machine as a whole."""
     return holdings(playground, bpffs.find()).programs
 
 
@@ -135,7 +135,7 @@ def test_a_failure_at_any_step_leaves_the_old_chain(
     assert now.chain == running.chain
     assert sorted(pinned()) == pins
     assert programs(playground) <= before
-    apply(plan)  # and the same change goes through afterwards
+    apply(plan)  # afterwards the same change succeeds
     assert len(look_at(playground).chain or ()) == 3
     change(playground, Chain())
 
@@ -209,7 +209,7 @@ def test_somebody_elses_program_is_shown_and_never_touched(
         assert (running.hook.link_id is not None) == (attached is attached_by_link)
         with pytest.raises(NotOurs, match="somebody"):
             make_plan(running, chain_of(samples, "pass"))
-        # A plan from before the other one came: the race is lost, its program stays.
+        # A plan from before the other one came: the race is lost, the other program stays.
         with pytest.raises(RaceLost):
             apply(make_plan(free, chain_of(samples, "pass")))
         assert look_at(playground).hook == running.hook
@@ -287,8 +287,8 @@ def test_without_counters_no_code_of_theirs_remains(playground: Playground, samp
             assert (running.counters_map is not None) is counters
             change(playground, Chain())
     alone = 2  # r0 = XDP_PASS; exit
-    # Without: a call, a test of the code and a jump a slot, and nothing that a packet's length or a CPU
-    # would need.
+    # Without counters: a call, a test of the code and a jump per slot, and nothing that a packet's length or
+    # a CPU would need.
     per_slot = sizes[False, 3] - sizes[False, 2]
     assert per_slot == sizes[False, 2] - sizes[False, 1]
     assert per_slot - alone <= 18

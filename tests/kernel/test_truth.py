@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing false is said: of what can't be read, of whose a dispatcher is, of why a load was refused, and on a
+"""No false statements: about what can't be read, whose a dispatcher is, why a load was refused, and on a
 machine without /sys.
 """
 
@@ -92,7 +92,7 @@ def test_without_cap_sys_admin_our_chain_is_unknown(
 def test_a_component_called_like_a_dispatcher(
     playground: Playground, tmp_path: Path, samples: Path, linkage: Linkage
 ) -> None:
-    """The manifest decides before the name."""
+    """The manifest takes precedence over the name."""
     path = built(tmp_path, 'SEC("xdp") int xdp_dispatcher(struct xdp_md *c) { return XDP_PASS; }')
     chain = (
         Chain(linkage=linkage)
@@ -110,7 +110,7 @@ def test_a_component_called_like_a_dispatcher(
 
 @contextmanager
 def dispatcher_by_link(playground: Playground, count: int, *, fifty: bool) -> Iterator[bpf.Fd]:
-    """A dispatcher attached by bpf_link, held by this process: as bpfman has it, with priority 50 in all ten
+    """A dispatcher attached by bpf_link, held by this process: like bpfman's, with priority 50 in all ten
     slots, or another tool's.
     """
     block = bytearray(DispatcherConfig(2, tuple(SlotConfig(4, 10 + i) for i in range(count))).encode())
@@ -141,7 +141,7 @@ def test_bpfmans_chains_without_their_pins(playground: Playground, count: int) -
 
 
 def test_a_dispatcher_that_a_link_holds_has_an_owner(playground: Playground, cli: CommandLine) -> None:
-    """Its pins are nowhere in sight: that does not make it a wreck."""
+    """That its pins are nowhere in sight does not make it abandoned."""
     pin = bpffs.find() / f"xdptui-test-{os.getpid()}"
     with dispatcher_by_link(playground, 2, fifty=False):
         running = look_at(playground)
@@ -162,7 +162,7 @@ def test_a_dispatcher_that_a_link_holds_has_an_owner(playground: Playground, cli
 
 
 def test_a_dispatcher_behind_which_nothing_runs_may_go(playground: Playground) -> None:
-    """Attached by netlink, no component: only then is it said how to remove it, and that works."""
+    """Attached by netlink, no component: only then is the command to remove it shown, and it works."""
     from tests.kernel.doctoring import heed
     from xdpchain.sys.netlink import Netlink
 
@@ -246,7 +246,7 @@ def test_a_pinned_map_of_another_shape(cli: CommandLine, tmp_path: Path) -> None
 
 
 def test_an_option_given_twice(cli: CommandLine) -> None:
-    """Of two priorities the last would win without a word."""
+    """Of two priorities, the last would silently win."""
     refused = cli("load", cli.interface, cli.sample("pass"), cli.sample("drop"), "-P", "10", "-P", "20")
     assert (refused.code, "-P is given more than once" in refused.err) == (64, True)
     cli.ok("load", cli.interface, cli.sample("pass"), cli.sample("drop"), "-P", "10")
@@ -256,7 +256,7 @@ def test_an_option_given_twice(cli: CommandLine) -> None:
 
 
 def test_without_sys(playground: Playground, samples: Path) -> None:
-    """As in a container: what works without works, what doesn't says what is missing."""
+    """As in a container: what works without it works, what doesn't says what is missing."""
 
     def alone(*words: str) -> Any:
         wrap = ["unshare", "--mount", "sh", "-c", 'umount -l /sys && exec "$@"', "sh"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/tutorial.md: its commands run as they stand there, one after the other."""
+"""docs/tutorial.md: its commands run as printed, one after the other."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Undo goes back to the chain before, whoever changed it; the journal says who, and is in nobody's way."""
+"""Undo returns to the previous chain, whoever changed it; the journal says who, and gets in nobody's way."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def undone(playground: Playground) -> Running:
 
 
 def shown(running: Running) -> list[tuple[str, int, str]]:
-    """What a chain is to its operator."""
+    """A chain as its operator sees it."""
     return [(slot.name, slot.priority, str(slot.actions)) for slot in running.chain or ()]
 
 
@@ -75,7 +75,7 @@ def test_undo_walks_back_through_every_change(guarded: Playground, samples: Path
         assert now.linkage == before.linkage
         if now.chain is not None:
             assert [slot.key for slot in now.chain] == [slot.key for slot in before.chain or ()]
-            assert all_contents(now) == contents  # components that stayed kept all they had
+            assert all_contents(now) == contents  # components that stayed kept all their contents
     assert look_at(guarded).hooks == ()
     with pytest.raises(NothingToUndo, match="no further back"):
         undone(guarded)
@@ -93,7 +93,7 @@ def test_what_was_removed_comes_back_from_the_journals_object(
     removed = change(guarded, running.chain.remove([0]))
     eventually_gone({ref.id for ref in running.chain.slots[0].component.maps})
     found = undo_of(removed)
-    assert any("xdp_firewall: the contents of its map" in what for what in found.lost)
+    assert any("xdp_firewall comes back without the contents of its map" in what for what in found.lost)
     assert not any("xdp_monitor" in what for what in found.lost)
     now = undone(guarded)
     assert shown(now) == shown(running)
@@ -131,7 +131,7 @@ def test_another_tools_removal_is_taken_back(guarded: Playground, samples: Path)
     subprocess.run(["ip", "-n", guarded.netns, "link", "set", guarded.ifname, "xdp", "off"], check=True)
     assert "another tool or a reboot" in undo_of(look_at(guarded)).what
     assert shown(undone(guarded)) == shown(old)
-    # And what was undone stays undone: the next step is the one before.
+    # What was undone stays undone: the next step is the one before.
     assert undone(guarded).hooks == ()
 
 
@@ -155,7 +155,7 @@ def test_somebody_elses_program_is_not_undone(guarded: Playground, samples: Path
 def test_a_change_of_libxdp_is_taken_back(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall", "monitor", linkage=Linkage.FREPLACE))
     assert old.chain is not None
-    # What libxdp does to a chain: another dispatcher with fewer of its components, and not a word to us.
+    # What libxdp does to a chain: another dispatcher with fewer of its components, without telling us.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("xdpchain.change.journal.recording.Journal.after", lambda *_: "")
         other = change(guarded, old.chain.remove([0]))
@@ -208,7 +208,7 @@ def test_without_a_journal_there_is_nothing_to_undo(
     subprocess.run(["rm", "-r", str(tmp_path / "none")], check=True)
     with pytest.raises(NothingToUndo):
         undone(guarded)
-    change(guarded, chain_of(samples, "monitor"))  # deleted, it begins anew
+    change(guarded, chain_of(samples, "monitor"))  # deleted, it starts afresh
     assert [slot.name for slot in undone(guarded).chain or ()] == ["xdp_firewall"]
 
 
@@ -231,7 +231,7 @@ def test_a_journal_that_can_not_be_written_fails_no_change(
     assert [slot.name for slot in second.chain or ()] == ["xdp_monitor"]
     assert len(said) == 1
     assert "could not be recorded in the journal" in said[0]
-    # Undo takes it for a change of another tool then, which comes to the same.
+    # Undo then takes it for another tool's change, with the same effect.
     monkeypatch.undo()
     assert shown(undone(guarded)) == shown(first)
 
@@ -273,7 +273,7 @@ def test_history_follows_an_interface_that_is_renamed(
     assert shown(back) == shown(first)
     assert [entry.kind for entry in history(back)] == [EntryKind.CHANGE, EntryKind.CHANGE, EntryKind.UNDO]
     assert history(renamed(guarded, "later0", name))[-1].kind is EntryKind.UNDO, "and back again"
-    # Another one takes its name: it has no part in that history.
+    # Another one takes its name: that history is not its own.
     renamed(guarded, name, "later1")
     subprocess.run(
         ["ip", "-n", guarded.netns, "link", "add", name, "type", "veth", "peer", "name", "other"], check=True
@@ -328,7 +328,7 @@ def test_undo_says_what_it_takes_back_and_what_is_lost(cli: CommandLine) -> None
     assert plan.code == 2
     assert "+ xdp_firewall" in plan.out
     assert "this undoes change 2, made by" in plan.out
-    assert "lost: xdp_firewall: the contents of its map" in plan.out
+    assert "xdp_firewall comes back without the contents of its map" in plan.out + plan.err
     assert cli.ok("undo", cli.interface).slots() == ["xdp_firewall", "xdp_monitor"]
     assert "this undoes change 1, made by" in cli("plan", "undo", cli.interface).out
     assert cli.ok("undo", cli.interface).slots() == []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the release before threaded chains left behind goes on: chains and their counts, changes that wait to
-be confirmed, the journal, specs, recordings. That release is built from the repository's history.
+"""What the release before threaded chains left behind keeps working: chains and their counts, pending
+changes, the journal, specs, recordings. That release is built from the repository's history.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def net(playground: Playground) -> Iterator[Playground]:
 
 @pytest.fixture
 def old(release: Path, net: Playground) -> Old:
-    """Its command line, in the playground's namespace: what it writes to standard output."""
+    """Its command line, in the playground's namespace; returns its standard output."""
 
     def run(*words: str) -> str:
-        paths = os.pathsep.join((str(release / "core"), str(release)))  # and not what is installed
+        paths = os.pathsep.join((str(release / "core"), str(release)))  # not what is installed
         command = [sys.executable, "-m", "xdptui", *words, "--netns", net.netns]
         environment = {**os.environ, "PYTHONPATH": paths}
         done = subprocess.run(
@@ -103,7 +103,7 @@ def test_its_chain_is_edited_counted_on_and_rolled_back(
     assert [slot.name for slot in look_at(net).chain or ()] == ["scripted_1", "scripted_0"]
     assert {slot.id for slot in look_at(net).chain or ()} == first
     send(4)
-    cli.ok("undo", net.ifname)  # by the journal that it wrote
+    cli.ok("undo", net.ifname)  # from the journal it wrote
     assert [slot.name for slot in look_at(net).chain or ()] == ["scripted_0", "scripted_1"]
     send(5)
     cli.ok("set", net.ifname, "0", "-A", "PD", "--confirm", "100")

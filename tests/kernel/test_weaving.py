@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Woven programs in the kernel: they return what the plain ones do and leave packet and maps the same, and
-the deciding edge that a packet passed last agrees with the code.
+"""Woven programs in the kernel: they return what the plain ones return and leave packet and maps the same,
+and the last deciding edge a packet passed agrees with the code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PLAIN = 0xFF
 
 
 def marked(code: bytes, place: int) -> tuple[Woven, dict[int, Edge]]:
-    """The program with the number of the deciding edge that was passed last in bits 8 to 23 of its result."""
+    """The program, with the number of the last deciding edge passed in bits 8 to 23 of its result."""
     graph = flow_of(code)
     numbers = {edge: n for n, edge in enumerate(sorted(decisions(code, calls=False).edges), 1)}
     weave = Weave(graph)
@@ -65,7 +65,7 @@ def marked(code: bytes, place: int) -> tuple[Woven, dict[int, Edge]]:
 
 
 def agrees(code: bytes, edges: dict[int, Edge], verdict: int, result: int) -> bool:
-    """Whether what a marked program returned fits to what the plain one returned."""
+    """Whether a marked program's result is consistent with the plain one's."""
     found = decisions(code, calls=False)
     number = result >> 8
     if number == 0:  # another program ended it
@@ -133,7 +133,7 @@ def test_real_programs_do_the_same_when_they_are_woven(path: Path) -> None:
     for spec in source.xdp_programs():
         component = component_of(source, name=spec.name)
         if path.stem == "refused":
-            continue  # the verifier takes it in no form
+            continue  # the verifier accepts it in no form
         compiled = compile_component(component, source.data, {})
         again = compile_component(component, source.data, {})
         with contextlib.closing(compiled), contextlib.closing(again):
@@ -161,7 +161,7 @@ def test_real_programs_do_the_same_when_they_are_woven(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*SAMPLES, *FILTERS], ids=lambda path: path.stem)
 def test_the_sites_of_a_file_are_those_of_what_is_loaded(path: Path) -> None:
-    """Before the load, and of the linkable form."""
+    """Before the load, and for the linkable form."""
     source = programs_of(str(path))
     for spec in source.xdp_programs():
         if path.stem == "refused":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What if: known programs give a known matrix, and nothing that runs notices."""
+"""What if: known programs give a known matrix, and what runs is not affected."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ SEC("license") char licence[] = "GPL";
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    """Programs that do what a trial can only do in part; ``tmp_path`` stands for samples."""
+    """Programs that a trial can run only in part; ``tmp_path`` stands for samples."""
     (tmp_path / "odd.o").write_bytes(compile_text(ODD))
     return tmp_path
 
@@ -88,7 +88,7 @@ def block(running: Running, slot: int, port: int, protocol: int = 6) -> None:
 
 
 def state(running: Running) -> dict[int, list[tuple[bytes, bytes]]]:
-    """What is in all maps of the running chain, its counters included."""
+    """The contents of all maps of the running chain, its counters included."""
     assert running.chain is not None
     numbers = {ref.id for slot in running.chain for ref in slot.component.maps} | {running.counters_map or 0}
     found = {}
@@ -128,14 +128,14 @@ def test_a_known_matrix(playground: Playground, samples: Path, linkage: Linkage)
             == crossing.packet.data[6:12] + crossing.packet.data[:6] + crossing.packet.data[12:]
         )
         assert crossing.differs is True
-    # Of the MACs 02:78:64:70:00:01 and …:02 the last bytes differ.
+    # The MACs 02:78:64:70:00:01 and …:02 differ in the last byte.
     assert ssh.rewritten[1].ranges == ((5, 5), (11, 11))
     assert [(t.old, t.new, t.count) for t in tried.tallies] == [(PASS, TX, 2), (DROP, DROP, 1)]
     assert tried.changed == (ssh, arp)
 
 
 def test_the_matrix_is_what_the_interface_then_does(playground: Playground, samples: Path) -> None:
-    """The candidate's column against the same chain when it runs."""
+    """The candidate's column compared with the same chain when it runs."""
     running = change(playground, chain_of(samples, "firewall"))
     block(running, 0, 80)
     assert running.chain is not None
@@ -174,7 +174,7 @@ def test_both_sides_begin_with_the_state_that_runs_and_go_on_from_there(
     old = [crossing.old.verdict for crossing in tried.crossings]
     assert old[0] is PASS
     assert old[-1] is DROP
-    assert old.count(PASS) < 50  # not as many as a fresh bucket lets pass
+    assert old.count(PASS) < 50  # fewer than a fresh bucket lets pass
     assert [crossing.new.verdict for crossing in tried.crossings].count(PASS) < 50
     assert any("slot 0 (xdp_ratelimit) reads a clock" in text for text in tried.unknown)
 
@@ -191,7 +191,7 @@ def test_nothing_runs_and_nothing_will(playground: Playground, samples: Path) ->
 
 
 def takes_ingress(playground: Playground) -> bool:
-    """Whether this kernel (5.14 on) lets packets seem to come in on the interface as it is now."""
+    """Whether this kernel (5.14 on) can make packets appear to come in on the interface as it is now."""
     code = bytes.fromhex("b7000000020000009500000000000000")  # r0 = XDP_PASS; exit
     with bpf.prog_load(bpf.ProgType.XDP, code, name="passes") as fd:
         try:
@@ -250,7 +250,7 @@ def test_state_that_can_not_be_copied_is_named(playground: Playground, odd: Path
 
 
 def test_programs_called_at_run_time_are_left_alone(playground: Playground, odd: Path) -> None:
-    """What is in such an array works on maps that run: the trial does not call it."""
+    """Programs in such an array work on the running maps: the trial does not call them."""
     running = change(
         playground, Chain().add(slot(odd, "odd", "callee", 1)).add(slot(odd, "odd", "caller", 0))
     )
@@ -277,7 +277,7 @@ def test_programs_called_at_run_time_are_left_alone(playground: Playground, odd:
         tried = what_if(running, alone, [WEB])
         assert tried.crossings[0].new.verdict is PASS
         assert count() == 0
-        assert run_through(running, WEB.data).code == DROP  # as it is, it does
+        assert run_through(running, WEB.data).code == DROP  # attached, it does
         assert count() == 1
 
 
@@ -315,7 +315,7 @@ def test_tail_calls_of_the_object_are_followed_and_leave_no_trace(
 
 
 def test_a_callee_by_itself(playground: Playground, samples: Path) -> None:
-    """Its object has a program array that it does not use, and that is left out with all that is in it."""
+    """Its object has an unused program array, which is left out with its contents."""
     chain = Chain().add(slot(samples, "tailcalls", "callee_tcp", 1))
     assert what_if(look_at(playground), chain, [WEB]).crossings[0].new.verdict is DROP
 
@@ -398,7 +398,7 @@ def test_the_builtin_set_takes_the_addresses_of_the_interface(playground: Playgr
     assert ping[:12].hex(":") == "02:78:64:70:00:01:02:00:00:00:00:77"
     assert ping[26:34] == bytes((203, 0, 113, 7, 203, 0, 113, 2))
     assert supply.notes == ("xdp0 has no IPv6 address: such packets use a made-up one",)
-    # An interface may well have the very address that is made up elsewhere.
+    # An interface may happen to have the very address that is made up elsewhere.
     for words in ("addr flush dev xdp0", "addr add 192.0.2.1/24 dev xdp0"):
         subprocess.run(["ip", "-n", playground.netns, *words.split()], check=True)
     assert builtin_packets(where).notes == supply.notes
@@ -411,7 +411,7 @@ def test_frames_of_a_set_are_tried_quickly(playground: Playground, samples: Path
 
 
 def test_the_line_that_decided_before_and_after(playground: Playground, samples: Path) -> None:
-    """And which places of the new chain no packet reached: of slots in the middle too."""
+    """Also which places of the new chain no packet reached, in middle slots too."""
     running = change(playground, chain_of(samples, "pass"))
     candidate = chain_of(samples, "firewall", "pass")
     tried = what_if(running, candidate, [WEB, SSH])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of tracing share: chains whose counts are known beforehand, and what the kernel holds."""
+"""Shared by tests of tracing: chains whose counts are known in advance, and what the kernel holds."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def alive() -> Ids:
 
 
 def settled(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    """Whether it becomes true: the kernel frees programs a grace period after their last use."""
+    """Whether it becomes true in time: the kernel frees programs a grace period after their last use."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -83,7 +83,7 @@ def settled(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
 
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
-    """Fails when something stays: in the kernel, or of our pins."""
+    """Fails if anything is left, in the kernel or among our pins."""
     before = alive()
     yield
     sweep_traces()
@@ -112,7 +112,7 @@ def coded_object() -> Path:
 
 
 def load(playground: Playground, *numbers: int, link: int = 0, mode: str = "native") -> None:
-    """Let xdp-loader add coded_N in slot N, one load a program."""
+    """Make xdp-loader add coded_N in slot N, one load per program."""
     for number in numbers:
         chosen = ("-n", f"coded_{number}", "-P", str(10 + number))
         xdp_loader(playground, "load", "-m", mode, *chosen, coded_object(), link=link)
@@ -140,7 +140,7 @@ def counts(*returned: tuple[int, int]) -> SlotCounts:
 
 
 def frame(length: int, *script: int) -> bytes:
-    """A frame that lets program N of its chain return ``script[N]``."""
+    """A frame that makes program N of its chain return ``script[N]``."""
     return scripted(bytes(script), length=length)
 
 
@@ -154,8 +154,8 @@ EVERY_CASE = [
 def model(
     slots: Sequence[int], frames: Sequence[bytes], *, appending: bool = False
 ) -> tuple[list[SlotCounts], SlotCounts]:
-    """What a chain of these programs is to count: slot by slot, and the verdicts. ``appending``: each makes
-    the packet longer by one byte.
+    """The expected counts of a chain of these programs: slot by slot, and the verdicts. ``appending``: each
+    makes the packet one byte longer.
     """
     passed: list[list[tuple[int, int]]] = [[] for _ in slots]
     verdicts = []
@@ -168,7 +168,7 @@ def model(
 
 
 def child(playground: Playground, code: str, link: int = 0) -> subprocess.Popen[str]:
-    """A process of its own, with ``running`` and everything of xdpchain.observe.trace to start with."""
+    """A separate process that starts with ``running`` and all names of xdpchain.observe.trace."""
     head = "from xdpchain.observe.discover import look\nfrom xdpchain.observe.trace import *\nimport time\n"
     head += f"running = look({playground.links[link].ifname!r}, {playground.netns!r})\n"
     paths = os.pathsep.join((str(ROOT / "core"), str(ROOT)))

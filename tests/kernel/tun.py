@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tun device in a playground's namespace: packets written to it come in through it, as they are."""
+"""A tun device in a playground's namespace: packets written to it arrive through it unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEAR, PEER = "198.51.100.1", "198.51.100.2"
 
 
 class Tun:
-    """``tun0``, up and with an address; of another type than ARPHRD_NONE with ``arphrd``."""
+    """``tun0``, up and with an address; ``arphrd`` gives it a type other than ARPHRD_NONE."""
 
     ifname = "tun0"
 
@@ -44,7 +44,7 @@ class Tun:
         ip(namespace, f"addr add {NEAR}/24 dev {self.ifname}", f"link set {self.ifname} up")
 
     def receive(self, packet: bytes) -> None:
-        """Let a packet come in."""
+        """Make a packet arrive."""
         os.write(self._fd, packet)
 
     def __enter__(self) -> Self:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hosts that can talk to each other: a playground with addresses and neighbour entries on both sides."""
+"""Two hosts that can reach each other: a playground with addresses and neighbour entries on both sides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def enable_ipv6(namespace: str) -> None:
 
 
 def introduce(playground: Playground) -> None:
-    """Give both sides addresses, and let them know each other's MAC."""
+    """Give both sides addresses and each other's MAC."""
     for namespace in (playground.netns, playground.peer_netns):
         enable_ipv6(namespace)
     sides = (
@@ -60,8 +60,8 @@ def connection(
     playground: Playground, near: str, whole: Callable[[bytes, int, int], bool] | None = None
 ) -> tuple[str, list[bytes]]:
     """A real TCP connection from the peer, as ssh's client would make it: its SSH_CONNECTION, and every
-    packet of it that xdp0 received: those that ``whole(frame, client's port, server's)`` takes, by default
-    those that both ports stand in.
+    packet of it that xdp0 received that ``whole(frame, client's port, server's)`` accepts; by default those
+    that contain both ports.
     """
 
     def takes(frame: bytes, port: int, to_port: int) -> bool:
@@ -105,7 +105,7 @@ def connection(
 
 
 def masked(frame: bytes) -> bytes:
-    """Without what nobody can know: the datagram's number, sequence numbers, the window, timestamps' values,
+    """Without what can't be predicted: the datagram's number, sequence numbers, the window, timestamp values,
     the flow label, payload, and the checksums over them.
     """
     data = bytearray(frame)
@@ -124,7 +124,7 @@ def masked(frame: bytes) -> bytes:
         size = 1 if data[at] == 1 else data[at + 1]
         if data[at] == 8:
             data[at + 2 : at + 10] = bytes(8)
-        if data[at] in (2, 3):  # its values follow from the route and from memory
+        if data[at] in (2, 3):  # its values depend on the route and on memory
             data[at + 2 : at + size] = bytes(size - 2)
         at += size
     data[end:] = bytes(len(data) - end)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A program that asks the device for each packet's hash, keeps what it answers, and drops the packet where the device
- * knows no such question (EOPNOTSUPP).
+ * A program that requests each packet's hash from the device, keeps the answer, and drops the packet if the device does
+ * not support hashes (EOPNOTSUPP).
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Like the sample `scripted`, but the packet stays as it is: byte 14 + N says what coded_N returns. The dispatchers of
- * older libxdp take no program that moves packet pointers on kernel 6.12 and newer.
+ * Like the sample `scripted`, but the packet is not changed: byte 14 + N says what coded_N returns. The dispatchers of
+ * older libxdp accept no program that moves packet pointers on kernel 6.12 and newer.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

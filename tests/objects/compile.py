@@ -16,7 +16,7 @@ SECOND = Path(__file__).with_name("second.bpf.c")
 
 @functools.cache
 def compile_text(source: str, *flags: str, target: str = "bpf") -> bytes:
-    """The object file that clang makes of the source text."""
+    """The object file that clang makes from the source text."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "out.o")
         command = ["clang", "-O2", "-g", "-mcpu=v2", "-target", target, *flags, "-c", "-x", "c", "-"]
@@ -25,12 +25,13 @@ def compile_text(source: str, *flags: str, target: str = "bpf") -> bytes:
 
 
 def compile_file(path: Path, *flags: str, target: str = "bpf") -> bytes:
-    """The object file that clang makes of the file's text."""
+    """The object file that clang makes from the file."""
     return compile_text(path.read_text(), *flags, target=target)
 
 
 def asking_object(folder: Path) -> Path | None:
-    """An object in the folder, of a program that asks its device; None where this kernel lets none do so."""
+    """An object in the folder with a program that reads RX metadata; None if this kernel does not support
+    that."""
     if b"bpf_xdp_metadata_rx_hash" not in Path("/sys/kernel/btf/vmlinux").read_bytes():
         return None
     headers = [f"-I{one}" for one in Path("/usr/include").glob("*-linux-gnu")]

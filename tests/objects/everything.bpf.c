@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* One of everything that the readers of object files must understand. It declares what it needs by itself, so that a
- * test that compiles it depends on clang alone. It also loads, except where a section's name is made up. */
+/* One of everything that the readers of object files must understand. It declares what it needs itself, so that a
+ * test that compiles it depends only on clang. It also loads, except for sections with made-up names. */
 
 typedef unsigned char __u8;
 typedef unsigned int __u32;
@@ -214,7 +214,7 @@ SEC("my_own_filters") int custom(struct xdp_md *ctx) { return 2; }
 SEC("my_own_others") int stranger(void *ctx) { return 2; }
 SEC("kprobe/some_function") int probe(void *ctx) { return 0; }
 
-/* -- what they say of themselves --------------------------------------------------------------------------------- */
+/* -- what they declare ------------------------------------------------------------------------------------------ */
 
 #define RUN_CONFIG(function) _##function SEC(".xdp_run_config")
 

@@ -23,8 +23,8 @@ GPL = 'char LICENSE[] SEC("license") = "GPL";'
 
 @dataclass(frozen=True)
 class Feature:
-    """``body`` is C, whose program is called ``program``; ``what`` says it for people, and ``why`` why some
-    linkage does not take it. ``bound``: it is loaded for one device.
+    """``body`` is C, whose program is named ``program``; ``what`` describes it for people, and ``why`` why
+    some linkage does not accept it. ``bound``: it is loaded for one device.
     """
 
     what: str
@@ -221,7 +221,7 @@ FEATURES = (
 
 
 def compiled(feature: Feature, folder: Path) -> Path:
-    """Its object file."""
+    """The compiled object file."""
     path = folder / f"{feature.key}.o"
     headers = [f"-I{one}" for one in Path("/usr/include").glob("*-linux-gnu")]
     command = [

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Programs that redirect each packet to where its payload says, whether that can be or not: by_ifindex reads an ifindex
- * (32 bits), the others the index of an entry of their map (8 bits), and don't look at what the helper thinks of it.
+ * Programs that redirect each packet to the target in its payload, valid or not: by_ifindex reads an ifindex (32 bits),
+ * the others the index of an entry of their map (8 bits); they ignore the helper's result.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* A second object for bpftool to link with everything.bpf.c: in what it writes, sections and variables have their final
- * sizes and places in BTF, and static ones lie behind those of the first object. */
+/* A second object for bpftool to link with everything.bpf.c: in its output, sections and variables have their final
+ * sizes and offsets in BTF, and static ones come after those of the first object. */
 
 typedef unsigned int __u32;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Like `coded`, but a code from 128 on is thrown, out of a function of its own. */
+/* Like `coded`, but codes from 128 on are thrown, from a separate function. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

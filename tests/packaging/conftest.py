@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Artefacts are made once, as users make them, and outside dist/."""
+"""Artefacts are built once, as users build them, and outside dist/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*words: str, cwd: Path | None = None) -> str:
-    """What a command prints; it must succeed."""
+    """A command's output; it must succeed."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=900, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -25,7 +25,7 @@ def make(target: str, folder: Path) -> None:
 
 
 def made(target: str, pattern: str, factory: pytest.TempPathFactory) -> Path:
-    """The file that `make TARGET` leaves, made by the first of the workers to ask: builds share the tree."""
+    """The file that `make TARGET` builds, built by the first worker to ask: builds share the tree."""
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -45,7 +45,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(pyz: Path) -> Path:
-    """The one that the file was made from."""
+    """The wheel from which the file was made."""
     [file] = pyz.parent.glob("xdptui-*.whl")
     return file
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an installed xdptui must do, however it came there; and clean Debians to install it in."""
+"""What an installed xdptui must do, however it was installed; and clean Debians to install it in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 30.0
 
 
 def use(command: Sequence[str], interface: str, samples: str) -> None:
-    """Load, look, let a change be rolled back by its guardian, unload."""
+    """Load, look, let the guardian roll back a change, unload."""
 
     def status() -> Any:
         return json.loads(run(*command, "status", interface, "--json"))["interfaces"][0]
@@ -41,7 +41,7 @@ def use(command: Sequence[str], interface: str, samples: str) -> None:
 
 
 def serve(command: Sequence[str], interface: str, spec: str) -> None:
-    """The service, with a spec whose one slot is xdp_firewall: the chain runs, and outlives it."""
+    """The service, with a spec whose one slot is xdp_firewall: the chain runs, and outlives the service."""
 
     def slots() -> list[str]:
         told = json.loads(run(*command, "status", interface, "--json"))["interfaces"][0]
@@ -75,23 +75,23 @@ class Tree:
         return run(*self.inside(), *words)
 
     def inside(self, netns: str = "") -> tuple[str, ...]:
-        """What stands before a command there; ``netns``: in a network namespace of this machine."""
+        """The prefix for a command there; ``netns``: in a network namespace of this machine."""
         enter = ("nsenter", f"--net=/run/netns/{netns}") if netns else ()
         home = ("env", "HOME=/root", "LIBXDP_BPFFS=/sys/fs/bpf", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
         return (*enter, "chroot", str(self.root), *home)
 
     def bring(self, *files: Path) -> None:
-        """Into its /tmp."""
+        """Copy into its /tmp."""
         run("cp", "-r", *map(str, files), str(self.root / "tmp"))
 
 
 def clean_debian(suite: str, folder: Path, *packages: str) -> Tree:
-    """With python3 and libbpf1, from the archive that this machine's sources name."""
+    """With python3 and libbpf1, from the archive named in this machine's sources."""
     sys.path.insert(0, str(ROOT / "tests" / "vm"))
     from vmlab.archive import mirror
 
     chosen = ",".join(("python3", "libbpf1", *packages))
-    # A mirror that lags behind has lists of yesterday; their signatures count all the same.
+    # A lagging mirror has yesterday's lists; their signatures still count.
     lists = "--aptopt=Acquire::Check-Valid-Until false"
     run(
         "mmdebstrap",
@@ -108,7 +108,7 @@ def clean_debian(suite: str, folder: Path, *packages: str) -> Tree:
 
 @contextmanager
 def mounted(tree: Tree, bpffs: Path) -> Iterator[Tree]:
-    """With the kernel's filesystems in it."""
+    """With the kernel's filesystems mounted."""
     with ExitStack() as stack:
         for path, how in (
             ("proc", ("-t", "proc", "proc")),

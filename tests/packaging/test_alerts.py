@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The alert rules as Prometheus reads them: its own promtool checks them, and feeds them series."""
+"""The alert rules as Prometheus reads them: its own promtool checks them, and tests them on series."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TROUBLE = {
 
 @pytest.fixture(scope="module")
 def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Out of Debian's package, which is not installed: it would start a Prometheus on this machine."""
+    """From Debian's package, which is not installed because that would start a Prometheus on this machine."""
     folder = tmp_path_factory.mktemp("prometheus")
     subprocess.run(["apt-get", "--quiet=2", "download", "prometheus"], cwd=folder, check=True)
     [package] = folder.glob("*.deb")
@@ -55,7 +55,9 @@ def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def case(fires: str | None, *series: tuple[str, str, str]) -> dict[str, Any]:
-    """With these series in place of those of their names, ``fires`` and nothing else fires at minute 30."""
+    """With these series replacing those of the same names, ``fires`` and no other alert fires at
+    minute 30.
+    """
     instead = {name for name, _, _ in series}
     every = [*((name, *rest) for name, rest in QUIET.items() if name not in instead), *series]
     return {

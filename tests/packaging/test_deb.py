@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian package: what is in it, and its program on this machine. `test_lives` installs it."""
+"""The Debian package: its contents, and its program on this machine. `test_lives` installs it."""
 
 from __future__ import annotations
 

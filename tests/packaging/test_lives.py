@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installed, used and removed in clean Debians: the package, the wheel by pipx, and the one file."""
+"""Installed, used and removed in clean Debians: the package, the wheel with pipx, and the single file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_the_package(tree: Tree, deb: Path, playground: Playground) -> None:
-    """Installed, used, upgraded, removed: and nothing of it is left."""
+    """Installed, used, upgraded, removed: nothing of it is left."""
     before = files(tree.root)
     tree.bring(deb)
     tree("dpkg", "--install", f"/tmp/{deb.name}")
@@ -106,7 +106,7 @@ def test_the_wheel_by_pipx(tree: Tree, wheel: Path, wheels: Path, playground: Pl
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie", "forky"])
 def test_the_one_file(tree: Tree, pyz: Path, playground: Playground) -> None:
-    """With the Python that each Debian has."""
+    """With each Debian's own Python."""
     python = {"bookworm": "3.11", "trixie": "3.13", "forky": "3.14"}
     assert f" {python[tree.root.name]}." in tree("python3", "--version")
     tree.bring(pyz)
@@ -116,6 +116,6 @@ def test_the_one_file(tree: Tree, pyz: Path, playground: Playground) -> None:
 
 
 def files(root: Path) -> set[str]:
-    """All that a package might leave: not what dpkg writes down, and not what we brought."""
+    """Everything a package might leave: excludes dpkg's own records and what we copied in."""
     but = ("(", "-path", "./tmp", "-o", "-path", "./var", ")", "-prune")
     return set(run("find", ".", "-xdev", *but, "-o", "-print", cwd=root).splitlines())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file on a machine that has Python and libbpf, and nothing else: no packages, commands or network."""
+"""One file on a machine that has only Python and libbpf: no packages, commands or network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PYTHONS = [
 
 
 def interpreter(minor: int) -> str:
-    """Of that version: what the virtual environment was made from, what pyenv made, or what is along PATH."""
+    """The Python of that version: the virtual environment's base, pyenv's, or one in PATH."""
     if minor == OWN:
         return os.path.realpath(sys.executable)
     name = f"python3.{minor}"
@@ -45,12 +45,12 @@ def interpreter(minor: int) -> str:
 
 
 class Bare:
-    """Runs the file with one Python, and nothing around it."""
+    """Runs the file with one Python in an empty environment."""
 
     def __init__(self, pyz: Path, empty: Path, python: str) -> None:
         self.pyz = pyz
         (empty / "bin").mkdir(parents=True)
-        # No compiler along PATH, no pip, bpftool or systemd-run.
+        # No compiler in PATH, no pip, bpftool or systemd-run.
         self.environ = {"PATH": str(empty / "bin"), "HOME": str(empty), "XDG_STATE_HOME": str(empty)}
         self.python = python
         self.before = ["/usr/bin/unshare", "--net", python, "-I", "-S", str(pyz)]
@@ -102,7 +102,7 @@ def test_it_changes_a_chain_and_its_guardian_takes_the_change_back(
     assert names() == ["xdp_firewall"]
     going = Bare(Path(shutil.copy(pyz, tmp_path / "going.pyz")), tmp_path / "elsewhere", bare.python)
     going("load", interface, str(samples / "drop.o"), "--confirm", "5", *there)
-    going.pyz.unlink()  # a guardian has what it needs: the file may be replaced while a change waits
+    going.pyz.unlink()  # a guardian has all it needs: the file may be replaced while a change is pending
     assert sorted(slot.name for slot in look_at(playground).chain or ()) == ["xdp_drop", "xdp_firewall"]
     end = time.monotonic() + 30
     while running()["armed"] and time.monotonic() < end:
@@ -124,7 +124,7 @@ def test_its_recording_replays(bare: Bare) -> None:
 
 
 def test_the_terminal_program_comes_up(bare: Bare) -> None:
-    """A stylesheet within a zip is no file: only the running program shows that it was read."""
+    """A stylesheet inside a zip is not a file: only the running program shows that it was read."""
     command = shlex.join([*bare.before, "replay", "--demo"])
     with Terminal(prefix=["sh", "-c", f"exec {command}"]) as terminal:
         terminal.await_text("xdp_firewall")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual page as man reads it, and the completions as each shell does."""
+"""The manual page as man reads it, and the completions as each shell reads them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOSTILE = "$(id>&2)"
 
 @pytest.fixture
 def completing(playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Words that name the interface of a chain; the shells find xdptui along PATH, as a user has it."""
+    """Words that name the interface of a chain; the shells find xdptui in PATH, as for a user."""
     change(playground, chain_of(samples, "firewall", "monitor"))
     command = tmp_path / "xdptui"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m xdptui "$@"\n')
@@ -103,7 +103,7 @@ def test_fish_offers_slots_and_maps(share: Path, completing: str) -> None:
 
 
 def test_a_name_is_offered_as_it_is_or_not_at_all(share: Path, root: None) -> None:
-    """bash runs what it is given to offer; `run` holds it to say nothing."""
+    """bash evaluates what it is given to offer; `run` makes sure that it prints nothing."""
     script = f"ip link add '{HOSTILE}' type veth && exec \"$@\""
     inside = ("unshare", "--net", "--mount", "sh", "-ec", f"mount -t sysfs sysfs /sys; {script}", "sh")
     assert HOSTILE in run(*inside, "ls", "/sys/class/net")

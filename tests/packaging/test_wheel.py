@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel in an environment of its own; `test_lives` has pipx install it in clean Debians."""
+"""The wheel in a separate environment; `test_lives` has pipx install it in clean Debians."""
 
 from __future__ import annotations
 

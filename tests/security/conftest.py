@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks are made by another user: a process with the uid of nobody, and no capability."""
+"""Attacks come from another user: a process with the uid of nobody, and no capabilities."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def place(root: None, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def mounted(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
-    """Mounts the BPF filesystem that LIBXDP_BPFFS names, with the options given."""
+    """Mounts the BPF filesystem named by LIBXDP_BPFFS, with the given options."""
     path = place / "bpf"
     path.mkdir()
 
@@ -63,7 +63,7 @@ def mounted(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
     monkeypatch.setenv("LIBXDP_BPFFS", str(path))
     yield mount
-    end = time.monotonic() + 10  # a guardian that is about to end has its directory open
+    end = time.monotonic() + 10  # a guardian about to exit has its directory open
     while bpffs.is_bpffs(path):
         done = subprocess.run(["umount", str(path)], capture_output=True, text=True)
         assert done.returncode == 0 or time.monotonic() < end, done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is only large is refused, or read in part, within the bounds that docs/security.md lists."""
+"""Input that is merely large is refused, or read in part, within the limits listed in docs/security.md."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A BPF filesystem that others may write to: nothing of theirs leads root's hand."""
+"""A BPF filesystem that others may write to: nothing of theirs misdirects root."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def array() -> bpf.Fd:
 
 
 def free_id() -> int:
-    """A program id that nothing has."""
+    """An unused program id."""
     return (1 << 30) + secrets.randbelow(1 << 29)
 
 
@@ -46,7 +46,7 @@ def do(command: str) -> None:
     subprocess.run(["sh", "-ec", command], check=True)
 
 
-# A mount for root alone: all is well
+# A mount for root alone works normally
 
 
 def test_on_a_private_mount_changes_work(mounted: Mount, cli: CommandLine) -> None:
@@ -58,7 +58,7 @@ def test_on_a_private_mount_changes_work(mounted: Mount, cli: CommandLine) -> No
     assert [f.check for f in examine_storage() if f.level.value not in ("ok", "info")] == []
 
 
-# A mount for everybody, as `mount -t bpf` gives
+# A mount for everybody, as from `mount -t bpf`
 
 
 def test_on_a_mount_for_everybody_changes_are_refused_with_what_mends_it(
@@ -104,7 +104,7 @@ def test_a_directory_that_others_may_write_to_is_refused(
         return
     refused = load(cli, "drop")
     if (name, mode) == ("xdp", 0o1777):
-        # The lock is all that a static chain needs of it, and nobody can take it away.
+        # A static chain needs only the lock, which nobody can take away.
         assert refused.code == 0
         with pytest.raises(Untrusted):
             bpffs.make_dispatch_dir(1, 2)
@@ -138,12 +138,12 @@ def test_a_name_that_was_taken_early(mounted: Mount, cli: CommandLine, stranger:
         assert load(cli, "drop").code == 0
 
 
-# Links to what must stay
+# Links to what must be kept
 
 
 @pytest.fixture
 def victim(place: Path) -> Path:
-    """A directory of root's with files whose names are those of pins."""
+    """A directory of root's whose files are named like pins."""
     folder = place / "victim"
     folder.mkdir(mode=0o755)
     for name in ("1", "22", "prog0-prog", "prog0-link", "record", "decision", "counters", "row1-prog5"):
@@ -154,7 +154,7 @@ def victim(place: Path) -> Path:
 def test_no_link_makes_root_remove_files_elsewhere(
     mounted: Mount, cli: CommandLine, stranger: Stranger, victim: Path
 ) -> None:
-    """All names that anything is removed by, made by a stranger before root comes."""
+    """All names from which anything is removed, made by a stranger before root comes."""
     root = mounted("")
     number, inode = free_id(), os.stat("/proc/self/ns/net").st_ino
     stranger(
@@ -183,7 +183,7 @@ def test_no_link_makes_root_remove_files_elsewhere(
 def test_links_within_roots_own_directories_are_not_followed(
     mounted: Mount, stranger: Stranger, victim: Path
 ) -> None:
-    """The same links, left there while the directories were open to others."""
+    """The same links, left while the directories were open to others."""
     root = mounted("mode=0700")
     number = free_id()
     for name in ("xdp", "xdptui", "xdptui/armed", f"xdptui/{number + 1}"):
@@ -248,7 +248,7 @@ def test_a_map_that_a_stranger_pinned_is_not_taken_over(mounted: Mount) -> None:
 
 
 def test_a_race_of_renames_does_not_lead_elsewhere(mounted: Mount, victim: Path) -> None:
-    """While a pin directory is removed over and over, its parent is exchanged for a link and back."""
+    """While a pin directory is removed again and again, its parent is swapped for a link and back."""
     root = mounted("mode=0700")
     (root / "xdptui").mkdir(mode=0o700)
     number = free_id()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdptui export` under connections that ask for nothing, for too much, or take no answer."""
+"""`xdptui export` with connections that request nothing or too much, or read no answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(params=[1024, 48], ids=["many descriptors", "few descriptors"])
 def exporter(root: None, request: pytest.FixtureRequest) -> Iterator[tuple[str, int, int]]:
-    """Host, port and pid of one that runs."""
+    """Host, port and pid of a running exporter."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (request.param, request.param))

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that root writes where others may make names: whole, with a mode, through no link of theirs."""
+"""Files that root writes where others may create names: complete, with a mode, never through
+others' links.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +147,7 @@ def test_pipes_and_terminals_get_the_data(place: Path) -> None:
     fifo = place / "fifo"
     os.mkfifo(fifo)
     with pytest.raises(OSError, match="No such device"):
-        files.create(str(fifo), special=True)  # nobody reads, and it does not wait
+        files.create(str(fifo), special=True)  # there is no reader, and it does not wait
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(files.create(str(fifo), special=True), "wb") as file:
         file.write(b"packet")
@@ -166,7 +168,7 @@ def test_what_a_killed_process_left_is_swept(place: Path) -> None:
     assert writer.stdout.readline() == "writing\n"
     (left,) = place.iterdir()
     files.replace(str(place / "other"), b"whole")
-    assert left.exists()  # somebody is at it
+    assert left.exists()  # somebody is using it
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     writer.stdout.close()

@@ -19,7 +19,8 @@ from tests.stress.scale import scaled
 from tests.unit.test_recording import running
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
-from xdpchain.change.journal.entries import EntryKind, JournalEntry, Moment
+from xdpchain.change.journal.entries import EntryKind, JournalEntry
+from xdpchain.change.moment import Moment
 from xdpchain.decoding import fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import GlobalValue, Mode
@@ -110,7 +111,7 @@ PIECES = (
 
 
 def with_another_value(random_: random.Random, document: Any) -> Any:
-    """Something in it is something else, or missing, or there twice."""
+    """With a part replaced, missing, or duplicated."""
     if isinstance(document, dict) and document:
         key = random_.choice(list(document))
         action = random_.random()
@@ -151,7 +152,7 @@ def test_a_value_or_an_error_of_ours() -> None:
     known = corpus()
     for decode, sound in known.values():
         for data in sound:
-            decode(data)  # undamaged, it is read
+            decode(data)  # undamaged, it is readable
     names, refused, longest, count = list(known), 0, 0, scaled(20_000, 1_200_000, 5_000)
     for index in range(count):
         name = random_.choice(names)
@@ -172,4 +173,4 @@ def test_a_value_or_an_error_of_ours() -> None:
             raise AssertionError(f"seed {seed}, input {index}, {name}: {data[:300]!r}") from error
         assert time.monotonic() - begun < SLOWEST_S, (seed, index, name)
     assert longest < 2000
-    assert count // 3 < refused < count  # some damage does no harm, most does
+    assert count // 3 < refused < count  # some damage is harmless, most is not

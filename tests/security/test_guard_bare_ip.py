@@ -30,7 +30,7 @@ from xdpchain.trial.ssh_guard import Judgement, judge
 ARPHRD_NETLINK = 824
 OWN = f"{PEER} 50022 {NEAR} 22"
 
-# Drops what begins as IPv4 does; an Ethernet frame to one of our MACs begins with 0x02.
+# Drops what begins like IPv4; an Ethernet frame to one of our MACs begins with 0x02.
 NO_IP = """
 #define SEC(name) __attribute__((section(name), used))
 struct xdp_md { unsigned int data, data_end; };
@@ -78,7 +78,7 @@ def generic(path: str) -> Chain:
 
 
 def test_what_is_tried_is_what_programs_see(tun: Tun, cli: CommandLine, no_ip: str) -> None:
-    """The kernel shows a program on the device the bytes that a trial shows it."""
+    """On the device, the kernel shows a program the same bytes as a trial does."""
     running = look(tun.ifname, cli.playground.netns)
     assert running.device.layer is BARE_IP
     packets = packets_of("ssh", running.interface).packets
@@ -107,7 +107,7 @@ def test_the_guard_refuses_what_drops_all_of_ip(
     ]
     refused = cli("load", tun.ifname, no_ip, "-m", "generic")
     assert (refused.code, cli.status()["programs"]) == (8, [])
-    # What lets them pass goes through.
+    # A chain that lets them pass is accepted.
     assert judge(running, generic(str(samples / "pass.o"))) == Judgement(tun.ifname)
     assert cli("load", tun.ifname, cli.sample("pass"), "-m", "generic").code == 0
 
@@ -179,7 +179,7 @@ def test_packets_are_filtered_and_written_as_bare_ip(tun: Tun, cli: CommandLine,
 def test_what_nobody_tried_is_not_checked(
     playground: Playground, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], samples: Path
 ) -> None:
-    """A device of a type that the table does not have: said, and it takes the override."""
+    """A device type missing from the table: reported, and needs the override."""
     monkeypatch.setenv("SSH_CONNECTION", OWN)
     with Tun(playground.netns, ARPHRD_NETLINK) as made:
         cli = CommandLine(playground, capsys, samples)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which connections are guarded: SSH_CONNECTION's, those that ancestors hold, and else all that an sshd has,
-with real sockets held by real processes. A process takes the name of the one that it stands for.
+"""Which connections are guarded: SSH_CONNECTION's, those held by ancestors, and otherwise all of any sshd,
+with real sockets held by real processes. A process takes the name of the one it stands for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.kernel.two_hosts import NEAR4, NEAR6, PEER4, PEER6, introduce, ip
 from xdpchain.model.actions import Action
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
-from xdpchain.trial.own_connection import own_connections, own_interfaces
+from xdpchain.trial.packets.own_connection import own_connections, own_interfaces
 from xdpchain.trial.ssh_guard import Judgement, judge
 
 OTHER_NEAR, OTHER_PEER = "198.51.100.2", "198.51.100.9"
@@ -40,7 +40,7 @@ sys.stdin.read()
 ASK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from xdpchain.trial.own_connection import own_connections
+from xdpchain.trial.packets.own_connection import own_connections
 found = own_connections(sys.argv[2])
 for one in found.connections:
     print("mosh" if one.mosh else "TCP", one.client, one.client_port, one.server, one.server_port)
@@ -77,7 +77,7 @@ def mac_of(namespace: str, name: str) -> str:
 def connected(
     ground: Playground, near: str, port: int = PORT
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """(what the server accepted, the server that still listens): a TCP connection from the peer."""
+    """(what the server accepted, the listening server): a TCP connection from the peer."""
     family = socket.AF_INET6 if ":" in near else socket.AF_INET
     with (
         netns.run(ground.netns, lambda: socket.create_server((near, port), family=family)) as server,
@@ -92,7 +92,7 @@ def connected(
 
 @contextlib.contextmanager
 def standing_in(name: str, *held: socket.socket, uid: int = 0) -> Iterator[None]:
-    """Another process of that name, no ancestor of ours, that alone holds these sockets."""
+    """Another process of that name, not an ancestor of ours, that alone holds these sockets."""
     with subprocess.Popen(
         [sys.executable, "-c", STAND_IN, name, str(uid)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[sock.fileno() for sock in held],
@@ -108,7 +108,7 @@ def standing_in(name: str, *held: socket.socket, uid: int = 0) -> Iterator[None]
 def asked_below(
     ground: Playground, name: str, *held: socket.socket, environment: dict[str, str] | None = None
 ) -> list[str]:
-    """What a process finds whose parent has that name, and holds these sockets."""
+    """What a process finds if its parent has that name and holds these sockets."""
     command = [sys.executable, "-c", STAND_IN, name, "0"]
     command += [sys.executable, "-c", ASK, str(ROOT / "core"), ground.netns]
     env = {key: value for key, value in os.environ.items() if key != "SSH_CONNECTION"}
@@ -131,7 +131,7 @@ def test_a_connection_that_an_ancestor_holds(ground: Playground, near: str) -> N
 
 
 def test_it_is_added_to_what_the_environment_says(ground: Playground) -> None:
-    """A dead connection by one interface, a live one by the other: both are guarded, as nobody knows."""
+    """A dead connection on one interface, a live one on the other: both are guarded, to be safe."""
     dead = f"{OTHER_PEER} 50022 {OTHER_NEAR} 22"
     with connected(ground, NEAR4) as (accepted, _):
         found = asked_below(ground, "sshd", accepted, environment={"SSH_CONNECTION": dead})
@@ -139,7 +139,7 @@ def test_it_is_added_to_what_the_environment_says(ground: Playground) -> None:
 
 
 def test_an_old_pane_of_tmux(ground: Playground, monkeypatch: pytest.MonkeyPatch, samples: Path) -> None:
-    """SSH_CONNECTION is of an earlier session, by xdp1; the one of today comes in through xdp0."""
+    """SSH_CONNECTION is from an earlier session, on xdp1; today's comes in on xdp0."""
     monkeypatch.setenv("SSH_CONNECTION", f"{OTHER_PEER} 50022 {OTHER_NEAR} {PORT}")
     with connected(ground, NEAR4) as (accepted, server):
         today = ends(accepted)
@@ -157,7 +157,7 @@ def test_an_old_pane_of_tmux(ground: Playground, monkeypatch: pytest.MonkeyPatch
                 assert [one.verdict for one in lost.lost] == [Action.DROP] * 3
                 safe = judge(look_at(ground, link), chain_of(samples, "firewall", "monitor"))
                 assert safe == Judgement(ground.links[link].ifname)
-    # When that is over, nothing holds xdp0 any more.
+    # When it has ended, nothing holds xdp0 any more.
     assert own_interfaces(ground.netns) == {ground.links[1].ifindex}
 
 
@@ -167,13 +167,13 @@ def test_connections_that_no_sshd_has_are_nobody_s(ground: Playground) -> None:
 
 
 def test_a_process_of_another_user_is_no_sshd(ground: Playground) -> None:
-    """A name costs nothing: what a stranger holds is not guarded, or strangers could hold up changes."""
+    """Anybody can take a name: what a stranger holds is not guarded, or strangers could block changes."""
     with connected(ground, NEAR4) as (accepted, server), standing_in("sshd", accepted, server, uid=65534):
         assert own_connections(ground.netns).connections == ()
 
 
 def test_all_connections_to_a_port_where_sshd_listens(ground: Playground) -> None:
-    """Without the right to look into sshd's session process: its listener tells the port."""
+    """Without permission to look into sshd's session process: its listener gives the port."""
     with connected(ground, NEAR4) as (accepted, server):
         expected = ends(accepted)
         with standing_in("sshd", server), standing_in("another", accepted):
@@ -188,13 +188,13 @@ def test_mosh(ground: Playground) -> None:
         started = {"SSH_CONNECTION": f"{PEER4} 50022 {NEAR4} 22"}
         found = asked_below(ground, "mosh-server", bound, environment=started)
         assert found == [f"TCP {PEER4} 50022 {NEAR4} 22", f"mosh {PEER4} 60001 {NEAR4} 60007"]
-        # Nobody knows its client: that is said.
+        # Its client is unknown, and reported as such.
         (doubt,) = asked_below(ground, "mosh-server", bound)
         assert doubt == "doubt mosh-server listens on UDP port 60007, and its client is unknown"
 
 
 def test_a_relay_on_this_machine(ground: Playground) -> None:
-    """sshd sees 127.0.0.1; the operator's packets come in over the connection of the process in between."""
+    """sshd sees 127.0.0.1; the operator's packets arrive over the connection of the process in between."""
     ip(ground.netns, "link set lo up")
 
     def relay() -> tuple[socket.socket, socket.socket, socket.socket]:
@@ -216,7 +216,7 @@ def test_a_relay_on_this_machine(ground: Playground) -> None:
 
 
 def test_ordinary_ancestors_are_no_obstacle(ground: Playground, samples: Path) -> None:
-    """At the console, where nobody is connected, nothing is guarded."""
+    """At the console, with nobody connected, nothing is guarded."""
     assert asked_below(ground, "bash") == []
     assert judge(look_at(ground), chain_of(samples, "drop")) is None
 
@@ -224,7 +224,7 @@ def test_ordinary_ancestors_are_no_obstacle(ground: Playground, samples: Path) -
 def test_what_the_kernel_does_not_tell_takes_the_override(
     ground: Playground, monkeypatch: pytest.MonkeyPatch, samples: Path
 ) -> None:
-    """A kernel without sock_diag: who is connected is not known then, and not taken for nobody."""
+    """A kernel without sock_diag: who is connected is then unknown, which is not taken to mean nobody."""
     from xdpchain.errors import KernelRefused
     from xdpchain.trial import own_connection
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the guard says of a chain is what becomes of a real connection, under each linkage."""
+"""What the guard says about a chain is what happens to a real connection, with each linkage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def ground(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playgroun
 def test_one_slot_and_two(
     ground: Playground, samples: Path, linkage: Linkage, actions: tuple[str, ...], lives: bool
 ) -> None:
-    """A program that drops, alone and before another: whether the chain goes on after XDP_DROP decides."""
+    """A program that drops, alone and before another: it depends on whether the chain continues after
+    XDP_DROP."""
     chain = Chain(linkage=linkage)
     for sample, allowed in zip(("drop", "pass"), actions, strict=False):
         component = load_component(str(samples / f"{sample}.o"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ssh over a tunnel: the guard tries its packets on the device below as they come in there, which real
+"""ssh over a tunnel: the guard tries its packets on the underlying device as they arrive there, which real
 packets of a real connection through a real tunnel confirm.
 """
 
@@ -19,7 +19,7 @@ from xdpchain.model.chain import Chain, Interface, Mode, Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground
-from xdpchain.trial.own_connection import own_interfaces
+from xdpchain.trial.packets.own_connection import own_interfaces
 from xdpchain.trial.packets.sources import own_packets
 from xdpchain.trial.ssh_guard import Judgement, judge
 
@@ -27,7 +27,7 @@ INNER_NEAR, INNER_PEER = "198.51.100.2", "198.51.100.9"
 SIX_NEAR, SIX_PEER = "2001:db8:99::2", "2001:db8:99::9"
 ETHERNET_HEADER = 14
 
-# Drops IP packets of one protocol (and UDP of one port, if that is not 0), as filters below tunnels do.
+# Drops IP packets of one protocol (and UDP of one port, if not 0), as filters below tunnels do.
 DROP = """
 #define SEC(name) __attribute__((section(name), used))
 struct xdp_md { unsigned int data, data_end; };
@@ -65,8 +65,8 @@ def ground(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playgroun
 
 
 def tunnel(ground: Playground, words: str) -> None:
-    """``tun1`` on both sides: ``words`` of `ip link add`, with {local} and {remote}; skips where the kernel
-    has no such device, in its own words.
+    """``tun1`` on both sides: ``words`` of `ip link add`, with {local} and {remote}; skips with the kernel's
+    message if it has no such device.
     """
     six = "6" in words.split()[0]
     ends = (NEAR6, PEER6) if six else (NEAR4, PEER4)
@@ -80,7 +80,7 @@ def tunnel(ground: Playground, words: str) -> None:
 
 
 def wireguard(ground: Playground, folder: Path) -> None:
-    """Keys and peers of both sides."""
+    """Keys and peers for both sides."""
 
     def run(namespace: str | None, *words: str, given: str = "") -> str:
         command = ["ip", "netns", "exec", namespace, *words] if namespace else list(words)
@@ -98,7 +98,7 @@ def wireguard(ground: Playground, folder: Path) -> None:
 
 
 def addressed(ground: Playground, *, six: bool = False) -> str:
-    """Give both ends of the tunnel addresses and set them up; returns the near one."""
+    """Give both ends of the tunnel addresses and bring them up; returns the near one."""
     near, peer, length = (SIX_NEAR, SIX_PEER, 64) if six else (INNER_NEAR, INNER_PEER, 24)
     for namespace, address in ((ground.netns, near), (ground.peer_netns, peer)):
         nodad = " nodad" if six else ""
@@ -111,7 +111,9 @@ def where(ground: Playground) -> Interface:
 
 
 def outer(frame: bytes) -> tuple[object, ...]:
-    """What of the outer packet's headers can be known: MACs, protocol, addresses, and for UDP the port."""
+    """The predictable parts of the outer packet's headers: MACs, protocol, addresses, and for UDP
+    the port.
+    """
     if frame[12:14] == b"\x86\xdd":
         return frame[:14], frame[20], frame[22:54], len(frame)
     port = frame[36:38] if frame[23] == 17 else b""
@@ -119,7 +121,7 @@ def outer(frame: bytes) -> tuple[object, ...]:
 
 
 def inner(frame: bytes, skip: int, *, bare: bool) -> bytes:
-    """The packet in the tunnel, as far as it can be known."""
+    """The packet in the tunnel, as far as predictable."""
     if bare:
         kind = b"\x86\xdd" if frame[skip] >> 4 == 6 else b"\x08\x00"
         return masked(bytes(12) + kind + frame[skip:])
@@ -128,7 +130,7 @@ def inner(frame: bytes, skip: int, *, bare: bool) -> bytes:
 
 LAB = pytest.mark.vm
 KINDS = {
-    # `ip link add` words, protocol, UDP port, bytes before the inner packet, bare IP within, IPv6 within
+    # `ip link add` words, protocol, UDP port, bytes before the inner packet, bare IP inside, IPv6 inside
     "vxlan": ("vxlan id 7 dstport 4789 local {local} remote {remote}", 17, 4789, 14 + 28 + 8, False, False),
     "geneve": ("geneve id 8 dstport 6081 remote {remote}", 17, 6081, 14 + 28 + 8, False, False),
     "gre": ("gre local {local} remote {remote} key 5", 47, 0, 14 + 20 + 8, True, False),
@@ -164,13 +166,13 @@ def test_the_device_below_a_tunnel(
     for built, real in ((data, received[2]), (ack, received[3])):
         assert outer(built) == outer(real)
         assert inner(built, skip, bare=bare) == inner(real, skip, bare=bare)
-    # What drops the tunnel's packets is refused, what drops others is not.
+    # A chain that drops the tunnel's packets is refused, one that drops others is not.
     lost = judge(look_at(ground), Chain().add(dropping(protocol, port)))
     assert lost is not None
     assert [one.verdict.name for one in lost.lost if hasattr(one.verdict, "name")] == ["DROP"] * 3
     for harmless in (Chain().add(dropping(6, 0)), chain_of(samples, "firewall", "monitor")):
         assert judge(look_at(ground), harmless) == Judgement("xdp0")
-    # The tunnel's own device is guarded as well, in the form in which its packets come out.
+    # The tunnel's own device is guarded as well, with packets in the form in which it delivers them.
     whole = look("tun1", ground.netns)
     if whole.device.layer.known:
         found = judge(whole, chain_of(samples, "drop", mode=Mode.GENERIC))
@@ -211,7 +213,7 @@ def test_the_device_below_wireguard(
 def test_a_remote_of_the_forwarding_database(
     ground: Playground, monkeypatch: pytest.MonkeyPatch, dropping: Callable[[int, int], Slot]
 ) -> None:
-    """A VXLAN without a remote of its own, as a member of a bridge that has the address."""
+    """A VXLAN without a remote of its own, as a port of a bridge that has the address."""
     tunnel(ground, "vxlan id 7 dstport 8472 local {local}")
     subprocess.run(
         ["bridge", "-n", ground.netns, "fdb", "append", "00:00:00:00:00:00", "dev", "tun1", "dst", PEER4],
@@ -238,7 +240,7 @@ def test_a_tunnel_whose_remote_is_not_told(
     samples: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where the packets come in can't be known: that is said, and takes the override."""
+    """Where the packets arrive can't be known: this is reported, and needs the override."""
     tunnel(ground, "vxlan external dstport 4789")
     addressed(ground)
     monkeypatch.setenv("SSH_CONNECTION", f"{INNER_PEER} 50022 {INNER_NEAR} 22")
@@ -247,7 +249,7 @@ def test_a_tunnel_whose_remote_is_not_told(
     assert found.lost == ()
     assert "tun1 (vxlan), and the kernel does not report where" in found.unchecked
     assert ground.ifindex in own_interfaces(ground.netns)
-    # The tunnel itself is known to carry it, and checked.
+    # The tunnel device is known to carry it, and is checked.
     itself = judge(look("tun1", ground.netns), chain_of(samples, "pass", mode=Mode.GENERIC))
     assert itself == Judgement("tun1")
     cli = CommandLine(ground, capsys, samples)
@@ -265,7 +267,7 @@ def test_a_tunnel_whose_remote_is_not_told(
 def test_ipsec_without_a_device(
     ground: Playground, monkeypatch: pytest.MonkeyPatch, dropping: Callable[[int, int], Slot], mode: str
 ) -> None:
-    """A policy says that the packets come in as ESP."""
+    """A policy says that the packets arrive as ESP."""
     client, server = (INNER_PEER, INNER_NEAR) if mode == "tunnel" else (PEER4, NEAR4)
     words = f"xfrm policy add src {client} dst {server} dir in tmpl"
     words += f" src {PEER4} dst {NEAR4}" if mode == "tunnel" else ""

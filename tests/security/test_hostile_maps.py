@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs whose maps look like ours and are not: one bad row costs one row of one view."""
+"""Programs whose maps look like ours but are not: one bad row costs one row of one view."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cli(two: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> C
 
 
 def attach(playground: Playground, carried: bpf.Fd, name: str = "stranger") -> None:
-    """A program of somebody else with that map, on the second interface."""
+    """Somebody else's program with that map, on the second interface."""
     with bpf.prog_load(bpf.ProgType.XDP, PASS, name=name) as program, carried:
         bpf.prog_bind_map(program, carried)
         with Netlink(playground.netns) as netlink:
@@ -44,7 +44,7 @@ def attach(playground: Playground, carried: bpf.Fd, name: str = "stranger") -> N
 
 
 def per_cpu() -> bpf.Fd:
-    """Looking it up writes a value a CPU: more than whoever takes it for an array has room for."""
+    """A lookup writes one value per CPU: too much for the buffer of a reader that takes it for an array."""
     return bpf.map_create(bpf.MapType.PERCPU_ARRAY, 4, 8192, 1, name=MANIFEST)
 
 
@@ -92,7 +92,7 @@ def test_every_view_goes_on(two: Playground, cli: CommandLine, tmp_path: Path, n
 def test_a_manifest_that_names_maps_of_others_leads_nowhere(
     two: Playground, samples: Path, cli: CommandLine
 ) -> None:
-    """It is well-formed, and claims a map of somebody else's for its counters: nothing is written there."""
+    """It is well-formed, and claims somebody else's map as its counters: nothing is written there."""
     running = change(two, chain_of(samples, "pass"))
     assert running.chain is not None
     program = running.hook
@@ -110,7 +110,7 @@ def test_a_manifest_that_names_maps_of_others_leads_nowhere(
     document = json.loads(manifest)
     named = document["counters"] = bpf.map_info(victim).id
     attach(two, blobs.make(MANIFEST, json.dumps(document).encode()))
-    cli.ok("load", two.links[1].ifname, cli.sample("drop"))  # counts in a map of its own
+    cli.ok("load", two.links[1].ifname, cli.sample("drop"))  # counts in a separate map
     two.send([frames.udp(frames.PEER, frames.NEAR, 9)] * 3, link=1)
     assert look_at(two, 1).counters_map not in (None, named)
     assert bpf.map_lookup(victim, bytes(4), size) == b"\xab" * size

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change that waits to be confirmed, made where processes, mounts and clocks are not the machine's own: the
-rollback comes, or the change is refused before anything happened.
+"""A pending change, made where processes, mounts and clocks are not the machine's own: it rolls back, or is
+refused before anything happened.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def load(
     inside: Sequence[str] = (),
     env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`xdptui load`, started by the command ``inside``."""
+    """`xdptui load`, started through the command ``inside``."""
     words = ("-A", "none", "-P", "1", *words, "--netns", playground.netns)
     return subprocess.run(
         [*inside, sys.executable, "-m", "xdptui", "load", playground.ifname, str(sample), *words],
@@ -127,7 +127,7 @@ def test_in_a_time_namespace_the_rollback_comes_in_time(
 
 
 def unified() -> Path | None:
-    """Where control groups of version 2 are mounted."""
+    """Where cgroup v2 is mounted."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         if after.startswith("cgroup2 "):
@@ -137,7 +137,7 @@ def unified() -> Path | None:
 
 @contextlib.contextmanager
 def service() -> Iterator[Path]:
-    """A control group as a service has it: when it ends, all processes in it do (KillMode=control-group)."""
+    """A cgroup like a service's: when it ends, all processes in it end (KillMode=control-group)."""
     root = unified()
     if root is None:
         pytest.skip("no control groups of version 2 are mounted")
@@ -172,7 +172,7 @@ def test_the_control_group_of_a_service_ends(guarded: Playground, samples: Path)
 
 
 def test_also_where_the_control_groups_are_not_mounted(guarded: Playground, samples: Path) -> None:
-    """`ip netns exec` mounts a /sys of its own, without them."""
+    """`ip netns exec` mounts a separate /sys without them."""
     old = change(guarded, chain_of(samples, "firewall"))
     hide = f'mount -t tmpfs tmpfs {CGROUPS}; exec "$@"'
     with service() as group:
@@ -380,7 +380,7 @@ def test_a_mount_that_others_stay_in_is_good_enough(
     eventually(lambda: look_at(guarded).emptied, "it ends, and with it the pins; which is seen")
 
 
-# After a rollback nobody goes on as if nothing had been
+# After a rollback nothing continues as if it had not happened
 
 
 def test_an_edit_does_not_go_on_after_a_rollback(guarded: Playground, samples: Path) -> None:

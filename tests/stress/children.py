@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Code in a process of its own, without the price of a new interpreter: forked, its result and output
-brought back. What a test does to such a process (capabilities, uid, namespaces, a kill) ends with it.
+"""Run code in a separate process without the cost of a new interpreter: forked, its result and output
+returned. What a test does to the process (capabilities, uid, namespaces, a kill) ends with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ forking = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A command's exit code and what it wrote."""
+    """A command's exit code and its output."""
 
     code: int
     out: str
@@ -36,8 +36,8 @@ class Outcome:
 
 
 def call(body: Callable[[], Any], *, timeout: float = 60.0) -> Any:
-    """What ``body`` returns, called in a child; what it raises is raised here, or RuntimeError where that
-    can't travel.
+    """What ``body`` returns, called in a child. Raises what it raises, or RuntimeError if that can't be
+    transferred.
     """
     near, far = forking.Pipe(duplex=False)
 
@@ -71,7 +71,7 @@ def call(body: Callable[[], Any], *, timeout: float = 60.0) -> Any:
 
 
 def run_cli(*arguments: str, prepare: Callable[[], None] | None = None) -> Outcome:
-    """The command line in a child, ``prepare`` called there before it."""
+    """The command line in a child, after ``prepare`` there."""
 
     def body() -> Outcome:
         if prepare:
@@ -109,7 +109,7 @@ class _Data(ctypes.Structure):
 
 
 def drop(names: Collection[str]) -> None:
-    """Give these capabilities up, for good: capset(2), version 3."""
+    """Drop these capabilities permanently: capset(2), version 3."""
     header, data = _Header(0x20080522, 0), (_Data * 2)()
     if _libc.capget(ctypes.byref(header), data):
         raise OSError(ctypes.get_errno(), "capget")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets as fast as the interface takes them, each with a number, and an account of each that came through.
+"""Numbered packets as fast as the interface takes them, and a record of each one that came through.
 
-Sender and receiver are processes of their own. The sender stays a little ahead of what the chain has
-processed, as its first component counts, and so never overruns the veth's ring: whatever is missing then was
-lost by the interface. A packet that the receiver's socket had no room for was not; the kernel counts those.
+Sender and receiver are separate processes. The sender stays only slightly ahead of what the chain has
+processed, as counted by its first component, and so never overruns the veth's ring: anything missing was lost
+by the interface. Packets for which the receiver's socket had no room were not lost; the kernel counts those.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from xdpchain.testing.playground import Playground
 
 __all__ = ["Arrival", "Flood", "counted"]
 
-# veth copies a packet into a buffer of the next multiple of 64 bytes: with 66 there is room for all marks.
+# veth copies a packet into a buffer of the next multiple of 64 bytes: 66 leaves room for all marks.
 LENGTH = 66
 SCRIPT = slice(14, 24)
 NUMBER = 24
 BURST = 32
-AHEAD = 96  # frames that may be on their way; a veth's ring holds 256
+AHEAD = 96  # frames that may be in flight; a veth's ring holds 256
 MOST_SECONDS = 110.0
 SOL_PACKET = 263
 PACKET_STATISTICS = 6
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
-QUIET = 0.5  # seconds without a packet after which there is none left
+QUIET = 0.5  # seconds without a packet after which none is left
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What came through: for each packet in order the index of its kind and marks; ``numbers_rise`` says
-    whether each packet was newer than the one before (none twice, none out of order).
+    """What came through: for each packet, in order, the index of its kind, and its marks; ``numbers_rise``
+    says whether each packet was newer than the one before (no duplicates, no reordering).
     """
 
     kinds: list[tuple[bytes, str]]
@@ -63,13 +63,13 @@ def _sum(fd: bpf.Fd) -> int:
 
 
 class Flood:
-    """Send to the interface from entry to `stop`, frames of all ``scripts`` in turn."""
+    """Send frames of all ``scripts`` in turn to the interface, from entry to `stop`."""
 
     def __init__(self, playground: Playground, scripts: Sequence[bytes], counter: MapRef) -> None:
         self._playground = playground
         self._frames = [scripted(script.ljust(10, b"\2"), length=LENGTH) for script in scripts]
         self._counter = counter
-        self._flag = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the children: 1 as soon as it is over
+        self._flag = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the children: 1 once it is over
 
     def __enter__(self) -> Flood:
         self._results, results = forking.Pipe(duplex=False)
@@ -106,8 +106,8 @@ class Flood:
     def _send(self, sums: object) -> None:
         playground = self._playground
         wire = netns.run(playground.peer_netns, lambda: _packet_socket(playground.peer_ifname, 0))
-        os.nice(5)  # whoever edits comes first: the rate is what is left, and the test is over sooner
-        # All from one CPU: packets of two would overtake one another on their way through the kernel.
+        os.nice(5)  # editors come first: the rate is what is left, and the test is over sooner
+        # All from one CPU: packets from two would overtake one another in the kernel.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         numbered = [(bytearray(frame), frame) for frame in self._frames]
         sent, deadline = 0, time.monotonic() + MOST_SECONDS

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything of BPF that lives because of us: what our descriptors, our pins and our interfaces hold.
+"""All BPF objects that exist because of us: held by our descriptors, our pins and our interfaces.
 
-The kernel's lists are the whole machine's, and others work on it too. But a program, map, or link lives only
-while a descriptor, a pin, a hook or another object holds it. So what can be reached from ours is exactly what
+The kernel's lists cover the whole machine, on which others work too. But a program, map, or link lives only
+while a descriptor, a pin, a hook or another object holds it. So what is reachable from ours is exactly what
 we would leak.
 """
 
@@ -36,7 +36,8 @@ class Holdings:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of each. Maps of counters are apart: a chain keeps some of programs that ran before."""
+        """How many of each. Counter maps are counted separately: a chain keeps some of programs that ran
+        before."""
         return {
             "programs": len(self.programs),
             "maps": len(self.maps - self.counters),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the stress tests take: short in every run, whole with XDPTUI_SOAK=1; under emulation, shorter in
+"""The length of the stress tests: short in every run, full with XDPTUI_SOAK=1; under emulation, shorter in
 every run and short with XDPTUI_SOAK=1.
 """
 
@@ -14,7 +14,7 @@ LAB = os.environ.get("XDPTUI_LAB") == "1"
 
 
 def scaled(short: int, whole: int, lab: int) -> int:
-    """One of three numbers, by where and how the tests run."""
+    """One of three numbers, depending on where and how the tests run."""
     if LAB:
         return short if SOAK else lab
     return whole if SOAK else short

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run code in a child that is killed as it enters its N-th system call, by ptrace(2).
+"""Run code in a child that is killed as it enters its N-th system call, with ptrace(2).
 
-A call that is entered by a killed process is not made: so the N-th run ends with exactly the first N - 1
+A system call entered by a killed process is not executed, so the N-th run ends with exactly the first N - 1
 calls done, whoever made them: our modules, libbpf, or the interpreter.
 """
 
@@ -23,7 +23,7 @@ TRACESYSGOOD, TRACECLONE, EXITKILL = 0x1, 0x8, 0x100000
 ENTRY = 1
 WALL = 0x40000000
 
-# Those that change what other processes can see, or the BPF objects that a process holds. All others
+# Calls that change what other processes can see, or the BPF objects that a process holds. All others
 # (reading, memory, clocks, closing) leave the kernel as it was, so a kill there is the same as one at the
 # next of these.
 X86 = {
@@ -47,7 +47,7 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 
 @dataclass(frozen=True)
 class Call:
-    """A system call as it was entered: its name (a number where it does not matter), its first argument."""
+    """A system call on entry: its name (a number if irrelevant), its first argument."""
 
     name: str
     first: int
@@ -57,7 +57,7 @@ class Call:
 
 
 def changes_something(call: Call) -> bool:
-    """Whether a kill before this call is another case than a kill before the call that follows."""
+    """Whether a kill before this call differs from a kill before the next call."""
     if call.name == "bpf":
         return call.first in CHANGING_COMMANDS
     return call.name in NUMBERS
@@ -66,10 +66,9 @@ def changes_something(call: Call) -> bool:
 def run_until(
     body: Callable[[], object], stop: int | None, counts: Callable[[Call], bool] = changes_something
 ) -> tuple[list[Call], int | None]:
-    """Call ``body`` in a child, and kill that at its ``stop``-th call (from 0) that counts.
+    """Call ``body`` in a child, and kill the child at its ``stop``-th relevant call (from 0).
 
-    Returns the calls that counted, the last not made, and the exit code of a child that came to its end,
-    which is None for one that was killed.
+    Returns the relevant calls, the last one not executed, and the child's exit code, None if it was killed.
     """
     child = os.fork()
     if child == 0:
@@ -118,7 +117,7 @@ def _be_traced(body: Callable[[], object]) -> None:
 
 
 def _entered(thread: int) -> Call | None:
-    """The call that a stopped thread enters; None where it leaves one."""
+    """The call that a stopped thread is entering; None if it is leaving one."""
     info = ctypes.create_string_buffer(88)  # struct ptrace_syscall_info
     if _ptrace(GET_SYSCALL_INFO, thread, ctypes.addressof(info), 88) <= 0 or info.raw[0] != ENTRY:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input, to the engine and to the command line: a clear error of the documented kind, nothing changed,
+"""Bad input to the engine and the command line: a clear error of the documented kind, nothing changed,
 nothing left.
 """
 
@@ -57,8 +57,8 @@ ELSEWHERE = HEADER + (
 
 @dataclass(frozen=True)
 class Bad:
-    """A file that can't become a component: what the engine raises, what the command line returns, and a
-    word of the message.
+    """A file that can't become a component: what the engine raises, what the command line returns, and a word
+    of the message.
     """
 
     content: Callable[[Path], bytes]
@@ -96,7 +96,7 @@ BAD: dict[str, Bad] = {
 
 @dataclass
 class Scene:
-    """An interface with a chain on it (or none), and how to see that it did not change."""
+    """An interface with a chain on it (or none), and a way to check that it did not change."""
 
     playground: Playground
     bpffs: Path
@@ -140,7 +140,7 @@ def slot(samples: Path, name: str) -> Slot:
 
 
 def adopt(scene: Scene, path: Path | str) -> None:
-    """What the engine does with an object file that shall join the chain."""
+    """What the engine does with an object file that is to join the chain."""
     new = Slot.of(load_component(str(path)))
     running = look_at(scene.playground)
     apply(make_plan(running, (running.chain or Chain()).relink(scene.linkage).add(new)))
@@ -195,8 +195,8 @@ def test_a_truncated_object_at_every_length(scene: Scene, samples: Path, tmp_pat
 
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_an_object_without_types(scene: Scene, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It has no run config. Static and tailcall linkage take it all the same; the kernel replaces functions
-    by what has types only.
+    """It has no run config. Static and tailcall linkage accept it all the same; the kernel replaces functions
+    only with programs that have types.
     """
     path = samples / "nobtf.o"
     if scene.linkage is not Linkage.FREPLACE:
@@ -276,7 +276,7 @@ def test_an_interface_that_vanishes_halfway(
     where = scene.playground
     other = Playground()
     with other:
-        # Its chain must not be touched by what happens to the first.
+        # Its chain must not be affected by what happens to the first.
         change(other, Chain(linkage=scene.linkage).add(slot(samples, "counter")))
         beside = look_at(other)
         held = holdings(other, scene.bpffs)
@@ -294,7 +294,7 @@ def test_an_interface_that_vanishes_halfway(
         assert explained(caught.value)
         with pytest.raises(NotFound):
             look(where.ifname, where.netns)
-        # What is left of it (the pins of its old chain) goes with the next change, of whatever interface.
+        # The rest (the pins of its old chain) goes with the next change, on any interface.
         assert beside.chain is not None
         change(other, beside.chain.retune(0, actions=ActionSet.parse("PD")))
         change(other, beside.chain)
@@ -349,7 +349,7 @@ def test_devices_without_native_mode(
             assert code == 6
             assert ("MTU" if device == "a large MTU" else "generic") in said
             assert look(ifname, playground.netns).hooks == ()
-        # What the message advises, works.
+        # The advice in the message works.
         code, said = command(capsys, *arguments, "-m", "generic")
         assert code == 0, said
         assert look(ifname, playground.netns).mode is Mode.GENERIC
@@ -361,8 +361,8 @@ def test_devices_without_native_mode(
 def test_no_bpf_filesystem(
     scene: Scene, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Refused where pins are needed, before anything is loaded; static linkage needs them for tail calls
-    alone.
+    """Refused where pins are needed, before anything is loaded; static linkage needs them only for tail
+    calls.
     """
     place = tmp_path / "elsewhere"
     if where == "an ordinary directory":
@@ -393,9 +393,9 @@ def test_no_bpf_filesystem(
 def test_a_bpf_filesystem_that_is_full_of_strangers(
     scene: Scene, samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Directories of others beside our pins are no obstacle, and stay."""
+    """Others' directories beside our pins do no harm, and stay."""
     strangers = ["somebody", "xdp/dispatch-x", "xdptui/readme", "xdptui/\u00b2"]
-    # No program has such an id, so these look like ours, left behind. What is in the second is not.
+    # No program has such an id, so these look like our stale pins. The contents of the second are not.
     stale = ["xdp/dispatch-1-4294967293", "xdptui/4294967294"]
     strangers += ["xdptui/4294967293", "xdptui/4294967293/theirs"]
     for name in strangers + stale:

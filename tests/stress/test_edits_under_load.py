@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random edits while packets flow at full rate: none is lost, and each is seen by a whole chain.
+"""Random edits while packets flow at full rate: none is lost, and each sees a whole chain.
 
-The first slot counts every packet, and stays first; every other slot leaves its digit on the packet. A
-packet must carry the digits of one whole chain, and since packets keep their order, of the chain that ran
-then or of the next.
+The first slot counts every packet, and stays first; every other slot appends its digit to the packet. A
+packet must carry the digits of one whole chain and, since packets stay in order, of the chain then running or
+the next one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EDITS = scaled(200, 2000, 40)
 FIRST = "xdp_counter"
 PASS, DROP = 2, 1
 ALL_PASS = bytes([PASS] * 10)
-# Programs 1, 4, and 7 drop these. A chain may go on after that.
+# Programs 1, 4, and 7 drop these. A chain may continue after that.
 SOME_DROP = bytes([PASS, DROP, PASS, PASS, DROP, PASS, PASS, DROP, PASS, PASS])
 
 
@@ -50,7 +50,9 @@ def first_chain(samples: Path, linkage: Linkage, mode: Mode) -> Chain:
 
 
 def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequence[Linkage] = ()) -> Chain:
-    """The chain after one random edit. Slot 0 stays where it is. ``linkages``: what it may be moved to."""
+    """The chain after one random edit. Slot 0 stays in place. ``linkages``: the linkages it may be
+    moved to.
+    """
     count = len(chain)
     kinds = ["toggle", "replace", "replace first"] + ["relink"] * 3 * (len(linkages) > 1)
     kinds += ["add"] * 2 * (count < MAX_SLOTS) + ["remove"] * (count > 2) + ["move"] * 2 * (count > 2)
@@ -60,7 +62,7 @@ def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequenc
         return chain.relink(chance.choice([linkage for linkage in linkages if linkage is not chain.linkage]))
     if kind == "add":
         new = marker(samples, chance.randrange(10))
-        if chance.random() < 0.2:  # one that leaves no mark, but pins
+        if chance.random() < 0.2:  # one that leaves no mark, but has pins
             new = Slot.of(load_component(str(samples / "tailcalls.o")))
         return chain.add(new, chance.randrange(1, count + 1))
     if kind == "remove":
@@ -70,7 +72,7 @@ def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequenc
     if kind == "toggle":
         which = chance.choice((Action.PASS, Action.DROP, Action.TX))
         ends = [n for n in range(1, count) if Action.PASS not in chain.slots[n].actions]
-        if ends and chance.random() < 0.8:  # what is behind it would leave no marks for long
+        if ends and chance.random() < 0.8:  # slots behind it would soon leave no marks
             index, which = ends[0], Action.PASS
         return chain.retune(index, actions=chain.slots[index].actions.toggle(which))
     if kind == "replace":
@@ -97,7 +99,7 @@ def outcome(chain: Chain, script: bytes) -> tuple[str, int]:
 
 
 def follow(arrival: Arrival, chains: Sequence[Chain], scripts: Sequence[bytes]) -> int:
-    """Match the packets, in their order, with the chains in theirs; returns how many chains were seen."""
+    """Match the packets, in order, with the chains in order; returns how many chains were seen."""
     wanted = [{script: outcome(chain, script) for script in scripts} for chain in chains]
     at = 0
     seen = {0}
@@ -127,7 +129,7 @@ def test_random_edits_at_full_rate(
 def test_random_edits_and_relinks_at_full_rate(
     playground: Playground, samples: Path, own_bpffs: Path, mode: Mode
 ) -> None:
-    """From one linkage to the other without a gap, and the counters go on."""
+    """From one linkage to the other without a gap, and counting continues."""
     edit_at_full_rate(playground, samples, own_bpffs, mode, (Linkage.STATIC, Linkage.TAILCALL))
 
 
@@ -142,7 +144,7 @@ def edit_at_full_rate(
     verdicts = verdict_of(running)
     seen_counts = counts_of(running)
     started = seen_counts.get(chains[0].slots[0].key)
-    # Where nothing counts the verdicts, all packets shall pass: then they are counted as they arrive.
+    # If verdicts are not counted, all packets must pass: then they are counted on arrival.
     scripts = [ALL_PASS, SOME_DROP] if verdicts is not None else [ALL_PASS]
     device = DeviceCounters(playground.netns)
     peer = DeviceCounters(playground.peer_netns)
@@ -199,7 +201,7 @@ def verdict_of(running: Running) -> SlotCounts | None:
 
 
 def counts_of(running: Running) -> dict[str, SlotCounts]:
-    """What is counted now, by slot, and of the chain as a whole under ""."""
+    """The current counts by slot, with the whole chain's under ""."""
     if running.counters_map is None:
         return {}
     with open_counters(running) as reader:  # type: ignore[union-attr]
@@ -208,7 +210,7 @@ def counts_of(running: Running) -> dict[str, SlotCounts]:
 
 
 def none_fell(before: dict[str, SlotCounts], now: dict[str, SlotCounts]) -> dict[str, SlotCounts]:
-    """The later counts: of what goes on, none is smaller than it was, also through edits."""
+    """The later counts; none that continues has decreased, through edits either."""
     for key in before.keys() & now.keys():
         assert min((*now[key].since(before[key]).packets, *now[key].since(before[key]).bytes)) >= 0
     return now

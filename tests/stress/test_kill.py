@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 at every step of a change: the interface runs the old chain or the new one, whole, and the next
-change leaves nothing behind of the one that was killed.
+change cleans up everything the killed one left behind.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def tail_caller(samples: Path) -> Slot:
 
 @dataclass(frozen=True)
 class Edit:
-    """A chain, a change of it, and the marks that a packet bears under each (None: no chain)."""
+    """A chain, a change of it, and the marks that a packet carries with each (None: no chain)."""
 
     start: Callable[[Chain, Path], Chain]
     change: Callable[[Chain, Path], Chain]
@@ -83,7 +83,7 @@ EDITS = {
 
 
 def marks_now(playground: Playground, listener: Listener) -> str:
-    """What a real packet bears after the interface's chain, which must be what a trial run says as well."""
+    """The marks on a real packet after the interface's chain, which must be those of a trial run as well."""
     playground.send([FRAME])
     (frame,) = listener.receive(1)
     marks = frame[len(FRAME) :].decode()
@@ -110,14 +110,14 @@ def test_killed_at_each_system_call(
 def test_killed_beside_what_others_do(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
 ) -> None:
-    """Namespaces come and go, and somebody cleans up, with a BPF filesystem of their own."""
+    """Namespaces come and go, and somebody cleans up, with their own BPF filesystem."""
     with others_at_work():
         kill_everywhere(playground, samples, own_bpffs, linkage, "an edit", Mode.NATIVE, 16 * STRIDE)
 
 
 @contextmanager
 def others_at_work() -> Iterator[None]:
-    """Another run on this machine: its namespaces come and go, and it cleans up what is not certain, too."""
+    """Another run on this machine: its namespaces come and go, and it removes uncertain pins, too."""
 
     def work() -> None:
         own_mounts.enter()
@@ -144,7 +144,7 @@ def kill_everywhere(
     mode: Mode,
     stride: int,
 ) -> None:
-    """Kill the edit at every ``stride``-th call that counts."""
+    """Kill the edit at every ``stride``-th relevant call."""
     edit = EDITS[name]
     listener = playground.listen()
     empty = Chain(linkage=linkage, mode=mode)
@@ -177,7 +177,7 @@ def kill_everywhere(
         assert holdings(playground, own_bpffs).counts == started
         made, code = run_until(body, stop, counted)
         if code == 0 and stop > 0.9 * len(calls):
-            break  # how often memory is asked for varies: this time there were fewer calls
+            break  # the number of memory requests varies: this time there were fewer calls
         assert code is None, f"killed at call {stop}"
         where = f"killed at call {stop} of {len(calls)}, {made[-1]}, after {', '.join(map(str, made[-6:-1]))}"
         marks = marks_now(playground, listener)
@@ -189,7 +189,7 @@ def kill_everywhere(
             assert now.chain == running.chain, where
         else:
             assert marks == edit.new, where
-        # The same change, made once more or for the first time, cleans up after the other.
+        # The same change, repeated or made for the first time, cleans up after the other.
         if now.identity == running.identity:
             body()
         else:
@@ -207,7 +207,7 @@ def kill_everywhere(
 
 
 def verdicts(running: Running) -> int | None:
-    """How many packets the chain has counted in all; None where nothing counts."""
+    """How many packets the chain has counted in total; None if nothing counts."""
     if running.counting is None:
         return None
     with open_counters(running) as reader:  # type: ignore[union-attr]
@@ -215,7 +215,7 @@ def verdicts(running: Running) -> int | None:
 
 
 def change_and_back(playground: Playground, now: Running, samples: Path, linkage: Linkage) -> None:
-    """Two changes that leave the chain as it is; where there is none, one comes and goes."""
+    """Two changes that leave the chain as it is; if there is none, one comes and goes."""
     if now.chain is None:
         change(playground, Chain(linkage=linkage).add(marker(samples, 0)))
         change(playground, Chain())
@@ -227,5 +227,5 @@ def change_and_back(playground: Playground, now: Running, samples: Path, linkage
 
 
 def counted(call: Call) -> bool:
-    """In a long run on the host every call counts, else those that change something."""
+    """In a long run on the host every call counts, otherwise those that change something."""
     return (SOAK and not LAB) or changes_something(call)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without root, and with each capability taken away in turn: what runs is shown as far as the kernel tells,
+"""Without root, and with each capability dropped in turn: what runs is shown as far as the kernel permits,
 nothing is changed, and what is missing is named.
 """
 
@@ -24,7 +24,7 @@ from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
 
 SYSTEM, BPF, PERFMON, NET = "CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"
-# What is taken away, and what is missing then: CAP_SYS_ADMIN stands in for the two that were once part of it.
+# What is dropped, and what is then missing: CAP_SYS_ADMIN substitutes for the two that were once part of it.
 TAKEN: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     ((SYSTEM,), (SYSTEM,)),
     ((NET,), (NET,)),
@@ -37,7 +37,7 @@ TAKEN: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
 
 
 def inside(playground: Playground, then: Callable[[], None]) -> Callable[[], None]:
-    """Enter the namespace while that is allowed, and have the names of the namespaces no more."""
+    """Enter the namespace while permitted, then hide the names of the namespaces."""
 
     def prepare() -> None:
         with netns.opened(playground.netns) as fd:
@@ -145,7 +145,7 @@ READERS = {"nothing": (), "CAP_BPF and CAP_NET_ADMIN": (BPF, NET)}
 def test_another_user_is_told_what_is_not_seen(
     playground: Playground, samples: Path, own_bpffs: Path, held: tuple[str, ...]
 ) -> None:
-    """setpriv(1): another uid, with these capabilities and no others."""
+    """setpriv(1): another uid, with only these capabilities."""
     running = change(playground, Chain().add(Slot.of(load_component(str(samples / "counter.o")))))
     own_bpffs.chmod(0o700)
     caps = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in held)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes edit the same chain at once: one wins, the other is told, and no packet meets a mixture."""
+"""Two processes edit the same chain at once: one wins, the other is told, and no packet sees a mixture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def marker(samples: Path, number: int) -> Slot:
 
 
 class Editor:
-    """A process that makes a plan when asked, and applies it when told; its answers are names of errors."""
+    """A process that makes a plan on request, and applies it on command; it answers with names of errors."""
 
     def __init__(self, playground: Playground, edit: Callable[[Chain], Chain], prepare: Callable[[], None]):
         self._playground, self._edit, self._prepare = playground, edit, prepare
@@ -70,7 +70,7 @@ def editors(
     playground: Playground, edits: list[Callable[[Chain], Chain]], locked: bool
 ) -> Iterator[list[Editor]]:
     def prepare() -> None:
-        if not locked:  # an editor that does not know of the lock
+        if not locked:  # an editor that ignores the lock
             transaction.bpffs.lock = lambda timeout: contextlib.nullcontext()  # type: ignore[assignment]
 
     made = [Editor(playground, edit, prepare) for edit in edits]
@@ -96,7 +96,7 @@ RACES = [
 def test_one_wins_and_the_other_is_told(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage, locked: bool, start: str
 ) -> None:
-    """Both plan from the same chain. What runs then is what the winner planned, to the last slot."""
+    """Both plan from the same chain. What runs afterwards is what the winner planned, to the last slot."""
     begin = Chain(linkage=linkage)
     if start == "chain":
         begin = begin.add(marker(samples, 4)).add(marker(samples, 5))
@@ -145,7 +145,7 @@ def test_one_wins_and_the_other_is_told(
 def test_editors_that_try_again_both_get_through(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
 ) -> None:
-    """Each adds its slot and takes it away, again and again, and looks again after a lost race."""
+    """Each adds and removes its slot again and again, and looks again after a lost race."""
     start = change(playground, Chain(linkage=linkage).add(marker(samples, 9)))
 
     def work(wire: Connection, mine: Slot) -> None:
@@ -182,7 +182,7 @@ def test_editors_that_try_again_both_get_through(
             marks = run_through(running, frame).data[len(frame) :].decode()
         except OSError:
             continue  # replaced between the look and the run
-        if look_at(playground).identity == running.identity:  # else it may be one that is being taken apart
+        if look_at(playground).identity == running.identity:  # it may be one being dismantled
             seen.add(marks)
     for child in children:
         child.join()
@@ -199,7 +199,9 @@ def test_editors_that_try_again_both_get_through(
 
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_commands_at_once(playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage) -> None:
-    """What names no slot by number is made again on the other's chain: both are in. A move is not."""
+    """An edit that names no slot by number is repeated on the other's chain, so both succeed. A
+    move is not.
+    """
     where = (playground.ifname, "--netns", playground.netns)
     outcomes = at_once(
         ["load", *where, str(samples / "scripted.o"), "-n", "scripted_1", "--linkage", str(linkage)],
@@ -215,7 +217,7 @@ def test_commands_at_once(playground: Playground, samples: Path, own_bpffs: Path
 
 
 def at_once(*commands: list[str]) -> list[int]:
-    """Exit codes of commands that run at the same time."""
+    """Exit codes of commands run simultaneously."""
     results = []
     for arguments in commands:
         near, far = forking.Pipe(duplex=False)

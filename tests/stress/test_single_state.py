@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""At no instant does a change read as settled and as waiting, or as neither: readers that never rest, while
-changes are armed, rolled back by their guardian, called off, and confirmed.
+"""At no moment does a change read as both settled and pending, or as neither: readers run continuously while
+changes are armed, rolled back by their guardian, cancelled, and confirmed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ READERS = 3
 
 
 class Watch:
-    """Readers, and every state in which they found the interface, as (what runs, what waits, what was)."""
+    """Readers, and every state in which they found the interface, as (running, pending, settled)."""
 
     def __init__(self, playground: Playground) -> None:
         self._playground = playground

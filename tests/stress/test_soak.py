@@ -42,7 +42,7 @@ WARM, CACHES = 900, 3 << 20
 
 
 def cycle(samples: Path, start: Chain) -> Iterator[Chain | None]:
-    """Edits of every kind; after the last the chain is as it was before the first. None: read it again."""
+    """Edits of every kind; after the last the chain is as before the first. None: read it again."""
     scripted = str(samples / "scripted.o")
     counter = load_component(str(samples / "counter.o"))
     newer = load_component(str(samples / "counter_v2.o"))
@@ -62,7 +62,7 @@ def cycle(samples: Path, start: Chain) -> Iterator[Chain | None]:
 
 
 def everything(samples: Path, linkage: Linkage) -> Chain:
-    """Map types of all kinds: hashes, per-CPU, global data, maps in maps, a program array."""
+    """All kinds of maps: hashes, per-CPU, global data, maps in maps, a program array."""
     chain = Chain(linkage=linkage)
     for name in ("counter", "firewall", "globals", "mapinmap", "tailcalls"):
         chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
@@ -70,7 +70,7 @@ def everything(samples: Path, linkage: Linkage) -> Chain:
 
 
 def steady(playground: Playground, bpffs: Path) -> Holdings:
-    """What is held, once the kernel has let go of what it frees after a grace period."""
+    """What is held, once the kernel has freed what it frees after a grace period."""
     before = holdings(playground, bpffs)
     while True:
         time.sleep(0.05)
@@ -117,13 +117,13 @@ def test_many_edits_in_one_process(
     assert held[-1]["programs"] < 20
     edits_after = done * (len(memory) - 1 - settled) // len(memory)
     grown = memory[-1] - memory[settled]
-    if edits_after > 100:  # else the warm-up is not over
+    if edits_after > 100:  # otherwise the warm-up is not over
         room = SLACK + GROWTH_PER_EDIT * edits_after + (CACHES if done - edits_after < WARM else 0)
         assert grown < room, f"{grown} bytes in {edits_after} edits"
     change(playground, Chain())
     after = steady(playground, own_bpffs)
     assert after.counts == {**held[-1], "programs": 0, "maps": 0, "links": 0, "pins": 0}
-    # And as far as the kernel's own lists tell, on which others may be busy meanwhile.
+    # Also by the kernel's own lists, though others may be busy meanwhile.
     assert fewer_than(everyone, done // 4)
     print(
         f"{linkage}: {done} edits in {seconds:.0f} s ({1000 * seconds / done:.1f} ms each), held {held[-1]}, "
@@ -132,7 +132,7 @@ def test_many_edits_in_one_process(
 
 
 def refused(playground: Playground, samples: Path, number: int) -> None:
-    """Every seventh edit is one that fails: failures must not leave anything either."""
+    """Every seventh edit fails: failures must not leave anything behind either."""
     if number % 7:
         return
     running = look_at(playground)
@@ -142,7 +142,7 @@ def refused(playground: Playground, samples: Path, number: int) -> None:
 
 
 def everyones() -> dict[str, int]:
-    """How many programs, maps, and links there are on the whole machine."""
+    """The number of programs, maps, and links on the whole machine."""
     commands = {
         "programs": bpf.Command.PROG_GET_NEXT_ID,
         "maps": bpf.Command.MAP_GET_NEXT_ID,
@@ -197,7 +197,8 @@ def test_many_processes_of_one_edit_each(
 
 
 def run(arguments: list[str]) -> Outcome:
-    """The command in a new interpreter; under emulation, where that takes seconds, in a forked child."""
+    """The command in a new interpreter; in a forked child under emulation, where an interpreter takes
+    seconds."""
     if LAB:
         return run_cli(*arguments)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT}"}

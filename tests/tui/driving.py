@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the terminal's tests share: the program on a playground, and waiting for what must come about."""
+"""Shared by the terminal's tests: the program on a playground, and waiting for what must happen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATIENCE = 20.0
 
 
 def run_chain(playground: Playground, samples: Path, *names: str) -> Running:
-    """Make these samples run on the playground, sorted by the priorities that they declare."""
+    """Run these samples on the playground, ordered by their declared priorities."""
     chain = Chain()
     for name in names:
         chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))

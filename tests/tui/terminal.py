@@ -33,13 +33,13 @@ NOT_OURS = ("NO_COLOR", "COLORTERM", "SSH_CONNECTION", "TMUX", "COLUMNS", "LINES
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without what would change colours, speed or size, and with ``more``."""
+    """Our environment, without what would change colours, speed or size, plus ``more``."""
     plain = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
     return {**plain, **BASE, "TERM": "xterm-256color", "COLORTERM": "truecolor", **more}
 
 
 class Terminal:
-    """The program on a pseudo-terminal of its own; what it writes is kept.
+    """The program on a separate pseudo-terminal; its output is kept.
 
     ``prefix`` is a command that runs it.
     """
@@ -72,13 +72,13 @@ class Terminal:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the terminal, as a window that is closed does."""
+        """Close the terminal, as closing a window does."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> int:
-        """Read for so long, or until something holds; the number of bytes that came."""
+        """Read for that long, or until a condition holds; returns the number of bytes received."""
         before, deadline = len(self.written), time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not until():
             if self._fd < 0:
@@ -92,7 +92,7 @@ class Terminal:
         return len(self.written) - before
 
     def await_text(self, text: str) -> None:
-        """Wait until this was written. Words that are drawn in pieces can't be found so."""
+        """Wait until this was written. Does not find text that is drawn in pieces."""
         self.listen(PATIENCE, lambda: text.encode() in self.written)
         assert text.encode() in self.written, self.written[-3000:].decode(errors="replace")
 
@@ -100,7 +100,7 @@ class Terminal:
         os.write(self._fd, keys.encode())
 
     def exit_code(self) -> int:
-        """Wait for the end."""
+        """Wait for the end; returns the exit code."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             self.listen(0.05)
@@ -125,7 +125,7 @@ class Terminal:
 
 
 class Tmux:
-    """The program in a window of a tmux server of its own."""
+    """The program in a window of a separate tmux server."""
 
     def __init__(
         self, *arguments: str, size: tuple[int, int] = (80, 24), env: Mapping[str, str] | None = None
@@ -157,7 +157,7 @@ class Tmux:
         return self._run("capture-pane", "-p").splitlines()
 
     def until(self, holds: Callable[[list[str]], bool]) -> list[str]:
-        """Wait for a screen of which something holds."""
+        """Wait for a screen for which a condition holds."""
         deadline = time.monotonic() + PATIENCE
         while not holds(lines := self.screen()):
             assert time.monotonic() < deadline, "\n".join(lines)

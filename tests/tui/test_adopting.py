@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adoption and the undo of a change in the terminal program, over the real engine."""
+"""Adoption and undo in the terminal program, on the real engine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             assert "« 0 xdp_counter" in driver.text()
             assert look_at(guarded).owner is Owner.FOREIGN
             await driver.press("a")
-            await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+            await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
             await driver.press("C")
             await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
             await driver.until(lambda: look_at(guarded).armed is None)
@@ -111,7 +111,7 @@ async def test_undo_without_edits_takes_back_the_last_change(playground: Playgro
         await driver.until(lambda: not driver.dialog() and driver.session.state is BannerState.RUNNING)
         await driver.until(lambda: len(driver.session.chain) == 2)
         assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
-        # The journal has it for what it is: undone once more, it goes one further back, to the empty hook.
+        # The journal knows this was an undo: undone again, it goes one step further back, to the empty hook.
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
         assert "- 0 xdp_firewall" in driver.text()

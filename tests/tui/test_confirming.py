@@ -15,7 +15,7 @@ from xdpchain.change.confirm.deciding import confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.testing.playground import Playground
-from xdptui.app import tell_waiting
+from xdptui.app import XdpTui, tell_waiting
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.plan import PlanDialog
@@ -36,13 +36,13 @@ def said(driver: Driver, words: str) -> bool:
 
 
 async def swapped(driver: Driver) -> None:
-    """Move the first slot down, let that wait, and apply it."""
+    """Move the first slot down, require confirmation, and apply."""
     await driver.press("K" if driver.session.slot else "J")
     await driver.press("w")
-    await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
+    await driver.until(lambda: "ROLLBACK 60 s" in driver.lines("banner")[0])
     await driver.apply()
     await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
-    await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+    await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
 
 
 async def test_a_change_waits_and_is_kept(guarded: Playground, samples: Path) -> None:
@@ -93,7 +93,7 @@ async def test_quitting_asks_what_becomes_of_a_change_that_waits(
     command = f"`xdptui confirm {guarded.ifname} --netns {guarded.netns}` keeps it"
     assert command in capsys.readouterr().err
     async with driving(guarded.netns, guarded.ifname) as driver:
-        await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+        await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
         await driver.press("q")
         await driver.until(lambda: driver.dialog(WaitingDialog))
         await driver.press("B")
@@ -109,13 +109,28 @@ async def test_that_changes_wait_shows_before_there_is_one_and_in_the_plan(
     run_chain(guarded, samples, "firewall", "monitor")
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.press("w")
-        await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
+        await driver.until(lambda: "ROLLBACK 60 s" in driver.lines("banner")[0])
         assert driver.session.changes == 0
         await driver.press("J", "p")
         await driver.until(lambda: driver.dialog(PlanDialog))
         await driver.until(lambda: "Rolls back unless confirmed (C) within 60 s." in driver.text())
         await driver.press("escape", "w")
-        await driver.until(lambda: "WAIT 60 s" not in driver.lines("banner")[0])
+        await driver.until(lambda: "ROLLBACK" not in driver.lines("banner")[0])
+
+
+async def test_that_changes_wait_holds_for_every_interface_and_from_the_first_moment(
+    guarded: Playground, samples: Path
+) -> None:
+    run_chain(guarded, samples, "firewall", "monitor")
+    app = XdpTui(guarded.netns, guarded.ifname)
+    async with app.run_test(size=(80, 24)) as pilot:
+        driver = Driver(app, pilot)
+        await driver.press("w")  # before the interfaces are known
+        await driver.until(lambda: driver.session.surveyed)
+        assert said(driver, "All interfaces: changes roll back unless confirmed (C) within 60 s")
+        for running in driver.session.runnings:
+            app.main.desk.put(driver.session.select(running.interface.ifindex))
+            await driver.until(lambda: "ROLLBACK 60 s" in driver.lines("banner")[0])
 
 
 async def test_unconfirmed_it_goes_back_and_that_is_said(
@@ -140,7 +155,7 @@ async def test_what_others_armed_and_decided_shows(guarded: Playground, samples:
             running = look_at(guarded)
             assert running.chain is not None
             apply(make_plan(running, running.chain.move(1, 0)), confirm=100)
-            await driver.until(lambda: "ARMED 01:" in driver.lines("banner")[0])
+            await driver.until(lambda: "PENDING 01:" in driver.lines("banner")[0])
             decide(guarded.ifname, guarded.netns)
             await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
 
@@ -156,7 +171,7 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.until(lambda: driver.session.own)
         await driver.press("J")
-        await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
+        await driver.until(lambda: "ROLLBACK 60 s" in driver.lines("banner")[0])
         await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         assert "Your own connection arrives" in driver.text()
@@ -164,7 +179,8 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
         await driver.type(guarded.ifname)
         await driver.answer("yes")
         await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
-        await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+        await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
+        assert "ROLLBACK" not in driver.lines("banner")[0], "the setting gives way to what is pending"
         # It can be switched off, and then says what that means.
         await driver.press("C")
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])

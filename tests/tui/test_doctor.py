@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor's screen, and what the plan's says of the kernel, over the real engine."""
+"""The doctor's screen, and what the plan's screen says about the kernel, on the real engine."""
 
 from __future__ import annotations
 

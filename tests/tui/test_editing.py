@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of the candidate by mouse and keys, over the real engine: the kernel changes on apply, not before."""
+"""Edits of the candidate by mouse and keys, on the real engine: the kernel changes on apply, not before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.linkage import LinkageDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.policy import PolicyDialog
@@ -172,19 +171,19 @@ async def test_undo_redo_and_drop(playground: Playground, samples: Path) -> None
         assert driver.session.changes == 1
         await driver.press("Z")
         assert driver.session.changes == 2
+        edited = driver.session.chain
         await driver.press("escape")
-        await driver.until(lambda: driver.dialog(Confirm))
-        await driver.press("enter")  # the harmless button has the focus
-        await driver.until(lambda: not driver.dialog())
-        assert driver.session.changes == 2
-        await driver.press("escape")
-        await driver.answer("yes")
-        await driver.until(lambda: driver.session.changes == 0)
-        await driver.press("D")
-        assert driver.session.changes == 1
-        await driver.press("escape")  # a single change goes without a question
         await driver.until(lambda: driver.session.changes == 0)
         assert not driver.dialog()
+        told = "candidate with 2 changes discarded. Z brings it back"
+        assert any(told in notice.message for notice in driver.app._notifications)
+        assert any(told in notice.text for notice in driver.app.main.desk.notices), "the history has it"
+        await driver.press("Z")
+        assert (driver.session.changes, driver.session.chain) == (2, edited)
+        await driver.press("z", "Z")
+        assert driver.session.chain == edited, "with all its edits"
+        await driver.press("escape", "O", "escape", "Z")
+        assert driver.session.changes == 1, "another candidate takes its place"
     assert look_at(playground).identity == before.identity
 
 
@@ -243,8 +242,8 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
 ) -> None:
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
-        monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # nobody tells the screen
-        await driver.pilot.pause(0.5)  # a look that is under way ends
+        monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # the screen is not told
+        await driver.pilot.pause(0.5)  # let a look in progress finish
         await driver.press("D")
         theirs = change(playground, lambda chain: chain.remove([2]))
         await driver.apply()
@@ -258,7 +257,7 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
 async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
     playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's own apply, held up at its first step until the user cancels."""
+    """The engine's own apply, blocked at its first step until the user cancels."""
     before = run_chain(playground, samples, *THREE)
 
     def held_up(
@@ -277,7 +276,7 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
         await driver.press("J")
         await driver.apply()
         await driver.until(lambda: driver.dialog(Applying) and "•" in driver.label("#steps"))
-        await driver.press("q")  # calls it off, and does not quit
+        await driver.press("q")  # cancels it, and does not quit
         assert not driver.app._exit
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1

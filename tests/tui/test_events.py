@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The screen of events over the real engine: real packets, lost for reasons known beforehand."""
+"""The events screen on the real engine: real packets, lost for known reasons."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The follow screen over the real engine: real packets and bytes; and the chain is as before afterwards."""
+"""The follow screen on the real engine: real packets and bytes; afterwards the chain is as before."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_words_of_the_compiler_and_another_try(playground: Playground, thr
         await driver.type("arp")
         await driver.press("enter")
         await driver.until(lambda: "FOLLOWING arp" in driver.text())
-        # Another filter, while the first one still follows.
+        # Another filter, while the first one is still following.
         await driver.press("slash", "ctrl+u")
         await driver.type("ether proto 0x88b5")
         await driver.press("enter")
@@ -130,7 +130,7 @@ async def test_somebody_elses_edit_ends_it(playground: Playground, three: Runnin
 
 
 async def test_a_candidate_survives_it(playground: Playground, three: Running) -> None:
-    """Following is no change of the chain: edits that wait are not stale."""
+    """Following does not change the chain: candidates do not become stale."""
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.until(lambda: driver.session.chain.slots)
         driver.app.main.desk.put(driver.session.edited(driver.session.chain.remove([0])))

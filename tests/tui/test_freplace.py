@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal program on a freplace chain, as most machines have it: loaded, counted, edited, undone."""
+"""The terminal program on a freplace chain, as on most machines: loaded, counted, edited, undone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_SAMPLES = 5
 
 @contextmanager
 def packets_flowing(playground: Playground) -> Iterator[None]:
-    """Twenty packets come in a second, fewer on a busy machine."""
+    """Twenty packets arrive per second, fewer on a busy machine."""
     stop = threading.Event()
 
     def send() -> None:
@@ -49,7 +49,7 @@ def packets_flowing(playground: Playground) -> Iterator[None]:
 
 
 async def runs(driver: Driver, playground: Playground, *wanted: str) -> Chain:
-    """The chain that runs, once the screen shows that these slots do."""
+    """The running chain, once the screen shows these slots running."""
     await driver.until(
         lambda: (
             not driver.dialog()
@@ -79,7 +79,7 @@ async def test_a_freplace_chain_from_first_screen_to_undo(playground: Playground
         before = change(playground, lambda chain: chain.add(monitor))
         await runs(driver, playground, "xdp_drop", "xdp_monitor")
 
-        await driver.press("t")  # packets instead of packets a second
+        await driver.press("t")  # packets instead of packets/s
         playground.send([scripted(b"")] * 137)
         await driver.until(lambda: "137" in driver.lines("chain")[1])
         playground.send([scripted(b"")] * 100)
@@ -89,7 +89,7 @@ async def test_a_freplace_chain_from_first_screen_to_undo(playground: Playground
         with packets_flowing(playground):
             await driver.press("p")
             await driver.until(lambda: driver.dialog(PlanDialog))
-            # Nothing is swapped for a sample, so it needs no key, unless nothing came in during its second.
+            # Sampling swaps nothing, so it needs no key, unless nothing arrived during its second.
             for _ in range(MOST_SAMPLES):
                 await driver.until(lambda: "sampled" in driver.label("#sampled"))
                 if "no packet arrived" not in driver.label("#sampled"):
@@ -105,7 +105,7 @@ async def test_a_freplace_chain_from_first_screen_to_undo(playground: Playground
         await driver.until(lambda: driver.dialog(HistoryScreen))
         if (
             "[messages]" in driver.text()
-        ):  # they come first where it was noticed that somebody else made a change
+        ):  # they come first if it was noticed that somebody else made a change
             await driver.press("n")
         await driver.until(lambda: "2 changes" in driver.text())
         await driver.press("z")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading, trying, replacing and unloading through the dialogs, over the real engine."""
+"""Loading, trying, replacing and unloading through the dialogs, on the real engine."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def test_a_program_that_the_verifier_refuses(playground: Playground, sampl
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())
         await driver.press("a")
-        await driver.until(lambda: driver.dialog(PlanDialog))  # for there is a warning
+        await driver.until(lambda: driver.dialog(PlanDialog))  # because there is a warning
         await driver.until(lambda: "It can't be applied" in driver.text())
         assert "Traceback" not in driver.text()
         assert driver.app.screen.query_one("#apply", Button).disabled

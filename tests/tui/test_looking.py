@@ -188,7 +188,7 @@ async def test_somebody_elses_program_is_named_and_left_alone(playground: Playgr
         assert driver.session.state is BannerState.FOREIGN
         assert f"id {before.hook.prog_id}" in "\n".join(driver.lines("chain"))
         assert "foreign" in "\n".join(driver.lines("interfaces"))
-        await driver.press("l", "u", "J", "D", "a", "c", "enter")
+        await driver.press("l", "u", "J", "D", "a", "c")
         assert not driver.dialog()
         assert driver.session.changes == 0
     assert look_at(playground).identity == before.identity
@@ -277,7 +277,7 @@ async def test_quit_asks_only_if_something_would_be_lost(playground: Playground,
 async def test_random_input_changes_nothing_and_breaks_nothing(
     playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything but applying, at random, with a chain that another editor changes meanwhile."""
+    """Random input except applying, on a chain that another editor changes meanwhile."""
     monkeypatch.chdir(tmp_path)  # some keys write files
     run_chain(playground, samples, *THREE)
     dice = random.Random(20240607)
@@ -325,7 +325,7 @@ async def test_keys_typed_ahead_of_a_dialog_do_nothing_behind_it(
 async def test_any_keys_at_all_leave_a_whole_chain(
     playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Applying too: whatever comes of it, the interface runs what the screen says it runs."""
+    """Applying too: whatever the result, the interface runs what the screen says it runs."""
     monkeypatch.chdir(tmp_path)  # some keys write files
     run_chain(playground, samples, *THREE)
     dice = random.Random(11)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps screen: what a slot's maps hold, live, and one value changed"""
+"""The maps screen: the contents of a slot's maps, live, and one value changed"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_a_value_is_changed_after_a_question(playground: Playground, sampl
         await driver.press("m")
         await driver.until(lambda: "step" in driver.text())
         assert "frozen" in driver.text()
-        await driver.press("tab", "e")  # .rodata: says no
+        await driver.press("tab", "e")  # .rodata: refused
         assert driver.dialog(MapsScreen)
         await driver.press("tab", "down")
         await driver.until(lambda: "total" in driver.text())

@@ -19,7 +19,7 @@ from xdpchain.model.actions import Action
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.copy import CopyDialog
-from xdptui.screens.dialog_keys import DialogKeys
+from xdptui.screens.dialog import DialogKeys
 from xdptui.screens.help import HelpScreen
 from xdptui.screens.history import HistoryScreen
 from xdptui.screens.load import LoadDialog
@@ -58,7 +58,7 @@ async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Pat
 
 
 async def sampled(driver: Driver, ground: Playground, *keys: str) -> str:
-    """What the plan says of packets that flow now, which are sent until it does."""
+    """What the plan says about current packets, which are sent until it does."""
     await driver.press("p", *keys)
     await driver.until(lambda: driver.dialog(PlanDialog))
     await driver.until(lambda: "sampling" in driver.label("#sampled"))
@@ -79,7 +79,7 @@ async def test_the_plan_tries_packets_that_flow_now(playground: Playground, samp
         assert re.match(r" (\d+) of \1 sampled packets \(100 %.*\): dropped now, will be passed", said), said
         await driver.until(lambda: look_at(playground).following is None)
         assert look_at(playground).hook == before.hook, "what runs is as it was"
-        await driver.press("s", "a")  # nobody waits for a sample
+        await driver.press("s", "a")  # do not wait for a sample
         await driver.until(lambda: not driver.dialog() and driver.session.state is BannerState.RUNNING)
     after = look_at(playground)
     assert after.following is None
@@ -255,6 +255,65 @@ async def test_dialogs_answer_a_question_mark(playground: Playground, samples: P
         assert "mark all or none" in driver.text()
         await driver.press("escape")
         await driver.until(lambda: driver.dialog(UnloadDialog))
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second"), [("m", "#maps", "#side"), ("y", "#packets", "#more"), ("h", "#rows", "#more")]
+)
+async def test_panes_of_dialogs_are_resized_and_zoomed(
+    playground: Playground, samples: Path, key: str, first: str, second: str
+) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=(120, 40)) as driver:
+        await driver.press(key)
+        await driver.until(driver.dialog)
+        await driver.until(lambda: driver.app.screen.query_one(first).region.height > 0)
+        upper, lower = driver.app.screen.query_one(first), driver.app.screen.query_one(second)
+        at = 0 if key == "m" else 1
+
+        def sizes() -> tuple[int, int]:
+            return upper.outer_size[at], lower.outer_size[at]
+
+        before = sizes()
+        await driver.press("plus", "plus")
+        await driver.until(lambda: sizes()[0] > before[0] and sizes()[1] < before[1])
+        await driver.press("minus", "minus", "minus")
+        await driver.until(lambda: sizes()[0] < before[0])
+        small = sizes()
+        border = (upper.region.right, 10) if key == "m" else (10, upper.region.bottom)
+        if key == "y":
+            border = (10, lower.region.y - 1)
+        await driver.pilot.mouse_down(offset=border)
+        await driver.pilot.hover(offset=(border[0] + 5 * (key == "m"), border[1] + 5 * (key != "m")))
+        await driver.pilot.mouse_up(offset=(border[0] + 5 * (key == "m"), border[1] + 5 * (key != "m")))
+        await driver.until(lambda: sizes()[0] == small[0] + 5, f"{small} {sizes()}")
+        await driver.press("0")
+        await driver.until(lambda: not lower.display and sizes()[0] > small[0] + 5)
+        await driver.press("0")
+        await driver.until(lambda: lower.display)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 15), (40, 12)])
+async def test_no_button_is_cut(playground: Playground, samples: Path, size: tuple[int, int]) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=size) as driver:
+        for keys in (*"luegvymbnFdhYLN", ("D", "p"), ("ctrl+s",), ("enter",), ("question_mark",)):
+            await driver.press(*keys)
+            await driver.until(driver.dialog, f"no dialog for {keys}")
+            await driver.until(lambda: _buttons_are_whole(driver), f"{keys} at {size}: {driver.text()}")
+            await driver.press("escape")
+            await driver.until(lambda: not driver.dialog(), f"{keys} stays")
+
+
+def _buttons_are_whole(driver: Driver) -> bool:
+    """Each button shows its whole label, in a place of its own."""
+    screen = driver.app.screen
+    shown = [button for button in screen.query("#buttons Button").results(Button) if button.display]
+    places = [button.region for button in shown]
+    return all(
+        screen.region.contains_region(button.region) and button.content_size.width >= button.label.cell_length
+        for button in shown
+    ) and not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
 
 
 async def test_copies_go_to_the_clipboard_and_the_screen_to_a_file(

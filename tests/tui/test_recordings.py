@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording by a key, and replaying by another."""
+"""Recording with one key, and replaying with another."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ async def replaying(
 
 
 class Prepared:
-    """A reader that gives these samples, one after the other, and the last one again."""
+    """A reader that returns these samples, one after the other, then the last one again."""
 
     def __init__(self, *samples: Sample) -> None:
         self._samples = list(samples)
@@ -81,7 +81,7 @@ async def test_the_same_sample_looks_the_same(
         driver.app.main.panes.show_tables()
         for unit in range(4):
             for pane in PANES:
-                # But for the cursor among the actions: in a replay nothing is toggled.
+                # Except for the action cursor: in a replay nothing can be toggled.
                 live[str(unit), pane] = [line.replace("[P]", " P ") for line in driver.lines(pane)]
             await driver.press("t")
     file = tmp_path / "r"

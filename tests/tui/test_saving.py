@@ -17,7 +17,7 @@ from xdptui.screens.save import SaveDialog
 
 
 async def fill(driver: object, path: Path) -> None:
-    """Give the path of the dialog that is open."""
+    """Enter the path in the open dialog."""
     from tests.tui.driving import Driver
 
     assert isinstance(driver, Driver)
@@ -40,7 +40,7 @@ async def test_what_runs_is_saved_and_is_nothing_to_apply(
         await driver.until(file.exists)
         await driver.until(lambda: not driver.dialog())
         first = file.read_text()
-        # Again: it is a spec, so it is updated, and what the operator wrote into it stays.
+        # Again: it is a spec, so it is updated, and what the operator wrote in it stays.
         file.write_text(f"# mine\n{first}")
         await driver.press("J")
         await driver.press("ctrl+s")
@@ -53,7 +53,7 @@ async def test_what_runs_is_saved_and_is_nothing_to_apply(
         assert file.read_text().startswith("# mine\n")
         await driver.until(lambda: not driver.dialog())
         await driver.press("escape")
-        # Anything else is kept unless it is said otherwise.
+        # Anything else is kept unless the user chooses otherwise.
         await driver.press("ctrl+s")
         file.write_text("mine")
         await fill(driver, file)

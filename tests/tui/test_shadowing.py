@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shadow in the terminal program: the key, the marks, and the numbers of real packets."""
+"""Shadow in the terminal program: the key, the marks, and counts of real packets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_a_slot_goes_into_shadow_and_says_what_it_would_do(
         assert not any(slot.shadow for slot in look_at(playground).chain or ())
         assert " 0S" in driver.lines("chain")[1]
         assert any("once applied" in line for line in driver.lines("inspector"))
-        playground.send([scripted(b"\1\2")] * 3)  # these it drops yet
+        playground.send([scripted(b"\1\2")] * 3)  # these it still drops
         await driver.until(lambda: "0     3" in driver.lines("chain")[2])
         assert not any("would drop" in line for line in driver.lines("chain"))
         await driver.apply()

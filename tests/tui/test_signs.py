@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the screen shows can't be taken for something else: cursor, numbers, news, filters."""
+"""What the screen shows is unambiguous: cursor, numbers, news, filters."""
 
 from __future__ import annotations
 

@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off and on in the terminal program: the key, the mark; labels, and maps that are kept; and what the details
-say beside XDP.
+"""Off and on in the terminal program: the key, the mark; labels, and kept maps; and what the details say
+besides XDP.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 from pathlib import Path
 
-from textual.widgets import Input, RichLog
+from textual.widgets import Input
 
 from tests.kernel.chains import run_through, scripted_chain
 from tests.kernel.mishaps import map_of, redirecting
-from tests.kernel.test_behind import CPUMAP, returning
+from tests.kernel.test_behind import CPUMAP, INCLUDES, ON_LINK, ROOT, returning
+from tests.objects.compile import compile_text
 from tests.tui.driving import change, driving, look_at, run_chain
 from xdpchain.linkage.kept_maps import forget_kept, kept_maps
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
-from xdpchain.sys import bpf
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.libbpf import Object
+from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
+from xdptui.screens.beside import BesideScreen
+from xdptui.screens.confirm import Confirm
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.labels import LabelsDialog
 from xdptui.screens.unload import UnloadDialog
@@ -44,10 +50,7 @@ async def test_a_slot_is_switched_off_and_on(playground: Playground, samples: Pa
         await driver.press("enter")
         await driver.until(lambda: isinstance(driver.app.screen, DetailsScreen))
         await driver.press("5")
-        log = driver.app.screen.query_one("#beside-text", RichLog)
-        await driver.until(
-            lambda: any("nothing else" in line.text or "not seen" in line.text for line in log.lines)
-        )
+        await driver.until(lambda: any(words in driver.text() for words in ("nothing else", "not seen")))
         await driver.press("escape", "O")
         await driver.apply()
         await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
@@ -63,9 +66,25 @@ async def test_programs_in_maps_stand_in_the_details(playground: Playground) -> 
             await driver.press("enter")
             await driver.until(lambda: isinstance(driver.app.screen, DetailsScreen))
             await driver.press("5")
-            log = driver.app.screen.query_one("#beside-text", RichLog)
-            await driver.until(lambda: any(f"cpus[{cpu}] → oncpu" in line.text for line in log.lines))
-            assert any("not counted: the kernel tells them only while" in line.text for line in log.lines)
+            await driver.until(lambda: f"cpus[{cpu}] → oncpu" in driver.text())
+            assert "not counted: it was loaded without BTF" in driver.text()
+
+
+async def test_a_program_without_slots_shows_what_is_behind_it(playground: Playground) -> None:
+    with (
+        Object(compile_text(ROOT, *INCLUDES), "root") as opened,
+        returning(Action.DROP, "balancer", ON_LINK) as balancer,
+        Netlink(playground.netns) as netlink,
+    ):
+        opened.load()
+        (program,), (array,) = opened.programs(), opened.maps()
+        netlink.attach_xdp(playground.ifindex, program.fd, "native", None)
+        bpf.map_update(array.fd, struct.pack("=I", 5), struct.pack("=I", balancer.fileno()))
+        async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+            await driver.press("enter")
+            await driver.until(lambda: driver.dialog(BesideScreen))
+            await driver.until(lambda: "root_array[5] → balancer" in driver.text())
+            assert "counts as the code of the program that calls it" in driver.text()
 
 
 async def test_labels_are_edited(playground: Playground, samples: Path) -> None:
@@ -111,3 +130,32 @@ async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samp
         assert {kept_map.map_id for kept_map in kept_maps()} >= maps
     finally:
         forget_kept(maps)
+
+
+async def test_what_a_link_holds_is_detached_after_its_owner_and_pins_are_named(
+    playground: Playground,
+) -> None:
+    pin = bpffs.find() / f"xdptui-test-{os.getpid()}-{secrets.token_hex(4)}"
+    with (
+        returning(Action.PASS, "theirs", ON_LINK) as program,
+        netns.run(playground.netns, lambda: bpf.link_create(program, playground.ifindex, ON_LINK)) as link,
+    ):
+        bpf.obj_pin(link, str(pin))
+        try:
+            async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+                await driver.press("u")
+                await driver.until(lambda: driver.dialog(Confirm))
+                shown = " ".join(driver.text().replace("│", " ").replace("┃", " ").split())
+                assert f"bpf_link {bpf.link_info(link).id} holds program" in shown
+                assert "owner:" in shown
+                assert pin.name in shown
+                await driver.press("enter", "escape")
+                await driver.until(lambda: not driver.dialog())
+                assert look_at(playground).hooks, "it was only shown"
+                await driver.press("u")
+                await driver.until(lambda: driver.dialog(Confirm))
+                await driver.press(*playground.ifname, "enter", "enter")
+                await driver.until(lambda: not driver.dialog() and not look_at(playground).hooks)
+                assert pin.exists(), "pins are their owner's"
+        finally:
+            pin.unlink()

@@ -28,7 +28,7 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*?(?:[349][0-7]|10[0-7]|[34]8;[25];[0-9;]+)[;
 
 @contextmanager
 def traffic(playground: Playground) -> Iterator[None]:
-    """About 300 packets a second until the block ends, a minute at most."""
+    """About 300 packets per second until the block ends, for a minute at most."""
     stop = threading.Event()
     few = mixture()
 
@@ -151,7 +151,7 @@ def test_without_a_capability_it_looks_and_says_which(
     playground: Playground, samples: Path, dropped: str, named: str
 ) -> None:
     before = run_chain(playground, samples, *THREE)
-    # Without CAP_SYS_ADMIN a process can't enter another namespace: then it starts inside.
+    # Without CAP_SYS_ADMIN a process can't enter another namespace, so it starts inside.
     inside = "sys_admin" in dropped or dropped == "-all"
     prefix = ["ip", "netns", "exec", playground.netns] if inside else []
     prefix += ["setpriv", f"--bounding-set={dropped}", "--inh-caps=-all"]
@@ -182,7 +182,7 @@ def test_a_light_theme(playground: Playground, samples: Path, tmp_path: Path) ->
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_wide_characters_in_names(width: int) -> None:
-    """An interface's name is any bytes; each of these characters takes two columns."""
+    """An interface's name may be any bytes; each of these characters takes two columns."""
     with Playground(links=2) as ground:
         wide = "広域網0"
         for command in (("down",), ("name", wide), ("up",)):

@@ -30,7 +30,7 @@ def ground(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 async def add(driver: Driver, samples: Path, name: str) -> None:
-    """Add a sample to the candidate by the load dialog."""
+    """Add a sample to the candidate through the load dialog."""
     before = len(driver.session.chain)
     await driver.press("l")
     await driver.until(lambda: driver.dialog(LoadDialog))
@@ -128,7 +128,7 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
 
-        await driver.press("w")  # not to wait
+        await driver.press("w")  # without confirmation
         await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         text = driver.text()

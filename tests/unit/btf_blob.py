@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BTF written by hand, so that it can be wrong in one place"""
+"""Hand-written BTF, so that it can be wrong in one place"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Blob:
         return ">" if self.big else "<"
 
     def string(self, text: str | bytes) -> int:
-        """The offset of a new string; of the empty one, 0."""
+        """The offset of a new string; 0 for the empty one."""
         raw = text.encode() if isinstance(text, str) else text
         if not raw:
             return 0
@@ -58,7 +58,7 @@ class Blob:
         return self.add(Kind.ARRAY, "", 0, element, element, count)
 
     def number(self, value: int) -> int:
-        """What ``__uint(name, value)`` makes the type of a member."""
+        """The type that ``__uint(name, value)`` gives a member."""
         return self.pointer(self.array(self.integer(), value))
 
     def struct(self, name: str, size: int, *members: tuple[str, int, int], flag: bool = False) -> int:

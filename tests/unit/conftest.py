@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How properties are tried."""
+"""Hypothesis settings."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-# A single example may take long where other work wants the processor: the lab beside us, for one.
+# An example may take long if other work needs the processor, such as the lab next to us.
 settings.register_profile("beside other work", deadline=None)
 settings.load_profile("beside other work")

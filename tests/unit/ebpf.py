@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An interpreter of the eBPF that filters are translated to: registers, the stack, one block of memory."""
+"""An interpreter for the eBPF that filters are translated to: registers, the stack, one block of memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SIZES = {op.W: "I", op.H: "H", op.B: "B"}
 
 
 class Outside(Exception):
-    """An access outside of the memory: what the verifier must never let happen."""
+    """An access outside the memory, which the verifier must never allow."""
 
 
 def run_filter(code: bytes, memory: bytes) -> int:
-    """What the function returns when it gets a pointer to ``memory``; it may read nothing else."""
+    """What the function returns given a pointer to ``memory``; it may read nothing else."""
     program = dict(instructions(code))
     stack: dict[int, int] = {}
     registers: list[int | None] = [None] * 11

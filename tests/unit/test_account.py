@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The account of an interface: what drivers call their counters, and what is compared with what; pure."""
+"""The account of an interface: what drivers call their counters, and which are compared; pure."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def agree(found: Account) -> list[bool | None]:
 def test_what_failed_belongs_where_each_driver_counts_it() -> None:
     failed = {DriverFailure.TX: 2, DriverFailure.REDIRECT: 3}
     verdict = (1, 2, 4, 8, 16, 32)
-    # veth: not among what it redirected; virtio_net: among the drops as well.
+    # veth: not included in what it redirected; virtio_net: included in the drops.
     veth = account("veth", device(63, 63, 35, 6, 13), *verdict, failures=failed)
     virtio = account("virtio_net", device(63, 63, 35 + 5, 8, 16), *verdict, failures=failed)
     mlx5 = account("mlx5_core", device(4, None, 35 + 5, 6, 13), *verdict, failures=failed)
@@ -136,7 +136,7 @@ def test_bounds_while_packets_flow() -> None:
     assert not moving.exact
     assert moving.agrees
     assert "exact when traffic pauses" in conclusion(moving)[0]
-    # Two queues with a batch of 64 each may be under way, and no more.
+    # Two queues with a batch of 64 each may be in progress, but no more.
     assert account("veth", device(101, 101, 0, 0, 0), 0, 0, 229, 0, 0, 0, before=still).agrees
     beyond = account("veth", device(101, 101, 0, 0, 0), 0, 0, 230, 0, 0, 0, before=still)
     assert beyond.uncounted == -1
@@ -169,7 +169,7 @@ def test_lines_fit_the_smallest_screen(big: int) -> None:
 
 
 def test_counters_by_queue() -> None:
-    """The number in a counter's name is the queue's; totals of a whole device are none of any queue."""
+    """The number in a counter's name is the queue's; totals of a whole device belong to no queue."""
     virtio = by_queue(
         driver_of("virtio_net"),
         [("rx0_xdp_packets", 9), ("rx0_xdp_drops", 4), ("rx10_xdp_packets", 2), ("rx_xdp_drops", 4)],

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Advice: one module spells the commands, the faces have words for each kind, and nobody else writes any."""
+"""Advice: one module spells the commands, the screen and the command line word each kind, and nothing else
+contains any."""
 
 from __future__ import annotations
 
@@ -72,7 +73,7 @@ def test_our_own_commands_are_understood(do: Do, name: str, netns: str | None) -
 
 
 def said_by_bash(command: str) -> list[str]:
-    """The words of a command, as a shell takes them."""
+    """The words of a command, as a shell splits them."""
     done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True)
     return done.stdout.decode(errors="surrogateescape").split("\0")[:-1]
 
@@ -108,7 +109,7 @@ def test_alternatives_and_who_asks() -> None:
 
 
 def test_advice_has_no_words_but_those_of_the_faces() -> None:
-    """An error that another sentence embeds never shows what the kinds of advice are called."""
+    """An error embedded in another sentence never shows the name of a kind of advice."""
     advised = NotFound("no chain", "none runs", advise(Do.LOAD, on=Interface("e", 3)) | advise(Do.USE_STATIC))
     assert str(advised) == "no chain: none runs"
     assert told(advised).startswith("no chain: none runs. `xdptui load e OBJ` loads a program; or static")
@@ -124,7 +125,7 @@ def test_the_command_line_says_which_namespace(capsys: pytest.CaptureFixture[str
     assert "`xdptui status --netns red`" in capsys.readouterr().err
 
 
-# Nobody else writes commands
+# Nothing else writes commands
 
 COMMAND = re.compile(
     r"`?xdptui (adopt|clean|confirm|load|log|map|record|relink|replace|rollback|set|status|undo|unload)\b|"
@@ -142,7 +143,7 @@ SPELLERS = {
 
 
 def constants(path: Path) -> Iterator[str]:
-    """The strings of a module, without docstrings."""
+    """The strings of a module, except docstrings."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The assembler: distances, and jumps that have to go further than one instruction can say."""
+"""The assembler: distances, and jumps too far for one instruction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_labels_may_come_before_or_after_their_use() -> None:
 
 
 def followed(lines: list[Instruction], at: int) -> int:
-    """Where one gets by going on along unconditional jumps."""
+    """Where execution gets from there along unconditional jumps."""
     while op.is_goto(lines[at].code):
         at = jump_target(at, lines[at])
     return at
@@ -63,10 +63,10 @@ def followed(lines: list[Instruction], at: int) -> int:
         (29, 55, True),
         (71, 0, True),
     ]
-)  # one trampoline comes to stand right behind another
+)  # one trampoline ends up right behind another
 @given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80), st.booleans()), min_size=1, max_size=30))
 def test_jumps_reach_however_far_they_go(gotol: bool, jumps: list[tuple[int, int, bool]]) -> None:
-    """Blocks of 1,000 instructions with jumps at their ends, which lead to the beginning of others."""
+    """Blocks of 1,000 instructions that end in jumps to the beginnings of others."""
     out, sources = Assembly(), {}
     by_block: dict[int, list[tuple[int, bool]]] = {}
     for source, target, conditional in jumps:
@@ -88,7 +88,7 @@ def test_jumps_reach_however_far_they_go(gotol: bool, jumps: list[tuple[int, int
         assert abs(lines[at].offset) <= REACH
         assert followed(lines, jump_target(at, lines[at])) == done.labels[target]
         assert lines[done.labels[target]].immediate == target
-    # Whoever falls through meets every block in order, and nothing is dead.
+    # Falling through reaches every block in order, and nothing is dead.
     at, met = 0, []
     while lines[at].code != op.EXIT:
         if lines[at].code == op.MOV64_IMM and lines[at].target == 1:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make test` runs two halves where the kernel refuses freplace, one after the other: either's failure is the
-whole's.
+"""If the kernel refuses freplace, `make test` runs two halves one after the other; if either fails, the whole
+fails.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ HOST, ALONE, LAB = "host: 7 passed", "host: 1 alone", "lab: 3 passed"
 def run(
     folder: Path, host: int, lab: int, *arguments: str, alone: int = 1, refuses: bool = True
 ) -> tuple[int, list[str]]:
-    """The script, with halves that end with these codes, and with `alone` what failed and runs once more: the
-    script's own code, and the halves' lines.
+    """The script, with halves that exit with these codes, and with `alone` for the repeat of failed tests:
+    the script's own exit code, and the halves' lines.
     """
     doubles = {
         ".venv/bin/python": f"""case $*

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types come out of BTF as they went in, and what is no BTF is told apart by its error"""
+"""Types come out of BTF as they went in, and what is not BTF is recognised by its error"""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_split_btf_extends_its_base(blob: Blob) -> None:
 
 
 def test_compiled_types() -> None:
-    """What clang makes of a source that the reader can see."""
+    """What clang makes of a visible source."""
     section = Elf.parse(compile_file(EVERYTHING)).section(".BTF")
     assert section is not None
     btf = Btf.parse(section.data)
@@ -259,7 +259,7 @@ def test_an_unknown_kind_is_skipped_where_the_layout_says_how_long_it_is(blob: B
     blob.integer()
     unknown = blob.add(21, "newer", 1, 11, 12, 13, 14, 15, vlen=2)
     after = blob.integer("after")
-    layout = bytes(4 * 21) + bytes([4, 8, 0, 0])  # 4 bytes of its own, 8 an element
+    layout = bytes(4 * 21) + bytes([4, 8, 0, 0])  # 4 bytes of its own, 8 per element
     btf = Btf.parse(blob.with_header(length=32, layout=layout))
     btf.check()
     assert btf.type(unknown) == types.Opaque(unknown, "newer", 21)
@@ -378,14 +378,14 @@ def test_malformed_types(
 
 
 def test_names_must_be_whole_strings_of_printable_text(blob: Blob) -> None:
-    """A name never moves the terminal's cursor, and never costs more than the bytes that it has."""
+    """A name never moves the terminal's cursor, and never costs more than its bytes."""
     blob.struct("name", 0)
     raw = bytes(blob)
     refused(raw.replace(b"name", b"na\x1b["), "unprintable")
     refused(raw.replace(b"name", b"na\nm"), "unprintable")
     refused(raw.replace(b"name", b"\xff\xfe\xfd\xfc"), "UTF-8")
     raw = bytes(blob)
-    offset_at = 24  # of the first type's name
+    offset_at = 24  # in the first type's name
     three = (3).to_bytes(4, "big" if blob.big else "little")
     refused(raw[:offset_at] + three + raw[offset_at + 4 :], "no name at offset 3")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of chains: pure, and always sorted as libxdp would sort them."""
+"""Edits of chains: pure, and always sorted as libxdp would."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_any_sequence_of_moves_stays_in_libxdps_order(slots: list[Slot], data: s
         chain = chain.move(source, target)
         assert [s.key for s in chain] == order
         assert is_sorted(chain)
-        # What was put in order stays so when it is sorted afresh, as libxdp does at every change.
+        # An ordered chain stays so when sorted afresh, as libxdp does at every change.
         assert sorted(chain.slots, key=order_key) == list(chain.slots)
 
 

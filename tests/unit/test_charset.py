@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terminals without UTF-8 get stand-ins of the same width; wide characters keep columns in place."""
+"""Terminals without UTF-8 get substitutes of the same width; wide characters keep columns aligned."""
 
 from __future__ import annotations
 

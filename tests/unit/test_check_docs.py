@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of the documents finds what it is there to find (`make check` runs it on our own)."""
+"""The documentation check finds what it is meant to find (`make check` runs it on our own)."""
 
 from __future__ import annotations
 

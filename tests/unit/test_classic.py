@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classic BPF translated to eBPF means what libpcap's own interpreter says it means."""
+"""Classic BPF translated to eBPF gives the same results as libpcap's own interpreter."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ EXPRESSIONS = [
 
 
 def head(frame: bytes, length: int | None = None) -> bytes:
-    """``struct follow_head``: what a filter gets."""
+    """``struct follow_head``: the input of a filter."""
     captured = frame[:HEAD]
     return struct.pack("=II", len(frame) if length is None else length, len(captured)) + captured.ljust(HEAD)
 
 
 def agree(classic: bytes, frame: bytes) -> bool:
-    """Whether the packet matches; fails unless both say the same."""
+    """Whether the packet matches; fails unless both agree."""
     found = run_filter(translate(unpack(classic)).instructions, head(frame))
     wanted = run_offline(classic, frame[:HEAD], len(frame))
     assert bool(found) == bool(wanted), (unpack(classic), frame)
@@ -78,7 +78,7 @@ def test_expressions_on_packets_of_all_kinds(expression: str) -> None:
 
 
 def test_the_expressions_tell_packets_apart() -> None:
-    """Else the test above would show nothing."""
+    """Otherwise the test above would prove nothing."""
     matched = {
         expression: [agree(compile_expression(expression, ETHERNET.dlt), frame) for _, frame in NAMED_FRAMES]
         for expression in EXPRESSIONS

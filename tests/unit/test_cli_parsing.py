@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments: what they are read as, and what is refused. No kernel is asked."""
+"""Arguments: how they are parsed, and what is refused. Needs no kernel."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_every_exit_code_is_documented() -> None:
     assert set(EXIT_CODES) == set(ExitCode)
     engine = {kind for kind in _errors(XdpChainError) if kind.__module__.startswith("xdpchain.")}
     assert {int(kind.exit_code) for kind in engine} <= {int(code) for code in ExitCode}
-    # 2 is a plan that has changes, never an error.
+    # 2 means a plan with changes, never an error.
     assert not any(kind.exit_code == ExitCode.CHANGES for kind in _errors(XdpChainError))
 
 

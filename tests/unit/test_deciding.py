@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deciding edges of programs that are small enough to see them."""
+"""Deciding edges of programs small enough to see them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_one_code_is_not_decided_by_any_edge() -> None:
 
 
 def test_a_common_tail_returns_a_variable_from_the_stack() -> None:
-    """As in xdp-filter: the verdict waits, a look-up that can't fail comes in between."""
+    """As in xdp-filter: the verdict is kept while a lookup that can't fail comes in between."""
     out = Assembly()
     out.put(op.ST_DW, op.FRAME, 0, -16, PASS)  # 0
     out.jump("tail", op.JEQ_IMM, 1, 5)  # 1
@@ -140,7 +140,7 @@ def test_what_a_helper_or_another_program_says() -> None:
 def test_an_edge_that_others_pass_too_says_which_codes_can_follow() -> None:
     out = Assembly()
     set_to(out, 6, PASS)  # 0
-    out.jump("tail", op.JEQ_IMM, 1, 5)  # 1: decides PASS, whichever way it goes on
+    out.jump("tail", op.JEQ_IMM, 1, 5)  # 1: decides PASS, whichever way it goes
     out.jump("tail", op.JEQ_IMM, 1, 6)
     set_to(out, 6, DROP)  # 3
     out.label("tail")
@@ -168,7 +168,7 @@ def test_comparisons_tell_which_way_a_known_verdict_goes() -> None:
 
 
 def many_ways(count: int) -> bytes:
-    """Each of so many branches leaves one of two values in a slot of its own; the code is one of these."""
+    """Each of ``count`` branches leaves one of two values in its own slot; the code is one of these."""
     out = Assembly()
     for n in range(count):
         out.put(op.ST_DW, op.FRAME, 0, -8 * (n + 1), 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One decoder for JSON that others may have written: a value of the right type, or InvalidInput."""
+"""A single decoder for JSON that others may have written: a value of the right type, or InvalidInput."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor's judgement over facts that no machine here has, and how findings are told."""
+"""The doctor's judgement on facts that no machine here has, and how findings are presented."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def chain(*frags: bool, mode: Mode = Mode.NATIVE) -> Chain:
     return Chain(tuple(slots), mode=mode)
 
 
-# What drivers want
+# What drivers require
 
 
 def test_one_cpu_that_has_nearly_all_packets() -> None:
@@ -232,6 +232,7 @@ def evidence(name: str = "theirs", **more: object) -> Evidence:
         (evidence("xsk_def_prog", maps=("xsks_map",)), "AF_XDP"),
         (evidence("xdpfilt_dny_all"), "xdp-filter"),
         (evidence("bf_prog", link_id=4), "bpfilter"),
+        (evidence("my_chain", link_id=4, maps=("bf_cmap", "bf_pmap")), "bpfilter"),
         (evidence(pins=("/sys/fs/bpf/bpfilter/mine/bf_link",)), "bpfilter"),
         (evidence("xdp_dispatcher", pins=("/sys/fs/bpf/bpfman/xdp/dispatcher_1_2_link",)), "bpfman"),
         (evidence(held=(Held(77, "lbd", "program"),)), "lbd (pid 77)"),
@@ -259,7 +260,7 @@ def test_whose_program_it_is(given: Evidence, who: str) -> None:
     ],
 )
 def test_who_can_change_it(given: Evidence, how: str, fix: str) -> None:
-    """It runs, so nothing that is advised detaches it."""
+    """It runs, so no advice detaches it."""
     verdict = judge(given, HERE)
     told = worded(verdict.fix)
     assert how in verdict.how
@@ -299,7 +300,7 @@ def test_the_program_on_the_hook() -> None:
     assert fine.what == "our chain of 1 slot runs (static linkage)"
 
 
-# How it is told
+# Presentation
 
 FINDINGS = (
     Finding(Level.OK, Topic.KERNEL, "kernel.xdp", "XDP programs load"),

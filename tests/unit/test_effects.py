@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What programs do beside their verdict: found in their code, told in plans that put them in shadow."""
+"""What programs do besides their verdict: found in their code, reported in plans that put them in shadow."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_shared_maps_are_named(samples: Path) -> None:
     (text,) = warned(chain)
     assert f"shares {', '.join(sorted(shared))} with two_enforce" in text
     assert warned(chain.retune(1, shadow=True)) == []
-    # Running ones share what has the same id, whatever they call it; constants don't count.
+    # Running ones share what has the same id, whatever its name; constants don't count.
     a = Component("a", id=1, maps=(MapRef("seen", 7), MapRef(".rodata", 8)))
     b = Component("b", id=2, maps=(MapRef("table", 7), MapRef(".rodata", 8)))
     chain = Chain().add(Slot.of(a, 10, shadow=True)).add(Slot.of(b, 20))
@@ -170,7 +170,7 @@ def test_a_component_of_others_can_not_be_looked_into() -> None:
     slot = Slot.of(Component("theirs", id=5), 10, shadow=True)
     (text,) = warned(Chain().add(slot), Surroundings(effects={slot.key: None}))
     assert "is not known" in text
-    assert warned(Chain().add(slot)) == []  # nobody looked
+    assert warned(Chain().add(slot)) == []  # nobody has looked
 
 
 def test_a_pinned_map_is_shared_with_whoever_wants() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is exported: names, labels, addresses, and the dashboard that asks for it"""
+"""The exported metrics: names, labels, addresses, and the dashboard that queries them"""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_counts_by_line_of_source_are_bounded() -> None:
 
 
 def test_an_edit_makes_no_new_counter_series() -> None:
-    """The order, the dispatcher and a priority changed: only the info metrics say so."""
+    """The order, the dispatcher and a priority changed: only the info metrics show it."""
     before = exported((running("a", "b"), sample(a=3, b=4)))
     after = exported((running("b", "a", program=99), sample(a=3, b=4)))
     counters = {series for series in before if series[0].endswith("_total")}
@@ -161,7 +161,7 @@ def dashboard() -> Any:
 
 
 def queries(document: Any) -> list[str]:
-    """All that is asked of Prometheus: of panels, of variables, of annotations."""
+    """Everything queried from Prometheus: by panels, variables, annotations."""
     found = [target["expr"] for panel in document["panels"] for target in panel["targets"]]
     found += [one["definition"] for one in document["templating"]["list"] if one["type"] == "query"]
     return found + [one["expr"] for one in document["annotations"]["list"]]

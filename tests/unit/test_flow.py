@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ways through a chain are counted, and that their counters tell all the others; and the description of
-counters as it is written down.
+"""Which paths through a chain are counted, and that their counters give all the others; and the encoded
+description of counters.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def test_most_chains_count_a_packet_once_where_it_leaves() -> None:
     assert counted(chain, {Action.PASS}, {Action.PASS}, {Action.PASS}) == {(2, Action.PASS)}
     both = {Action.PASS, Action.DROP}
     assert counted(chain, both, both, both) == {(0, 1), (1, 1), (2, 1), (2, 2)}
-    # Two ways into a slot are told apart by a counter each; what leaves it by its only way is their sum.
+    # Two paths into a slot each have a counter; what leaves it by its only path is their sum.
     chain = chain_of(ActionSet.parse("PD"), PASS_ON)
     assert counted(chain, both, {Action.PASS}) == {(0, 1), (0, 2)}
-    # Where lengths change, bytes are no sum.
+    # If lengths change, bytes can't be summed.
     assert counted(chain_of(PASS_ON, PASS_ON), both, {Action.PASS}, keeps=False) == {(0, 1), (0, 2), (1, 2)}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Followed packets as text, as rows of the screen, and as blocks of a file."""
+"""Followed packets as text, as rows on the screen, and as blocks in a file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_document_has_all_bytes() -> None:
 
 
 def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, body) of each block, as the format's specification has them."""
+    """(type, body) of each block, as the format's specification defines them."""
     while data:
         kind, length = struct.unpack_from("=II", data)
         assert length % 4 == 0

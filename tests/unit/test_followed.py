@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records become packets, whole ones only; and what changed between two heads."""
+"""Records become packets, complete ones only; and what changed between two heads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_packet_that_no_slot_saw() -> None:
 def test_packets_of_several_cpus_are_never_mixed(
     packets: list[tuple[int, set[int]]], random: object, piece: int
 ) -> None:
-    """Each CPU's records come in order, interleaved with the others', and any of them may be missing."""
+    """Each CPU's records are in order, interleaved with the others', and any of them may be missing."""
     queues: dict[int, list[Record]] = {}
     for number, (cpu, missing) in enumerate(packets, 1):
         records = whole(number, cpu, b"%d" % number)
@@ -77,7 +77,7 @@ def test_packets_of_several_cpus_are_never_mixed(
     assert [packet.number for packet in found] == list(range(1, len(found) + 1))
     for packet in found:
         assert [step.view.head for step in packet.steps] == [packet.entry.head, packet.entry.head + b"!"]
-    # Lost is what began, and did not come whole; but the last of a CPU may still be on its way.
+    # Packets that began but are incomplete are lost; but the last one of a CPU may still be under way.
     broken = sum(bool(missing) and 0 not in missing for _, missing in packets)
     assert broken - len(queues) <= assembly.lost <= broken
 
@@ -103,7 +103,7 @@ def view(data: bytes, length: int | None = None) -> View:
         (b"abcdef", b"abcdefgh", 0, [(6, b"", 6, b"gh")]),
         (b"abcdef", b"cXe", 2, [(0, b"ab", 0, b""), (3, b"d", 1, b"X"), (5, b"f", 3, b"")]),
         (b"", b"", 0, []),
-        # Something came, or went, between what stayed.
+        # Something was inserted or removed between unchanged parts.
         (b"abcdef", b"abc12def", -2, [(3, b"", 3, b"12")]),
         (b"abc12def", b"abcdef", 2, [(3, b"12", 3, b"")]),
         (b"abcdefghij", b"abc12defXhij", -2, [(3, b"", 3, b"12"), (6, b"g", 8, b"X")]),

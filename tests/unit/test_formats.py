@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes <-> values: configuration blocks, units, manifests, images. What was written is read, no more."""
+"""Bytes <-> values: configuration blocks, units, manifests, images. What was written is read, and nothing
+else."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frame is right when a receiver's own rule says so: the checksum over everything, itself included, is 0"""
+"""A frame is correct by a receiver's own rule: the checksum over everything, itself included, is 0"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIX = ("2001:db8:1::9", "2001:db8:1::1")
 
 
 def network_layer(frame: bytes) -> tuple[int, bytes, bytes]:
-    """(protocol, pseudo header, segment), and a right IPv4 header checksum on the way."""
+    """(protocol, pseudo header, segment); also checks the IPv4 header checksum."""
     ethertype = struct.unpack_from("!H", frame, 12)[0]
     packet = frame[14:]
     if ethertype == 0x0800:
@@ -64,14 +64,14 @@ def test_udp(
     assert protocol == 17
     assert frames.checksum(pseudo + segment) == 0
     assert struct.unpack_from("!HHH", segment) == (sport, dport, len(segment))
-    assert segment[6:8] != b"\0\0"  # would say that there is no checksum
+    assert segment[6:8] != b"\0\0"  # would mean that there is no checksum
     assert segment[8:] == payload
 
 
 def test_udp_checksum_that_comes_out_as_zero_is_sent_as_all_ones() -> None:
     plain = frames.udp(PEER, NEAR, 9, payload=b"\0\0")
     stored = struct.unpack_from("!H", plain, 14 + 20 + 6)[0]
-    # A payload equal to the checksum brings the sum to 0xffff, whose complement is 0.
+    # A payload equal to the checksum makes the sum 0xffff, whose complement is 0.
     frame = frames.udp(PEER, NEAR, 9, payload=struct.pack("!H", stored))
     assert frame[14 + 20 + 6 : 14 + 20 + 8] == b"\xff\xff"
 
@@ -112,7 +112,7 @@ def test_neighbor_solicitation() -> None:
     protocol, pseudo, message = network_layer(frame)
     assert protocol == 58
     assert frames.checksum(pseudo + message) == 0
-    assert frame[14 + 7] == 255  # hop limit: anything else is thrown away (RFC 4861, 7.1.1)
+    assert frame[14 + 7] == 255  # hop limit: anything else is discarded (RFC 4861, 7.1.1)
     assert message[8:24] == NEAR.ipv6.packed
 
 

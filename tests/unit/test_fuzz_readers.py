@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever the bytes are, the readers answer in bounded time: what is in them, or an error of ours"""
+"""Whatever the bytes, the readers answer in bounded time: with their contents, or one of our errors"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xdpchain.objects.objmaps import data_map_name
 from xdpchain.objects.runconfig_btf import read_metadata_version, read_run_configs
 from xdpchain.objects.section_names import classify
 
-# The deadline is the promise of bounded time: a thousand times what a sound file of this size takes.
+# The deadline is the bounded time: a thousand times what an intact file of this size takes.
 fuzz = settings(
     max_examples=300,
     deadline=timedelta(seconds=4),
@@ -101,7 +101,7 @@ def mutated(data: bytes, changes: list[Change]) -> bytes:
 
 
 def within(data: bytes, start: int, size: int, changes: list[Change]) -> bytes:
-    """Changes of one part alone, which keep its size: the rest stays sound, so that the part is reached."""
+    """Changes to one part only, which keep its size: the rest stays intact, so that the part is reached."""
     part = bytearray(data[start : start + size])
     for change in changes:
         change(part)
@@ -122,7 +122,7 @@ def sound_objects() -> tuple[bytes, ...]:
 
 @functools.cache
 def parts(data: bytes) -> tuple[tuple[int, int], ...]:
-    """Where the header, the section table, and each section that matters lie in an object file."""
+    """Where the header, the section table, and each relevant section are in an object file."""
     table, count = struct.unpack_from("=Q", data, 40)[0], struct.unpack_from("=H", data, 60)[0]
     found = [(0, 64), (table, 64 * count)]
     wanted = (".BTF", ".symtab", ".maps", ".rel.maps", ".strtab", "xdp", ".relxdp", ".text", ".rel.text")
@@ -155,7 +155,7 @@ def sound_btf() -> tuple[bytes, ...]:
 
 
 def use(btf: Btf) -> None:
-    """All that can be asked, of BTF that may be malformed."""
+    """Call everything, on BTF that may be malformed."""
     for type_id in range(btf.type_count):
         for ask in (btf.type, btf.resolve, btf.size_of, btf.declared_number):
             try:
@@ -179,7 +179,7 @@ def read_btf(raw: bytes, base: Btf | None = None) -> None:
         btf.check()
     except BtfError:
         return
-    for btf_type in btf:  # sound by its own word: nothing fails but what has no size
+    for btf_type in btf:  # valid by its own account: only what has no size fails
         assert btf.type(btf_type.id) is btf_type
         btf.resolve(btf_type.id)
     btf.functions()

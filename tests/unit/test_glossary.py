@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/glossary.md: a word, one meaning; the help and the key table use these words."""
+"""docs/glossary.md: one meaning per word; the help and the key table use these words."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TERMS = read()
 
 
 def helps() -> dict[str, list[str]]:
-    """Option, command or key -> what is said of it, wherever it is to be had."""
+    """Option, command or key -> its help texts, wherever it exists."""
     said: dict[str, list[str]] = {}
 
     def collect(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ def test_import_contracts() -> None:
 
 
 def test_the_engine_runs_without_the_terminal_program() -> None:
-    """The contracts are read off the source; here the engine is imported where no terminal library is."""
+    """The contracts are checked on the source; here the engine is imported without terminal libraries."""
     script = """
 import importlib, pkgutil, sys
 for name in ("xdptui", "textual", "rich"):

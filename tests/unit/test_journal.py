@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a journal says of the past, for every order in which things can happen."""
+"""What a journal says about the past, for every order of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from xdpchain.change.journal import store
-from xdpchain.change.journal.entries import EntryKind, JournalEntry, Moment, past, past_with_changes
+from xdpchain.change.journal.entries import EntryKind, JournalEntry, past, past_with_changes
+from xdpchain.change.moment import Moment
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.model.manifest import Author

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libbpf keeps the callbacks of whoever opened it: however many threads come first, it is opened once."""
+"""libbpf keeps the callbacks of whoever opened it: it is opened once, however many threads start at once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What plans warn of: chains that do what nobody means, and edits that lose something."""
+"""What plans warn about: chains that do what nobody intends, and edits that lose something."""
 
 from __future__ import annotations
 
@@ -217,6 +217,15 @@ def test_state_that_stays_is_not_mourned() -> None:
     assert lint(chain.move(0, 1), running(chain), Surroundings(FACTS)) == ()
     assert lint(chain.relink(Linkage.FREPLACE), running(chain), Surroundings(FACTS)) == ()
     assert limit.component.maps == MAPS
+
+
+def test_kept_maps_are_not_lost() -> None:
+    chain, limit = limited()
+    new = chain.substitute(0, replace(limit.component, id=None, maps=()))
+    assert lint(chain.remove([0]), running(chain), Surroundings(FACTS), keep_maps=True) == ()
+    assert said(lint(new, running(chain), Surroundings(FACTS), keep_maps=True), "is replaced"), (
+        "its slot stays"
+    )
 
 
 def test_a_new_version_keeps_the_maps_that_it_knows() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of a component's main function, without a kernel."""
+"""The requirements on a component's main function, without a kernel."""
 
 from __future__ import annotations
 

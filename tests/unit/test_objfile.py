@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an object file holds is read as it is, and what can't be used is refused in words"""
+"""An object file is read as it is; what can't be used is refused with an explanation"""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_question_mark_means_not_loaded_unless_asked_for(everything: ObjectFil
 
 
 def test_programs_for_an_interface(everything: ObjectFile) -> None:
-    """Those in a section without meaning count where their argument is an XDP context."""
+    """Those in a section without meaning count if their argument is an XDP context."""
     names = {program.name for program in everything.xdp_programs()}
     assert names == {
         "callee_a", "callee_b", "plain", "by_functions", "jumper", "by_callback", "spare", "custom"
@@ -163,7 +163,7 @@ def test_functions_in_text_are_no_programs(everything: ObjectFile) -> None:
 
 
 def test_the_only_function_in_text_is_a_program() -> None:
-    """As libbpf has it, which once took objects without sections."""
+    """As in libbpf, which once accepted objects without sections."""
     (only,) = compiled("int lonely(struct xdp_md *ctx) { return 2; }").programs
     assert (only.name, only.section, only.kind, only.takes_xdp_md) == ("lonely", ".text", "", True)
 
@@ -358,7 +358,7 @@ def test_open_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elf, "MAX_FILE", 1000)
-    refused(compile_text(PRELUDE + PASS) + b"\0", "at most 1000")  # one that nobody has read yet
+    refused(compile_text(PRELUDE + PASS) + b"\0", "at most 1000")  # a file not read before
 
 
 # -- no object for BPF ---------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def section_headers(data: bytes) -> int:
 
 
 def find_section(data: bytes, name: str) -> int:
-    """Where the header of the section is."""
+    """The offset of the section's header."""
     section = elf.Elf.parse(data).section(name)
     assert section is not None
     return section_headers(data) + 64 * section.index
@@ -450,7 +450,7 @@ def test_more_symbols_than_an_object_can_have(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_map_that_is_not_there() -> None:
-    """The code's relocation names a symbol in .maps of which the type information knows nothing."""
+    """The code's relocation names a symbol in .maps that the type information lacks."""
     data = compile_text(
         PRELUDE
         + 'struct { __uint(type, 1); __type(key, int); __uint(max_entries, 1); } table SEC(".maps");'
@@ -513,7 +513,7 @@ def test_maps_without_btf() -> None:
     ],
 )
 def test_wrong_map_definitions(definition: str, match: str) -> None:
-    if "unknown" in definition:  # __type() would want to know it
+    if "unknown" in definition:  # __type() needs to know it
         definition = "struct { __uint(type, 1); struct unknown *key; }"
     refused_source(f'{PASS} {definition} wrong SEC(".maps");', match)
 

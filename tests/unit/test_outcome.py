@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How commands end: exit codes, messages in words and in JSON, and never a traceback."""
+"""How commands end: exit codes, messages as text and as JSON, and never a traceback."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from xdpchain.trial.own_connection import SshConnection
+from xdpchain.trial.packets.own_connection import SshConnection
 
 GOOD = {
     "192.0.2.9 50022 192.0.2.2 22": ("192.0.2.9", "192.0.2.2"),

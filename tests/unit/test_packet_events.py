@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the XDP tracepoints tell: decoded, explained, and as lines; pure."""
+"""What the XDP tracepoints report: decoded, explained, and as lines; pure."""
 
 from __future__ import annotations
 

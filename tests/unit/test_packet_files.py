@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures and hex dumps are read as the tools that write them meant, and damaged ones give a clear error."""
+"""Captures and hex dumps are read as the tools that write them intend, and damaged ones give a
+clear error.
+"""
 
 from __future__ import annotations
 

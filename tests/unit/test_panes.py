@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panes that are hidden, zoomed and resized; the help and its legend; sorting by any column."""
+"""Hiding, zooming and resizing panes; the help and its legend; sorting by any column."""
 
 from __future__ import annotations
 

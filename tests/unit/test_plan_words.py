@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans and the journal, fit to be read."""
+"""Plans and the journal, for reading."""
 
 from __future__ import annotations
 
-from xdpchain.change.journal.entries import Moment
+from xdpchain.change.moment import Moment
 from xdpchain.change.plan import Change, ChangeKind, changes_between
 from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.runconfig import RunConfig

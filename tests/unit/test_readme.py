@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/keys.md names the keys that there are, the README pictures that exist."""
+"""docs/keys.md names the keys that exist, the README pictures that exist."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings: written, cut off anywhere, dropped in parts, read back; and where there is no BPF at all"""
+"""Recordings: written, truncated anywhere, damaged, read back; and where there is no BPF at all"""
 
 from __future__ import annotations
 
@@ -105,6 +105,7 @@ def record(path: Path, seconds: int, *, most: int = 1 << 20) -> None:
         running(),
         replace(running(), chain=None, shown=running().chain, owner=Owner.LIBXDP, linkage=Linkage.FREPLACE),
         replace(running(), chain=replace(running().chain, counters=False, dispatcher_version=2)),  # type: ignore[type-var]
+        replace(running(), dispatcher=DispatcherInfo(70, 3, bound=True)),
         Running(Device(Interface("lo", 1), False, "down", 65536, None, None)),
         replace(
             running(),
@@ -119,6 +120,12 @@ def record(path: Path, seconds: int, *, most: int = 1 << 20) -> None:
 )
 def test_what_runs_is_read_back_as_it_was(one: Running) -> None:
     assert running_in(json.loads(json.dumps(running_out(one)))) == one
+
+
+def test_a_recording_from_before_bound_chains_is_read() -> None:
+    document = running_out(running())
+    del document["dispatcher"]["bound"]
+    assert running_in(json.loads(json.dumps(document))) == running()
 
 
 # -- files ---------------------------------------------------------------------------------------------------
@@ -156,7 +163,7 @@ def test_sites_and_their_counts_are_read_back(tmp_path: Path) -> None:
 
 
 def test_cut_off_at_any_byte(tmp_path: Path) -> None:
-    """Killed at any moment: what was whole is there, and nothing else is."""
+    """Killed at any moment: what was complete is there, and nothing else is."""
     file = tmp_path / "r"
     record(file, 4)
     data = file.read_bytes()
@@ -357,7 +364,7 @@ def test_damaged_words_are_left_out(value: object, where: str) -> None:
 
 
 def test_a_replay_needs_nothing_of_linux() -> None:
-    """No engine module that touches the kernel is imported, nor what only Linux has."""
+    """Neither an engine module that touches the kernel nor anything Linux-specific is imported."""
     program = f"""
 import sys
 class Blocked:

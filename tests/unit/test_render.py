@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain text and documents out of values, without a kernel."""
+"""Plain text and documents from values, without a kernel."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_the_table_of_a_chain() -> None:
     assert lines[2].split() == ["=>", "10", "xdp_firewall", "11", "aa" * 8, "XDP_DROP,XDP_PASS"]
     assert lines[2].startswith(" =>")
     assert lines[3].strip() == "15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
-    # A component of which the tag is not known keeps its columns.
+    # A component whose tag is unknown keeps its columns.
     assert lines[4].split() == ["=>", "20", "a_program_with_a_very_long_name", "12", "-", "XDP_PASS"]
     assert lines[6].strip() == "verdict: 15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
     assert lines[7].split() == ["eth0", "no", "XDP", "program"]
-    # All columns stand below each other, whatever the names' length.
+    # All columns are aligned, however long the names are.
     assert lines[0].index("ID") == lines[2].index("11") == lines[4].index("12") == lines[1].index("40")
 
 

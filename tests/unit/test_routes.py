@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes: what is written, where it leads, and what lint says of it."""
+"""Routes: how they are written, where they lead, and what lint says about them."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def two_of_the_same_slots(draw: st.DrawFn) -> tuple[Chain, Chain]:
 
 @given(two_of_the_same_slots())
 def test_a_chain_is_told_from_its_table(chains: tuple[Chain, Chain]) -> None:
-    """What a tail-call chain does is read off its program arrays, whatever its manifest said."""
+    """What a tail-call chain does is read from its program arrays, whatever its manifest says."""
     said, does = chains
     assert successors(adjusted(said, successors(does))) == successors(does)
     assert adjusted(said, successors(said)) == said

@@ -90,7 +90,7 @@ def test_other_variables_in_the_section_are_none_of_our_business() -> None:
 
 
 def test_all_sections_of_that_name_are_read() -> None:
-    """Merged BTF has one for each component."""
+    """Merged BTF has one per component."""
     blob = Blob()
     blob.section(".xdp_run_config", run_config(blob, "first", priority=1))
     found = configs(blob, run_config(blob, "second", priority=2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings file: what can't be used is said, what is written keeps comments and order."""
+"""The settings file: what can't be used is reported, and writing keeps comments and order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shadow as a value: what would have been, in numbers and in words; its encoding; its place in plans and
+"""Shadow as a value: what would have been, as numbers and as text; its encoding; its place in plans and
 candidates.
 """
 
@@ -48,7 +48,7 @@ def running(chain: Chain) -> Running:
 
 def test_what_would_have_been() -> None:
     slot = replace(CHAIN.slots[0], config=replace(CHAIN.slots[0].config, actions=ActionSet.parse("PA")))
-    # XDP_ABORTED would have gone on; a code that is no action is dropped by the kernel.
+    # XDP_ABORTED would have continued; the kernel drops a code that is not an action.
     found = would_have(slot, (7, 30, 900, 20, 10, 3))
     assert (found.all, found.dropped, found.sent, found.passed) == (970, 33, 30, 0)
     stops = replace(slot, config=replace(slot.config, actions=ActionSet()))

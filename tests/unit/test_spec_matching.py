@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec against what runs: what is right already stays, and a spec that was applied differs in nothing."""
+"""A spec compared with what runs: what is already right stays, and an applied spec shows no differences."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def component(slot: SlotSpec) -> Component | None:
 
 
 def loaded(chain: Chain) -> Running:
-    """The chain as it runs after it was applied: what was new has ids, its own maps or those it named, and
+    """The running chain after applying it: new parts have ids, their own maps or those they named, and
     siblings share.
     """
     siblings: dict[str, dict[str, int]] = {}
@@ -222,7 +222,7 @@ def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Run
 @settings(deadline=None)
 @given(specs, runnings())
 def test_saving_what_a_spec_made_makes_the_same_elsewhere(spec: InterfaceSpec, now: Running) -> None:
-    """The way of a chain to another machine: what is saved there is what was saved here."""
+    """A chain's way to another machine: what is saved there is what was saved here."""
     here = loaded(planned(replace(spec, mode=WantedMode((now.mode or Mode.NATIVE).value)), now).candidate)
     saved = spec_of(here.chain, "eth0", paths=FILES)
     there = loaded(planned(saved, running(None)).candidate)
@@ -353,7 +353,7 @@ def test_a_component_of_another_tool_is_kept_by_its_tag_and_not_made() -> None:
     assert saved.slots[0].tag == "ab" * 8
     assert saved.slots[0].object is None
     assert planned(saved, now).empty
-    # Its object file, once it is known, proves nothing by its hash, but the tag does.
+    # Its object file, once known, proves nothing by its hash, but the tag does.
     named = replace(saved, slots=(replace(saved.slots[0], object=FILES[ONE], sha256=ONE),))
     assert planned(named, now).empty
     assert kinds(planned(named, running(None))) == [(ChangeKind.ADD, "theirs")]
@@ -376,7 +376,7 @@ def test_routes_shadow_and_policies_are_those_of_the_spec() -> None:
     then = loaded(plan.candidate)
     assert planned(wanted, then).empty
     assert kinds(planned(spec(slot("filter"), slot("monitor", OTHER, 20)), then)) == kinds(plan)
-    # Named by its program, where that is clear.
+    # Named by its program, if that is unambiguous.
     saved = spec_of(then.chain, "eth0")
     assert saved.slots[0].routes == ((Action.DROP, "monitor"),)
     assert planned(saved, then).empty
@@ -425,5 +425,5 @@ FOUND_AGAIN = {
 
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_nothing_that_a_chain_says_is_forgotten(kind: type) -> None:
-    """A field that is added to a chain belongs into the spec, or into the list above."""
+    """A field added to a chain belongs in the spec, or in the list above."""
     assert {field.name for field in fields(kind)} == WRITTEN[kind] | FOUND_AGAIN.get(kind, set())

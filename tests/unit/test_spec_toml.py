@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Specs <-> TOML: whatever is written reads as the same; what is not understood is said with its place."""
+"""Specs <-> TOML: whatever is written reads back the same; what is not understood is reported with
+its place.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries of a spec that was written by hand are updated: the rest stays as it is, and so do comments."""
+"""Updating entries of a hand-written spec: the rest stays as it is, and so do comments."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def entry(*slots: SlotSpec, name: str = "eth0") -> InterfaceSpec:
 
 
 def changed(*entries: InterfaceSpec, text: str = HAND) -> list[str]:
-    """The lines that an update takes away and adds, with - and +."""
+    """The lines that an update removes and adds, with - and +."""
     after = updated(text, [(one, {}) for one in entries]).split("\n")
     before = text.split("\n")
     gone = [f"-{line}" for line in before if line.strip() and line not in after]
@@ -154,8 +154,8 @@ def test_the_entry_is_what_was_asked_for_and_no_other_changes(
         for interface in spec.interfaces
         if name in interface.names and interface.netns == netns
     ]
-    assert found.mode in (new.mode, *old)  # what runs does not say which was asked for
-    # Entries of maps that nobody wrote down anew stay as they were.
+    assert found.mode in (new.mode, *old)  # what runs does not tell which was requested
+    # Map entries that were not written anew stay as they were.
     assert len(found.slots) == len(slots)
     kept = tuple(
         slot_spec if slot.entries else replace(slot_spec, entries=())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generator's promises: what is in the mixture, and that it is bounded."""
+"""The generator's promises: the composition of its traffic, and its limits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_schedule_stays_within_its_rate_and_time(rate: int, seconds: int) ->
     counts = list(traffic.schedule(rate, seconds))
     assert len(counts) == seconds / traffic.TICK
     assert max(counts) <= rate * traffic.TICK + 1
-    # half of the rate at least, all of it at most, and rounding loses less than one packet
+    # at least half of the rate, at most all of it, and rounding loses less than one packet
     assert rate * seconds / 2 - 1 <= sum(counts) <= rate * seconds
 
 

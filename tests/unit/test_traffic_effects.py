@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a candidate would do to the packets that flow now."""
+"""What a candidate would do to current packets."""
 
 from __future__ import annotations
 

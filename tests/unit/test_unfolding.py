@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A function unfolded does what it did, and at an exit whose code is said to be known that code comes out."""
+"""An unfolded function does the same as before, and exits marked with a known code return that code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def jump(code: int, register: int, value: int, over: int) -> Instruction:
 
 
 def load(register: int, at: int) -> Instruction:
-    """A byte of what r1 points to: nobody knows which."""
+    """A byte from where r1 points: its value is unknown."""
     return Instruction(op.LDX_B, register, 1, at, 0)
 
 
@@ -59,7 +59,7 @@ def laid_out(unfolded: Unfolded) -> bytes:
 
 @st.composite
 def functions(draw: st.DrawFn) -> list[Instruction]:
-    """Registers set, copied, spilled and compared; jumps lead forward."""
+    """Registers set, copied, spilled and compared; jumps only go forward."""
     length = draw(st.integers(1, 25))
     lines = [put(register, draw(st.integers(0, 4))) for register in KEPT]
     lines += [Instruction(op.ST_W, op.FRAME, 0, -4, draw(st.integers(0, 4)))]
@@ -97,7 +97,7 @@ def functions(draw: st.DrawFn) -> list[Instruction]:
 
 # A hoisted default, and two verdicts that meet before one exit.
 HOISTED = [put(6, 2), load(7, 0), put(0, 0), jump(op.JEQ_IMM, 7, 9, 1), put(6, 1), copy(0, 6), EXIT]
-# The code is compared before it is returned: both answers tell something, one of them all.
+# The code is compared before it is returned: both branches tell something, one of them everything.
 COMPARED = [load(0, 0), jump(op.JNE32_IMM, 0, 3, 1), EXIT, put(0, 1), EXIT]
 
 
@@ -122,7 +122,7 @@ def test_codes_are_known_through_copies_the_stack_and_comparisons() -> None:
     fill = Instruction(op.LDX_W, 0, op.FRAME, -4, 0)
     spill = Instruction(op.STX_W, op.FRAME, 6, -4, 0)
     assert codes(put(6, 2), spill, put(6, 1), fill, EXIT) == {2}
-    # What overlaps it, or may come by a pointer, is not known.
+    # What overlaps it, or may be written through a pointer, is unknown.
     assert codes(put(6, 2), spill, Instruction(op.ST_B, op.FRAME, 0, -2, 0), fill, EXIT) == {None}
     pointer = Instruction(op.MOV64_REG, 2, op.FRAME, 0, 0)
     further = Instruction(op.ALU64 | op.ADD, 2, 0, 0, -4)
@@ -147,7 +147,7 @@ def test_codes_are_known_through_copies_the_stack_and_comparisons() -> None:
 
 
 def test_a_loop_is_laid_out_once_where_nothing_is_known() -> None:
-    """10 times: r6 is counted down, and its value is not followed."""
+    """10 times: r6 is counted down, and its value is not tracked."""
     lines = [
         put(6, 10),
         put(0, 2),
@@ -162,7 +162,7 @@ def test_a_loop_is_laid_out_once_where_nothing_is_known() -> None:
 
 
 def test_too_many_copies_are_not_made() -> None:
-    """Twelve verdicts that wait in registers while a hundred instructions go by."""
+    """Twelve verdicts kept in registers for a hundred instructions."""
     choice: list[Instruction] = [put(6, 0)]
     for index in range(12):
         choice += [load(7, index % MEMORY), jump(op.JEQ_IMM, 7, index, 1), put(6, index)]

@@ -49,7 +49,7 @@ def test_the_firewall_tells_the_condition_of_each_verdict() -> None:
 
 
 def test_a_condition_says_which_way_it_went() -> None:
-    """The same line lets packets pass and drops them: what comes next tells them apart."""
+    """The same line lets packets pass and drops them: the line that follows tells which."""
     found = sample("firewall", "xdp_firewall")
     file = SOURCE / "firewall.bpf.c"
     asked = line_of(file, "if (!bpf_map_lookup_elem(&blocked, &key))")
@@ -65,10 +65,10 @@ def test_a_condition_says_which_way_it_went() -> None:
 
 @pytest.mark.skipif(not FILTER.exists(), reason="xdp-tools is not installed")
 def test_a_common_tail_that_returns_a_variable() -> None:
-    """xdp-filter counts first and returns then; its lines have numbers, and no text."""
+    """xdp-filter counts first and then returns; its lines have numbers, but no text."""
     found = verdicts_of(FILTER.read_bytes(), "xdpfilt_alw_tcp")
     places = {(site.word, site.line.file, site.line.number) for site in found.sites if site.line}
-    # The port's checks in both directions, and what is not TCP or UDP at all.
+    # The port's checks in both directions, and what is neither TCP nor UDP.
     assert {("DROP", "xdpfilt_prog.h", 72), ("DROP", "xdpfilt_prog.h", 74)} <= places
     assert ("PASS", "xdpfilt_prog.h", 240) in places
     assert ("ABORTED", "xdp_stats_kern.h", 37) in places
@@ -128,7 +128,7 @@ def test_the_command_needs_nothing_but_the_file(capsys: pytest.CaptureFixture[st
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_files_are_refused_in_words(data: st.DataObject) -> None:
-    """Whatever stands in .BTF.ext and in the code: an answer or an InvalidInput, never a traceback."""
+    """Whatever is in .BTF.ext and in the code: an answer or an InvalidInput, never a traceback."""
     whole = (SAMPLES / "firewall.o").read_bytes()
     name = data.draw(st.sampled_from([".BTF.ext", "xdp"]))
     section = Elf.parse(whole).section(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The panes as a whole, character by character: a chain with a candidate at 80 and at 120 columns."""
+"""Whole panes, character by character: a chain with a candidate at 80 and at 120 columns."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines, columns and the sharing of rows: at any size everything fits, and only what differs is repainted."""
+"""Lines, columns and the sharing of rows: everything fits at any size, and only what differs is repainted."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_banner_fits_and_keeps_the_state(width: int, missing: int) -> None:
         assert line.width == width
         assert "RUNNING" in line.text
         assert ("READ-ONLY" in line.text) == bool(missing)
-    assert "ARMED 00:42" in banner_line(session, 80, Armed(42)).text
+    assert "PENDING 00:42" in banner_line(session, 80, Armed(42)).text
 
 
 @given(st.integers(1, 200), st.integers(0, 150), st.integers(0, 14))

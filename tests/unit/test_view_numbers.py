@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers, rates, the waterfall's arithmetic, undo: the terminal's view-model without a terminal."""
+"""Numbers, rates, the waterfall's arithmetic, undo: the terminal's view model without a terminal."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def rates(*packets: float) -> Rates:
 
 
 def test_flow_adds_up() -> None:
-    # Slot 0 continues on PASS and DROP; 100 come in, 10 are sent back there, slot 1 drops 5 of the rest.
+    # Slot 0 continues on PASS and DROP; 100 arrive, 10 are sent back there, slot 1 drops 5 of the rest.
     chain = chain_of("PD", "P")
     slots = {"k0": rates(0, 30, 60, 10, 0, 0), "k1": rates(0, 5, 85, 0, 0, 0)}
     found = flow(chain, slots, rates(0, 5, 85, 10, 0, 0))

@@ -12,7 +12,7 @@ from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view.marks import count, removed, symbols, toggled
 from xdptui.view.rebase import rebase
-from xdptui.view.session import BannerState, Order, Session
+from xdptui.view.session import CONFIRM_SECONDS, BannerState, Order, Session
 
 
 def slot(name: str, priority: int, actions: str = "P") -> Slot:
@@ -84,6 +84,30 @@ def test_an_edit_that_is_undone_leaves_no_candidate() -> None:
     assert edited.undone().undone().changes == 0
     assert edited.undone().undone().redone().changes == 1
     assert edited.dropped().edit is None
+    assert not edited.dropped().may_redo, "it changed nothing"
+
+
+def test_a_discarded_candidate_comes_back_until_another_one_begins() -> None:
+    edited = session(running(1, THREE, 50), running(2, THREE, 60)).edited(THREE.remove([0])).undone()
+    edited = edited.edited(THREE.move(0, 2)).edited(THREE.move(0, 1))
+    dropped = edited.dropped()
+    assert (dropped.changes, dropped.may_redo, dropped.select(2).may_redo) == (0, True, False)
+    assert dropped.redone().edit == edited.edit
+    assert not dropped.redone().dropped().edited(THREE.remove([1])).dropped().discarded.keys() - {1}
+    assert not dropped.edited(THREE.remove([1])).may_redo
+    beneath = dropped.surveyed_as([running(1, THREE, 51), running(2, THREE, 60)])
+    assert beneath.redone().state is BannerState.STALE
+    assert not dropped.surveyed_as([running(2, THREE, 60)]).discarded
+
+
+def test_whether_changes_wait_holds_for_all_interfaces_and_ones_own_wait_longest() -> None:
+    plain = session(running(1, THREE, 50), running(2, THREE, 60))
+    assert (plain.confirm_on(1), plain.confirm_on(1, usual=True)) == (None, CONFIRM_SECONDS)
+    on = replace(plain, waits=True)
+    assert on.confirm == on.select(2).confirm == CONFIRM_SECONDS
+    off = replace(on, waits=False, confirm_seconds=30.0, own=frozenset({2}))
+    assert (off.confirm_on(1, usual=True), off.confirm_on(2), off.confirm_on(1, 2)) == (None, 30.0, 30.0)
+    assert replace(off, own_waits=False).confirm_on(1, 2) is None
 
 
 def test_each_interface_has_its_own_candidate() -> None:

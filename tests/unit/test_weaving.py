@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Putting instructions into programs: what refers to a place moves along."""
+"""Inserting instructions into programs: references to a place move along."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_linkable_programs_of_earlier_releases_are_read_and_can_read_these() -> 
     )
     data = with_lines.encode()
     assert LinkableProgram.decode(data + bytes(100)) == with_lines
-    # What the release before wrote has no line_info in its head; what it reads ends before it.
+    # The previous release writes no line_info in its head; what it reads ends before the line info.
     earlier = program.encode().replace(b',"line_info":0', b"")
     size = int.from_bytes(earlier[8:12], "little") - len(b',"line_info":0')
     assert LinkableProgram.decode(earlier[:8] + size.to_bytes(4, "little") + earlier[12:]) == program

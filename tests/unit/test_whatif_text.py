@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A what-if in words: what may hurt comes first, and 80 columns are enough."""
+"""A what-if as text: what may hurt comes first, and 80 columns are enough."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the other tests count on in a guest of the kernel lab."""
+"""What the other tests rely on in a guest of the kernel lab."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def programs() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def veth() -> Iterator[str]:
-    """One end of a veth pair, whose other end is up too."""
+    """One end of a veth pair whose other end is up too."""
     unique = uuid.uuid4().hex[:6]
     near, far = f"lab{unique}a", f"lab{unique}b"
     sh("ip", "link", "add", near, "type", "veth", "peer", "name", far)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XDP objects that Debian's packages ship (libxdp and xdp-tools of three suites), linked statically:
-nearly all get the cheapest form. The packages are downloaded and kept in the lab's cache.
+"""The XDP objects in Debian's packages (libxdp and xdp-tools of three suites), linked statically: nearly all
+get the cheapest form. The packages are downloaded and kept in the lab's cache.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def objects(suite: str) -> Iterator[ObjectFile]:
 
 
 def chains(found: list[ObjectFile]) -> Iterator[Chain]:
-    """Each program alone, and with the next one behind it after any code."""
+    """Each program alone, and followed by the next one after any code."""
     slots = [
         Slot.of(component_of(source, name=program.name))
         for source in found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit that is shipped, under a systemd that is the first process of a guest: from boot on."""
+"""The shipped unit, under a systemd that is PID 1 of a guest: from boot on."""
 
 from __future__ import annotations
 

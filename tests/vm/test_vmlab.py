@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's own machinery, as far as it shows without booting anything."""
+"""The lab's own machinery, as far as it can be tested without booting."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def test_a_guest_spares_itself_what_the_selection_does_not_use() -> None:
 
 
 def test_guests_share_the_files_of_tests(tmp_path: Path) -> None:
-    """Each test runs in exactly one of them; who comes too late for any has none, and that is no failure."""
+    """Each test runs in exactly one of them; a guest that is too late for any runs none, which is
+    no failure.
+    """
     for name in ("a/test_one", "b/test_two", "b/test_three", "c/test_four"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
@@ -226,9 +228,9 @@ def test_an_item_counts_only_when_it_is_complete() -> None:
 def test_unpacked_tools_are_used_with_their_own_dispatcher() -> None:
     item = cache.Item("xdp-tools-sid")
     item.clear()
-    loader = item.tree / "usr/sbin/xdp-loader"
-    loader.parent.mkdir(parents=True)
-    loader.touch()
+    for path in ("usr/sbin/xdp-loader", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"):
+        (item.tree / path).parent.mkdir(parents=True)
+        (item.tree / path).touch()
     item.publish({"version": "1.6.3-1"})
     tools = xdp_tools.fetch("sid")
     assert tools.version == "1.6.3-1"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands, a module for each kind: ``run(options) -> exit code``."""
+"""The commands, one module each: ``run(options) -> exit code``."""

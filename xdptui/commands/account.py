@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui account IF``: what the interface counted against what its chain counted."""
+"""``xdptui account IF``: what the interface counted compared with what its chain counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show the account after each interval, since the command began."""
+    """Show the account after each interval, counting from the start of the command."""
     readings = due(options)
     running = look(options.interface, options.netns)
     screen = screen_for(options)

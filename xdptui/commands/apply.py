@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``xdptui apply FILE`` and ``xdptui plan FILE``: make interfaces run what a spec says, each atomically, in
-the spec's order.
+the order of the spec.
 
-Every interface is planned before any is changed. What can't be planned stops the whole; so does the first
-failure, unless --keep-going was given. What was changed before it stays.
+Every interface is planned before any is changed. If one can't be planned, nothing is changed. The first
+failure stops the rest unless --keep-going was given; interfaces changed before it stay changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Apply a spec, or plan it."""
+    """Apply or plan a spec."""
     talk = Talk(options.json, bool(options.verbose))
     only_plan = options.command == "plan"
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm", LEAST)
@@ -43,13 +43,15 @@ def run(options: Namespace) -> int:
         talk.warn(f"{wanted.source} names no interface: there is nothing to do")
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
-    results = [Result(one.name, one.netns, SpecState.FAILED, error=_absent(one)) for one in missing]
+    results = [
+        Result(absent.name, absent.netns, SpecState.FAILED, error=_absent(absent)) for absent in missing
+    ]
     attempts = partial(trying, options, talk, only_plan=dry, own_traffic=OwnTraffic())
     results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
     if not dry and (options.keep_going or not any(result.error for result in results)):
         try:
             carry_out(wanted, results, talk, attempts, confirm=waits, keep_going=options.keep_going)
-        except KeyboardInterrupt:  # between two interfaces, or before a swap: what was changed is said
+        except KeyboardInterrupt:  # between two interfaces, or before a swap: report what was changed
             _report(options, results, dry=dry)
             raise
     _report(options, results, dry=dry)
@@ -59,7 +61,7 @@ def run(options: Namespace) -> int:
 def _absent(missing: Missing) -> XdpChainError:
     try:
         interfaces(missing.netns)
-    except XdpChainError as error:  # the namespace is missing, or can't be entered
+    except XdpChainError as error:  # the namespace is missing or can't be entered
         return error
     todo = "Use a glob if it may be missing, or wait for it with --wait SECONDS"
     return NotFound(f"there is no interface {missing}", todo=todo)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be written on the command line. Spellings of xdp-loader are accepted, so that scripts made for it
-go on working.
-"""
+"""The command line's grammar. Accepts xdp-loader's spellings, so that scripts written for it keep working."""
 
 from __future__ import annotations
 
@@ -77,14 +75,14 @@ Without a command: the terminal UI (or a plain status table if there is no termi
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
-    """``plan FILE`` as ``plan apply FILE``. A file is what names no command that can be planned, and looks
-    like a path, or is one (a file that is called like a command: ``plan ./load``).
+    """Expand ``plan FILE`` to ``plan apply FILE``. A word is a file if it names no command that can be
+    planned and either looks like a path or exists (for a file named like a command: ``plan ./load``).
     """
     words = list(arguments)
     for at in positions(words):
         if words[at] == "plan":
             rest = words[at + 1 :]
-            value = ("--confirm", "--wait")  # options of apply that may stand before the file
+            value = ("--confirm", "--wait")  # options of apply that may precede the file
             first = next((rest[i] for i in positions(rest, value)), None)
             if first is not None and first not in CHANGING and _is_file(first):
                 words.insert(at + 1, "apply")
@@ -93,8 +91,8 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
 
 
 def positions(arguments: Sequence[str], options: Sequence[str] = ()) -> Iterator[int]:
-    """Where arguments stand that are neither options nor the values of options (of these, and of those that
-    may stand before a command), before any ``--``.
+    """The positions of arguments before any ``--`` that are neither options nor values of options (these
+    options, and those that may precede a command).
     """
     value = False
     for i, word in enumerate(arguments):
@@ -113,20 +111,21 @@ def _is_file(word: str) -> bool:
 
 
 def terminal_parser() -> argparse.ArgumentParser:
-    """What may be written without a command."""
+    """The parser for a command line without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
     parser.add_argument("interface", metavar="IF", nargs="?", help="select this interface")
     parser.add_argument(
         "--no-mouse", dest="mouse", action="store_false", help="leave the mouse to the terminal"
     )
     everywhere(parser, top=True)
-    parser.set_defaults(where=[], all_netns=False)  # where there is no terminal, `status` runs
+    parser.set_defaults(where=[], all_netns=False)  # without a terminal, `status` runs
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
 
 
 def command_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """Everything that begins with a command; ``only``: with this one, for the other parsers cost 8 ms."""
+    """The parser for a command line with a command. ``only`` builds that command alone: all the parsers take
+    8 ms."""
     parser = Parser(
         prog="xdptui",
         usage=USAGE,
@@ -172,7 +171,7 @@ def _add_change(commands: Any, name: str) -> None:
 
 
 class _Help(argparse.Action):
-    """The whole help, also where no command was given."""
+    """Prints the full help, even without a command."""
 
     def __call__(self, *_: object) -> None:
         command_parser().print_help()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `status` says of one interface beside its chain: who loaded what runs, and what else sits on it."""
+"""What `status` says about an interface beside its chain: who loaded what runs, and what else is attached."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["Around"]
 
 
 class Around(NamedTuple):
-    """``owner`` is None where no program runs."""
+    """``owner`` is None if no program runs."""
 
     seen: Beside
     owner: tuple[Verdict, Evidence] | None
 
     @classmethod
     def of(cls, running: Running) -> Self:
-        """Ask the kernel, and processes."""
+        """Query the kernel and the process list."""
         evidence = next(iter(evidence_of((running,)).values()), None)
         verdict = None if evidence is None else judge(evidence, Commands(running.interface.netns))
         return cls(beside(running), None if evidence is None or verdict is None else (verdict, evidence))
 
     def document(self) -> dict[str, Any]:
-        """Keys of an interface's JSON."""
+        """Keys for the interface's JSON."""
         found: dict[str, Any] = {"beside": documents.beside(self.seen)}
         if self.owner is not None:
             found["owner_evidence"] = documents.owner_evidence(*self.owner)
         return found
 
     def lines(self) -> list[str]:
-        """For below the table."""
+        """Lines to print below the table."""
         lines = []
         if self.owner is not None:
             verdict, evidence = self.owner

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command that changes a chain: look, edit, plan; then say what would happen, or make it happen."""
+"""Every command that changes a chain: look, edit, plan; then report the plan or carry it out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["run", "try_out"]
 
 @dataclass(frozen=True, slots=True)
 class ChangeReport:
-    """What is said of one interface: its plan with remarks, and what runs ``now``."""
+    """The report on one interface: its plan with remarks, and what runs ``now``."""
 
     plan: Plan
     now: Running
@@ -43,7 +43,7 @@ class ChangeReport:
 
 
 def run(options: Namespace) -> int:
-    """Run a changing command, or plan it; on several interfaces together, all or none."""
+    """Run or plan a changing command; on several interfaces it changes all or none."""
     talk = Talk(options.json, bool(options.verbose))
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm", LEAST)
     only_plan = options.command == "plan"
@@ -63,7 +63,7 @@ def run(options: Namespace) -> int:
 def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan: bool) -> ChangeReport:
     running = look(name, options.netns)
     if not running.editable:
-        require_capabilities()  # what can't be read looks like somebody else's
+        require_capabilities()  # without them, our own chains look like somebody else's
     proposal = edit.make(running)
     plan = with_kernel_warnings(proposal.plan(running))
     tried = try_out(plan, talk)
@@ -84,7 +84,7 @@ def _apply(
     def make(running: Running) -> Plan:
         name = running.interface.name
         proposal = change.make(running)
-        plan = proposal.plan(running)  # what can't be changed at all need not be tried
+        plan = proposal.plan(running)  # no point in trying what can't be changed at all
         made[name] = proposal, attempts[name](running, plan.candidate, plan.adopts)
         return with_kernel_warnings(plan)
 
@@ -108,7 +108,7 @@ def _apply(
 
 
 def try_out(plan: Plan, talk: Talk) -> str:
-    """Link the candidate, attached to nothing, and return a remark. Raises what `link_candidate` raises."""
+    """Link the candidate without attaching it, and return a remark. Raises what `link_candidate` raises."""
     talk.step("link the candidate without attaching it")
     return link_candidate(plan)
 
@@ -118,7 +118,11 @@ def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
     dry = options.command == "plan" or options.dry_run
     if options.json:
         each = [_document(outcome, dry=dry) for outcome in outcomes]
-        together = {"changed": any(one["changed"] for one in each), "dry_run": dry, "interfaces": each}
+        together = {
+            "changed": any(document["changed"] for document in each),
+            "dry_run": dry,
+            "interfaces": each,
+        }
         write(json.dumps(together if len(each) > 1 else each[0], indent=2))
         return
     for outcome in outcomes:
@@ -143,7 +147,7 @@ def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
 
 
 def _document(outcome: ChangeReport, *, dry: bool) -> dict[str, Any]:
-    """What ``--json`` says of one interface."""
+    """The ``--json`` of one interface."""
     plan = documents.plan(outcome.plan)
     plan["notes"] = list(outcome.notes)
     plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(outcome.plan)]

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interfaces that a changing command is about: one name, or several (``eth0,eth1``), or globs
-(``veth*``).
-"""
+"""The interfaces a changing command applies to: one name, several (``eth0,eth1``), or globs (``veth*``)."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ __all__ = ["chosen"]
 
 
 def chosen(text: str, netns: str | None) -> tuple[str, ...]:
-    """Their names, each once, in the order in which they are given. An interface may have a comma or a star
-    in its name: then that one is meant. Raises NotFound for a glob that nothing matches, InvalidInput.
+    """Their names without duplicates, in the order given. A name that contains a comma or a star is taken
+    literally if such an interface exists. Raises NotFound for a glob that matches nothing, InvalidInput.
     """
     words = text.split(",")
     if len(words) == 1 and not is_glob(text):

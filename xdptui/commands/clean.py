@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui clean``: remove pins that nobody uses any more, and take back what a killed follower left."""
+"""``xdptui clean``: remove pins no longer in use, and undo what a killed follower left behind."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Remove stale pins, or say which there are."""
-    require_capabilities()  # without them nothing can be read, and everything would look clean
+    """Remove stale pins, or list them."""
+    require_capabilities()  # without them nothing is readable, and everything would look clean
     ifindex = None
     if options.interface is not None:
         runnings: tuple[Running, ...] = (look(options.interface, options.netns),)
@@ -37,13 +37,13 @@ def run(options: Namespace) -> int:
     if options.json:
         pins = [
             {
-                "path": str(one.path),
-                "program": one.program,
-                "why": one.why,
-                "certain": one.certain,
-                "removed": one.removed,
+                "path": str(leftover.path),
+                "program": leftover.program,
+                "why": leftover.why,
+                "certain": leftover.certain,
+                "removed": leftover.removed,
             }
-            for one in found
+            for leftover in found
         ]
         chains = [
             {
@@ -67,14 +67,14 @@ def run(options: Namespace) -> int:
     else:
         lines = [_chain(running, why, options) for running, why in zip(left, followed, strict=True)]
         done = "would be released" if options.dry_run else "released"
-        lines += [_line(one, options) for one in found]
+        lines += [_line(leftover, options) for leftover in found]
         lines += [f"map {kept_map.map_id}, kept from an unloaded slot: {done}" for kept_map in kept]
         write("\n".join(lines) or "no stale pins")
     return 0
 
 
 def _taken_back(running: Running, dry_run: bool) -> str:
-    """Bring the plain dispatcher back where nobody follows any more; why that failed, if it did."""
+    """Bring back the normal dispatcher where the follower is gone; returns why that failed, if it did."""
     if dry_run:
         return ""
     from xdpchain.follow import take_back_left_over

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the shells' completions ask for: ``xdptui --complete KIND WORD...`` prints slots or maps."""
+"""Answers for shell completion: ``xdptui --complete KIND WORD...`` prints slots or maps."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ PLAIN: Final = re.compile(r"[A-Za-z0-9_.:@+-]+")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """``arguments``: the kind, and the words of the command line so far. Nothing to offer is no error."""
+    """``arguments``: the kind, then the words of the command line so far. Having nothing to offer is not an
+    error."""
     kind, *words = arguments or [""]
     if kind not in KINDS:
         raise UsageError(f"there is nothing to complete for {kind!r}", f"there are {', '.join(KINDS)}")
     offers: list[str] = []
-    with contextlib.suppress(XdpChainError, OSError):  # no root, or it went away: then nothing is known
+    with contextlib.suppress(XdpChainError, OSError):  # not root, or the interface went away: offer nothing
         offers += KINDS[kind](survey(Talk.of(words).netns), words)
     write("\n".join(dict.fromkeys(offer for offer in offers if PLAIN.fullmatch(offer))))
     return 0
 
 
 def _slots(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
-    """The slots of the interface that is named, by name and by number."""
+    """The slots of the named interface, by name and by number."""
     for running in _named(runnings, words):
         chain = running.chain or running.shown or ()
         yield from (slot.name for slot in chain)
@@ -41,7 +42,7 @@ def _slots(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
 
 
 def _maps(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
-    """The maps of the slot that is named after the interface."""
+    """The maps of the slot named after the interface."""
     for running in _named(runnings, words):
         after = words[words.index(running.interface.name) + 1 :]
         for index, slot in enumerate(running.chain or running.shown or ()):
@@ -50,7 +51,7 @@ def _maps(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
 
 
 def _maps_of_slots(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
-    """SLOT:NAME, of the interfaces that are named, or of all."""
+    """SLOT:NAME for the named interfaces, or for all."""
     for running in list(_named(runnings, words)) or runnings:
         for index, slot in enumerate(running.chain or running.shown or ()):
             yield from (f"{slot.name}:{ref.name}" for ref in map_refs(running, index))

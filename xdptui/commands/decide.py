@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Confirm, or roll back now, and show what runs. What was changed together is decided together."""
+    """Confirm, or roll back now, and show what runs. Interfaces changed together are decided together."""
     keeps = options.command == "confirm"
     each = []
     decided: set[int] = set()
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
             now = (confirm if keeps else roll_back)(
                 name, options.netns
             )  # says why there is nothing to decide
-        others = [] if armed is None else [one for one in armed.together if one != str(now.interface)]
+        others = [] if armed is None else [name for name in armed.together if name != str(now.interface)]
         if options.json:
             each.append(_document(now, others, keeps=keeps))
         else:

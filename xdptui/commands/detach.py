@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui detach``: say who holds a program by a bpf_link; with the link's id, take it off."""
+"""``xdptui detach``: say which bpf_link holds a program; given the link's ID, detach it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show the program, its owner and pins; detach it where the link is named."""
+    """Show the program, its owner and pins; detach it if the link is given."""
     link = None if options.link is None else number(options.link, "link id")
     running, hook = held_by_link(options.interface, options.netns)
     evidence = evidence_of([running])[running.interface.ifindex]

@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Examine the machine, and one interface or all of the namespace; errors make the exit code 1."""
+    """Check the machine and one interface, or all in the namespace. Exit code 1 if there are errors."""
     found = examine(options.netns, options.interface)
     if options.json:
         write(json.dumps(doctor_text.document(found), indent=2))

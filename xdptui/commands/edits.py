@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each changing command makes of the chain that runs: arguments in, an edit out.
+"""What each changing command does to the running chain: arguments in, an edit out.
 
-Object files are read when the edit is made; the edit itself is pure and may be made again, when the chain has
-changed meanwhile.
+Object files are read when the edit is made. The edit itself is pure and can be repeated if the chain changes
+in the meantime.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from xdpchain.objects.components import keep_maps, programs_of
 from xdptui.commands import options as values
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
+from xdptui.words.history_words import undo_notes
 
 if TYPE_CHECKING:
     from xdpchain.change.adoption import Adoption
@@ -34,8 +35,8 @@ __all__ = ["EDITS", "Edit"]
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What an edit makes of a chain: the candidate, and remarks. An adoption or an undo says more; an undo
-    holds the maps that it brings back, so keep it until the candidate runs. ``mode`` is as for `make_plan`.
+    """The result of an edit: the candidate, and remarks. An adoption or an undo carries more; an undo holds
+    the maps that it brings back, so keep it until the candidate runs. ``mode`` is as for `make_plan`.
     """
 
     candidate: Chain
@@ -46,7 +47,7 @@ class Proposal:
     keep_maps: bool = False
 
     def plan(self, running: Running) -> Plan:
-        """How ``running`` becomes the candidate. Raises what `make_plan` raises."""
+        """The plan from ``running`` to the candidate. Raises what `make_plan` raises."""
         return make_plan(
             running,
             self.candidate,
@@ -54,13 +55,14 @@ class Proposal:
             restores=self.undo.restores if self.undo else None,
             mode=self.mode,
             keep_maps=self.keep_maps,
+            lost=self.undo.lost if self.undo else (),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """``make`` turns what runs into a proposal. ``repeatable``: it means the same on another chain (it names
-    no slot by number), so a lost race may be run again.
+    no slot by number), so it may be retried after a lost race.
     """
 
     make: Callable[[Running], Proposal]
@@ -116,9 +118,7 @@ def _load(given: Namespace) -> Edit:
 
 
 def _owner(text: str, before: Chain, after: Chain, where: object) -> str:
-    """The key of the slot whose map is used: one that runs, by its number or name, or a new one, by its
-    name.
-    """
+    """The key of the slot whose map is used: a running slot by number or name, or a new one by name."""
     chain = before if text.isdecimal() or any(slot.name == text for slot in before) else after
     return chain.slots[values.slot(chain, text, where)].key
 
@@ -128,7 +128,7 @@ def _numbered(routes: Mapping[Action | None, str]) -> bool:
 
 
 def _version(chain: Chain, given: Namespace) -> Chain:
-    """With the version of the dispatcher that was asked for."""
+    """The chain with the requested dispatcher version."""
     asked = given.dispatcher_version
     return chain if asked is None else replace(chain, dispatcher_version=int(asked))
 
@@ -156,7 +156,7 @@ def _unload(given: Namespace) -> Edit:
 
 
 def _editable(running: Running) -> None:
-    """Let a plan say whose program it is, before the search for slots says that there are none."""
+    """Let a plan report whose program it is, before looking up slots fails for lack of any."""
     if not running.editable:
         make_plan(running, Chain())  # raises NotOurs
 
@@ -197,7 +197,7 @@ def _set(given: Namespace) -> Edit:
     mode, remark = values.mode(given.mode)
     labels = parse_labels(given.labels)
     tunes = bool(routes or labels) or any(
-        one is not None for one in (priority, actions, given.shadow, given.off, given.may)
+        option is not None for option in (priority, actions, given.shadow, given.off, given.may)
     )
     if not tunes and given.counters is None and mode is None:
         raise UsageError(
@@ -308,8 +308,7 @@ def _undo(_: Namespace) -> Edit:
     def make(running: Running) -> Proposal:
         _editable(running)
         found = undo_of(running)
-        lost = [f"lost: {what}" for what in found.lost]
-        return Proposal(found.candidate, (f"this undoes {found.what}", *lost), undo=found)
+        return Proposal(found.candidate, undo_notes(found), undo=found)
 
     return Edit(make, repeatable=False)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How commands end that run until they are told to."""
+"""Ending commands that run until interrupted."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["until_told"]
 
 @contextlib.contextmanager
 def until_told(stop: threading.Event) -> Iterator[None]:
-    """Let ctrl-C and SIGTERM set ``stop``, and not end the program."""
+    """Make ctrl-C and SIGTERM set ``stop`` instead of ending the program."""
     before = {}
     try:
         for signum in (signal.SIGINT, signal.SIGTERM):
             before[signum] = signal.signal(signum, lambda *_: stop.set())
-    except ValueError:  # not in the main thread: nobody can send it one
+    except ValueError:  # not in the main thread, which alone gets signals
         pass
     try:
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui events``: what becomes of packets after their program has spoken."""
+"""``xdptui events``: what happens to packets after their program has returned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEARCH = 5.0
 
 
 def run(options: Namespace) -> int:
-    """Show reading after reading, until interrupted or as many as were asked for."""
+    """Show readings until interrupted, or as many as requested."""
     readings = due(options)
     chosen = look(options.interface, options.netns) if options.interface is not None else None
     screen = screen_for(options)
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
 
 
 def _search(listening: Listening, chosen: Running | None, netns: str | None) -> float:
-    """Tell which programs run by now; returns when that was."""
+    """Tell ``listening`` which programs run now; returns when that was read."""
     found = survey(netns)
     listening.follow(r for r in found if chosen is None or r.interface == chosen.interface)
     return time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui export``: counters for Prometheus, over HTTP, or once on standard output."""
+"""``xdptui export``: counters for Prometheus, over HTTP or once to standard output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT = "127.0.0.1:9435"
 
 
 def run(options: Namespace) -> int:
-    """Answer scrapes until interrupted."""
+    """Serve scrapes until interrupted."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     from xdptui.export.collector import ChainCollector, MetricSource
@@ -65,9 +65,7 @@ def run(options: Namespace) -> int:
 
 
 def address(text: str) -> tuple[str, int]:
-    """Host and port out of ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` (then on this machine alone). Raises
-    InvalidInput.
-    """
+    """Host and port from ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` (localhost only). Raises InvalidInput."""
     host, colon, port = text.rpartition(":")
     wrong = InvalidInput(
         f"{text!r} is not an address to listen on", todo=f"Write HOST:PORT, such as {DEFAULT}"

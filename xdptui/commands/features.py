@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui features``: what the drivers and this machine can do."""
+"""``xdptui features``: what the drivers and this machine support."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show one interface, or all of the namespace; and the machine."""
+    """Show one interface or all in the namespace, and the machine."""
     if options.interface is None:
         devices = [running.device for running in survey(options.netns)]
     else:

@@ -38,7 +38,7 @@ TIMED_OUT = "time is up (--timeout)"
 
 
 def run(options: Namespace) -> int:
-    """Show packet after packet, until as many came as were asked for, or until interrupted."""
+    """Show packets until interrupted, or as many as requested."""
     count = values.amount(options.count, "count")
     snaplen = values.amount(options.snaplen, "snaplen")
     verdicts = values.actions(options.verdict) or ActionSet()
@@ -87,8 +87,8 @@ def run(options: Namespace) -> int:
 
 @contextlib.contextmanager
 def _ending(follower: Follower) -> Iterator[list[int]]:
-    """Let a signal end the following, and not the process: the plain chain is to come back first. Yields the
-    signals that came.
+    """Make a signal end the following rather than the process, so that the normal chain comes back first.
+    Yields the signals received.
     """
     came: list[int] = []
 
@@ -133,7 +133,7 @@ def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
 
 
 class _Output:
-    """Where packets go: lines on standard output, and a file. Both are opened before anything is followed."""
+    """Where packets go: lines on standard output, and a file. Both are opened before following starts."""
 
     def __init__(
         self, options: Namespace, snaplen: int, running: Running, held: contextlib.ExitStack
@@ -176,7 +176,7 @@ class _Output:
             self._file.close()
 
     def _rotate(self) -> None:
-        """What is written so far becomes the older part, in place of the one before."""
+        """Make what was written so far the older part, replacing the previous one."""
         self.close()
         try:
             os.replace(self._name, older_part(self._name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings that follow one another: one below the other, or each in the place of the one before."""
+"""Repeated readings: one below the other, or each over the last."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LEAST_INTERVAL = 0.05
 
 
 def in_place() -> bool:
-    """Whether standard output is a terminal that can go back."""
+    """Whether standard output is a terminal that can move its cursor."""
     return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def due(options: Namespace) -> Iterator[None]:
-    """Comes back each time that a reading is due, as often as ``--interval`` and ``--count`` say; the first
-    after one interval. A slow reader skips readings, it doesn't pile up. Raises InvalidInput at once.
+    """Yields whenever a reading is due, as ``--interval`` and ``--count`` say; first after one interval. If
+    the reader is slow, readings are skipped rather than queued. Raises InvalidInput at once.
     """
     interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
     count = None if options.count is None else values.amount(options.count, "count")
@@ -55,7 +55,7 @@ class Lines:
 
 
 class Screen(Lines):
-    """Each reading in the place of the one before."""
+    """Each reading over the last."""
 
     def __init__(self) -> None:
         self._height = 0

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui log``: who changed what and when, by the journal; and who made what runs, by the kernel."""
+"""``xdptui log``: who changed what and when, from the journal; and who loaded what runs, from the kernel."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
 
-from xdpchain.change.journal.entries import Moment
 from xdpchain.change.journal.recording import moment_of
 from xdpchain.change.journal.undoing import history
+from xdpchain.change.moment import Moment
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdptui.commands.options import amount
@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
 
 
 def _known(found: tuple[object, ...], now: Moment) -> bool:
-    """Whether what runs is what the last entry led to."""
+    """Whether the last entry accounts for what runs now."""
     last = found[-1] if found else None
     after = getattr(last, "after", None)
     return now.program is None if after is None else bool(now.same(after))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui logs``: what programs print by bpf_printk()."""
+"""``xdptui logs``: what programs print with bpf_printk()."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEARCH = 1.0
 
 
 def run(options: Namespace) -> int:
-    """Show line after line, until interrupted, until as many came as were asked for, or the time is over."""
+    """Show lines until interrupted, until the requested number, or until the time is up."""
     count = None if options.count is None else values.amount(options.count, "count")
     timeout = None if options.timeout is None else values.seconds(options.timeout, "timeout", 0.1)
     talk = Talk(options.json, bool(options.verbose))

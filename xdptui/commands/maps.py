@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui maps`` lists the maps of a chain's components; ``xdptui map`` shows one, or writes one of its
-elements.
-"""
+"""``xdptui maps`` lists the maps of a chain's components; ``xdptui map`` shows one, or writes an element."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ NO_CHAIN = "-"
 
 
 def run(options: Namespace) -> int:
-    """Either command."""
+    """Run either command."""
     running = look(options.interface, options.netns)
     if options.command == "maps":
         return _list(options, running)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of arguments out of text. Each raises InvalidInput, which says what would do."""
+"""Parse argument values. Each function raises InvalidInput, which says what would be valid."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ OFFLOADED = ("hw", "offload")
 
 
 def number(text: str, what: str, hint: str = "") -> int:
-    """A whole number, zero or more; ``hint`` says what to give."""
+    """A whole number, 0 or more; ``hint`` says what to give instead."""
     if not text.isascii() or not text.isdecimal() or len(text) > 20:
         raise InvalidInput(f"{text!r} is not a valid {what}", "expected a whole number, 0 or more", hint)
     return int(text)
 
 
 def map_entries(given: Sequence[str] | None) -> dict[str, int]:
-    """``NAME=N``, each map once."""
+    """``NAME=N``, each map at most once."""
     entries: dict[str, int] = {}
     for text in given or ():
         name, equals, count = text.partition("=")
@@ -64,7 +64,7 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
 
 
 class UseMap(NamedTuple):
-    """``SLOT:THEIRS=OURS``: the map ``theirs`` of a slot (number or name) in place of one's own ``ours``."""
+    """``SLOT:THEIRS=OURS``: use the map ``theirs`` of a slot (number or name) instead of our own ``ours``."""
 
     slot: str
     theirs: str
@@ -83,8 +83,8 @@ class UseMap(NamedTuple):
 
 
 def shared(chain: Chain, keys: Sequence[str], uses: Sequence[tuple[str, UseMap]]) -> Chain:
-    """The chain in which those of the slots ``keys`` that have such a map use that of its owner, which is
-    given with its key. Raises NotFound where none has, InvalidInput.
+    """The chain in which those of the slots ``keys`` that have such a map use its owner's map; the owner's
+    key comes with each use. Raises NotFound if none of them has the map, InvalidInput.
     """
     for owner, use in uses:
         takers = [
@@ -92,13 +92,13 @@ def shared(chain: Chain, keys: Sequence[str], uses: Sequence[tuple[str, UseMap]]
             for key in keys
             if key != owner and use.ours in chain.slots[chain.position(key)].component.uses
         ]
-        for key in takers or keys[:1]:  # that has none says which it has
+        for key in takers or keys[:1]:  # if none has it, the first slot's error lists its maps
             chain = chain.share(chain.position(key), use.ours, chain.position(owner), use.theirs)
     return chain
 
 
 def amount(text: str, what: str) -> int:
-    """A whole number, one or more."""
+    """A whole number, 1 or more."""
     value = number(text, what)
     if not value:
         raise InvalidInput(f"{text!r} is not a valid {what}", "it must be at least 1")
@@ -106,7 +106,7 @@ def amount(text: str, what: str) -> int:
 
 
 def seconds(text: str, what: str, least: float) -> float:
-    """A time of at least ``least`` seconds, and at most a day."""
+    """A time in seconds, from ``least`` to one day."""
     try:
         value = float(text)
     except ValueError:
@@ -130,7 +130,7 @@ def actions(text: str | None) -> ActionSet | None:
 
 
 def policy(may: str | None, otherwise: str | None) -> Policy | None:
-    """A policy; None: none was given, or it is lifted."""
+    """A policy; None if none was given or it is removed."""
     if may is None:
         if otherwise is not None:
             raise UsageError("--otherwise needs --may", todo="Add --may ACTIONS")
@@ -139,7 +139,7 @@ def policy(may: str | None, otherwise: str | None) -> Policy | None:
 
 
 def mode(text: str | None) -> tuple[WantedMode | None, str]:
-    """The mode asked for (None: none was), and a remark. Raises Unsupported for offload."""
+    """The requested mode (None if none was), and a remark. Raises Unsupported for offload."""
     if text is None:
         return None, ""
     word = text.lower()
@@ -160,15 +160,15 @@ def mode(text: str | None) -> tuple[WantedMode | None, str]:
 
 
 def slot(chain: Chain | None, text: str, where: object) -> int:
-    """The index that a slot number or a component's name means. Raises NotFound, InvalidInput."""
+    """The slot's index, given its number or its component's name. Raises NotFound, InvalidInput."""
     if chain is None or not chain.slots:
         raise NotFound(f"{where} has no slot {text}", "no chain runs there", "`xdptui load` loads one")
-    listed = ", ".join(f"{i} {one.name}" for i, one in enumerate(chain))
+    listed = ", ".join(f"{i} {slot.name}" for i, slot in enumerate(chain))
     if text.isascii() and text.isdecimal():
         if len(text) <= 2 and int(text) < len(chain):
             return int(text)
         raise NotFound(f"{where} has no slot {text}", f"its slots are {listed}")
-    found = [i for i, one in enumerate(chain) if one.name == text]
+    found = [i for i, slot in enumerate(chain) if slot.name == text]
     if len(found) > 1:
         numbers = ", ".join(map(str, found))
         raise InvalidInput(
@@ -184,9 +184,9 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
 def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[int]:
     """The slots that have all of these labels. Raises InvalidInput, NotFound."""
     wanted = _selector(given)
-    found = [i for i, one in enumerate(chain or ()) if has_labels(one.labels, wanted)]
+    found = [i for i, slot in enumerate(chain or ()) if has_labels(slot.labels, wanted)]
     if not found:
-        listed = "; ".join(f"{one.name}: {labels_text(one.labels) or 'none'}" for one in chain or ())
+        listed = "; ".join(f"{slot.name}: {labels_text(slot.labels) or 'none'}" for slot in chain or ())
         what = labels_text(tuple(wanted.items()))
         raise NotFound(f"{where} has no slot with {what}", f"the labels there are: {listed or 'none'}")
     return found
@@ -194,7 +194,7 @@ def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[i
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """What names slots: SLOT, or ``--where`` in its place. Raises UsageError for both, and for neither."""
+    """Which slots are meant: SLOT, or ``--where`` instead. Raises UsageError if both or neither are given."""
 
     slot: str | None
     labels: Sequence[str]
@@ -207,15 +207,15 @@ class Which:
 
     @property
     def numbered(self) -> bool:
-        """Whether it means another slot once others have moved."""
+        """Whether it means a different slot once slots have moved."""
         return self.slot is not None and self.slot.isdecimal()
 
     def among(self, chain: Chain | None, where: object) -> list[int]:
-        """The indices of the slots, one at least. Raises NotFound, InvalidInput."""
+        """The indices of the slots, at least one. Raises NotFound, InvalidInput."""
         return matching(chain, self.labels, where) if self.slot is None else [slot(chain, self.slot, where)]
 
     def single(self, chain: Chain | None, where: object) -> int:
-        """The index of the one slot. Raises NotFound, and InvalidInput where several have the labels."""
+        """The index of the one slot. Raises NotFound, and InvalidInput if several have the labels."""
         found = self.among(chain, where)
         if len(found) > 1:
             listed = ", ".join(
@@ -240,7 +240,7 @@ def with_labels(runnings: Sequence[Running], given: Sequence[str]) -> tuple[Runn
 
 
 def _selector(given: Sequence[str]) -> dict[str, str]:
-    """``--where``: labels that a slot must have. Raises InvalidInput."""
+    """``--where``: the labels a slot must have. Raises InvalidInput."""
     wanted = parse_labels(given)
     for key, value in wanted.items():
         if not value:
@@ -251,7 +251,7 @@ def _selector(given: Sequence[str]) -> dict[str, str]:
 
 
 def place(text: str) -> int:
-    """A place in a chain, which may be one that no slot holds yet."""
+    """A position in a chain, which may lie beyond its last slot."""
     return number(text, "slot number", "Slots are counted from 0")
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""argparse as this command line needs it: options stand anywhere, none is given twice, and a mistake is an
-error with a way out. And the arguments that many commands share.
+"""argparse as this command line needs it: options anywhere, none given twice, and errors that say what to do.
+Also the arguments that many commands share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Parser", "everywhere", "interfaces", "slot_or_labels", "where"]
 
 
 class _Once(argparse._StoreAction):
-    """A value that may be given once: of two, the last would win without a word."""
+    """An option that may be given only once; argparse would silently use the last."""
 
     _given_to: weakref.ref[argparse.Namespace] | None = None
 
@@ -40,10 +40,10 @@ class _Once(argparse._StoreAction):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is an UsageError, and options may stand between the positional arguments."""
+    """argparse that raises UsageError on mistakes and accepts options between positional arguments."""
 
     def __init__(self, *, formatter_class: Any = argparse.HelpFormatter, **kwargs: Any) -> None:
-        # argparse asks shutil for the width with each argument that is added, and that import takes 2 ms.
+        # argparse gets the width from shutil for each argument added, and importing shutil takes 2 ms.
         formatter = partial(formatter_class, width=_columns() - 2)
         super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
         self.register("action", None, _Once)
@@ -59,8 +59,8 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        # The leaves alone: argparse can't mix where subcommands follow. It calls back while it mixes.
-        # Nor after --, where the rest are no options.
+        # Leaf parsers only: argparse can't intermix options and subcommands. It calls back while it
+        # intermixes. Not with -- either: nothing after it is an option.
         if self._mixing or self._subparsers is not None or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._mixing = True
@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _columns() -> int:
-    """The terminal's width, as `shutil.get_terminal_size` has it."""
+    """The terminal's width, as `shutil.get_terminal_size` reports it."""
     try:
         return int(os.environ["COLUMNS"]) or 80
     except (KeyError, ValueError):
@@ -94,7 +94,7 @@ class _Version(argparse.Action):
 
 
 def everywhere(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
-    """Options that may stand before and after the command; only the first sets defaults."""
+    """Options allowed before and after the command; only the first parser sets defaults."""
 
     def default(value: object) -> Any:
         return value if top else argparse.SUPPRESS
@@ -151,8 +151,8 @@ def where(parser: argparse.ArgumentParser, what: str) -> None:
 def slot_or_labels(
     parser: argparse.ArgumentParser, *, several: bool = False, default: str = "", also: str = ""
 ) -> None:
-    """SLOT, or ``--where`` in its place (`options.Which`). ``default``: what a command without either is for;
-    ``also``: what else SLOT may be.
+    """SLOT, or ``--where`` instead (`options.Which`). ``default``: what the command applies to without
+    either; ``also``: what else SLOT may be.
     """
     also = f" (default: {default})" if default else also
     parser.add_argument("slot", metavar="SLOT", nargs="?", help=f"a slot number or a component name{also}")

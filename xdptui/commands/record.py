@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui record``: what runs and what it counts, into a file, until interrupted."""
+"""``xdptui record``: save what runs and its counters to a file, until interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def run(options: Namespace) -> int:
-    """Record until interrupted, or for as long as was asked."""
+    """Record until interrupted, or for the time requested."""
     wanted = Wanted(
         options.file,
         options.netns,
@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
 
 
 def size(text: str) -> int:
-    """Bytes, with k, M or G. Raises InvalidInput."""
+    """A size in bytes, with suffix k, M or G. Raises InvalidInput."""
     found = re.fullmatch(r"([0-9]{1,12})([kKmMgG]?)", text)
     number = int(found[1]) * UNITS[found[2].lower()] if found else 0
     if number < LEAST_SIZE:

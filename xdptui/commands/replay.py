@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui replay``: a recording in the terminal program; or as the lines that ``watch --jsonl`` would have
-written. Asks no kernel.
+"""``xdptui replay``: show a recording in the terminal program, or print the lines that ``watch --jsonl``
+would have printed. Needs no kernel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
     if (options.file is None) is not options.demo:
         raise UsageError("say what to replay", todo="`xdptui replay FILE`, or `xdptui replay --demo`")
     with as_file(DEMO) if options.demo else nullcontext(options.file) as file:
-        recording = Recording(str(file))  # reads it whole, so a file made of one in a zip may go
+        recording = Recording(str(file))  # reads it all, so a file extracted from a zip may go
     if recording.skipped:
         lines = f"{recording.skipped} line{'s' * (recording.skipped != 1)}"
         Talk(options.json, False).warn(f"{recording.path}: {lines} can't be read and are skipped")

@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Write down what some interfaces run."""
+    """Write a spec of what some interfaces run."""
     talk = Talk(options.json, bool(options.verbose))
     runnings, warnings = _found(options.interfaces, options.netns)
     output = None if options.output == STDIN else options.output
@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
 
 
 def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], list[str]]:
-    """The interfaces that are meant, each once; and which of a glob are left out, and why."""
+    """The interfaces meant, without duplicates; and which matches of a glob are left out, and why."""
     found: dict[int, Running] = {}
     warnings: list[str] = []
     everything = survey(netns) if any(is_glob(name) for name in wanted) else ()
@@ -93,13 +93,13 @@ def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], lis
 def _with_contents(
     chains: Sequence[tuple[Interface, Chain | None]],
 ) -> tuple[list[tuple[Interface, Chain | None]], list[str]]:
-    """The same with what their maps hold; and which maps are left out."""
+    """The same with the contents of their maps; and which maps are left out."""
     found: list[tuple[Interface, Chain | None]] = []
     left_out: list[str] = []
     for where, chain in chains:
         if chain is not None:
             chain, without = with_contents(chain, where.netns)
-            left_out += (f"{where}: not saved: {one}" for one in without)
+            left_out += (f"{where}: not saved: {reason}" for reason in without)
         found.append((where, chain))
     return found, left_out
 

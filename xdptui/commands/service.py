@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``xdptui apply --follow FILE``: a service that applies a spec to each interface when it appears, and again
-when it is made anew. What others change on an interface afterwards is theirs to change.
+when it is recreated. Later changes made by others on an interface are left alone.
 
-SIGHUP reads the spec again and applies it everywhere; SIGTERM and SIGINT end it, and leave the chains.
+SIGHUP rereads the spec and applies it everywhere; SIGTERM and SIGINT end the service and leave the chains.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ServiceFailure:
-    """An interface that failed: when it is to be tried again, and what it said."""
+    """An interface that failed: when to retry, and its error."""
 
     identity: Identity
     retry_at: float
@@ -50,7 +50,7 @@ class ServiceFailure:
 
 
 def serve(options: Namespace, talk: Talk) -> int:
-    """Apply until told to end."""
+    """Apply until told to stop."""
     for name in ("confirm", "wait", "dry_run", "what_if"):
         if getattr(options, name):
             option = "--" + name.replace("_", "-")
@@ -138,7 +138,7 @@ class _Service:
         if before is None or before.text != text:
             self._say(result)
 
-    # What is said
+    # Output
 
     def _say(self, result: Result) -> None:
         if self._talk.json:
@@ -172,7 +172,7 @@ class _Service:
         self._reloading = False
         try:
             self._wanted = self._read()
-        except XdpChainError as error:  # the old one goes on
+        except XdpChainError as error:  # keep the old spec
             self._talk.failed(error)
             return
         self._done.clear()
@@ -198,7 +198,7 @@ class _Service:
 
 
 def _notify(state: str) -> None:
-    """Tell systemd, where it asked for that (sd_notify(3))."""
+    """Notify systemd if it asked for that (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

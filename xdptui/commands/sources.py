@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Components out of the object files that were named, and which program of each was taken."""
+"""Components from the object files given, and which program of each was taken."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ def slots_of(
     globals: Sequence[str] = (),
     map_entries: Mapping[str, int] = {},
 ) -> tuple[tuple[Slot, ...], Notes]:
-    """New slots for each program of each object; names, section, priority and actions hold for all of them,
-    values of global variables and numbers of map entries for those that have the variable or map. Raises
-    NotFound where none has.
+    """New slots for each program of each object. Names, section, priority and actions apply to all; values of
+    global variables and numbers of map entries apply to those that have the variable or map. Raises NotFound
+    if none has.
 
-    Programs of one object share their maps. The remarks say which program was taken where an object has
-    several.
+    Programs of one object share their maps. The remarks say which program was taken if an object has several.
     """
     read: list[tuple[Component, ObjectFile]] = []
     notes: list[str] = []
@@ -79,7 +78,7 @@ def _with_globals(
 def _with_map_entries(
     components: Sequence[Component], sources: Sequence[ObjectFile], entries: Mapping[str, int]
 ) -> list[Component]:
-    """A map of that name in any of the objects is meant; where it is in none, the first says what it has."""
+    """``name`` may be a map of any of the objects; if it is in none, the first one's error lists its maps."""
     has = [{bpf_map.name for bpf_map in source.maps} for source in sources]
     for name in entries:
         if not any(name in names for names in has):
@@ -108,8 +107,8 @@ def new_version(
     globals: Sequence[str] = (),
     map_entries: Mapping[str, int] = {},
 ) -> Callable[[str], tuple[Component, Notes]]:
-    """Reads the object; the answer gives its program for a slot whose component has a name: the one asked
-    for, or else that of the same name, or else its only one.
+    """Reads the object. The returned function takes the name of a slot's component and gives the program to
+    put there: the one requested, or else the one of the same name, or else the only one.
     """
     source = programs_of(path)
 

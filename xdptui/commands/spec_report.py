@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `apply` and `plan FILE` did with each interface, or would do: as a value, as text and as JSON."""
+"""What `apply` and `plan FILE` did or would do on each interface: as values, text and JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOT_TRIED = Tried()
 
 
 class SpecState(StrEnum):
-    """What becomes of one interface."""
+    """What happens to one interface."""
 
     UNCHANGED = "unchanged"
     WOULD_CHANGE = "would-change"
@@ -39,8 +39,8 @@ class SpecState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One interface: its plan, what runs there ``now``, what there is to say; or why it failed. An interface
-    that would be changed, and was not, for another one failed, keeps that state.
+    """One interface: its plan, what runs there ``now``, and remarks; or why it failed. An interface left
+    unchanged because another one failed keeps the state that says it would change.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Result:
 
     @property
     def named_error(self) -> XdpChainError:
-        """The error, with the interface that it is about in it."""
+        """The error, with the interface it concerns."""
         error = self.error
         assert error is not None
         if self.name in error.what:
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may not be meant: of the plan, of the new components here, of the change itself."""
+        """Possible mistakes: in the plan, in the new components, and in the change itself."""
         if self.plan is None or self.error is not None:
             return self.troubles
         found = [
@@ -92,7 +92,7 @@ WORDS = {
 
 
 def report_text(result: Result, *, dry: bool) -> str:
-    """What is said of one interface on standard output."""
+    """The report on one interface for standard output."""
     if result.plan is None or result.error is not None:
         return ""
     if result.state is SpecState.UNCHANGED:
@@ -112,7 +112,7 @@ def report_text(result: Result, *, dry: bool) -> str:
 
 
 def summary(results: Sequence[Result], *, dry: bool) -> str:
-    """How many interfaces came to what."""
+    """How many interfaces ended in each state."""
     count = Counter(result.state for result in results)
     total = f"{len(results)} interface{'s' * (len(results) != 1)}"
     words = WORDS if dry else {**WORDS, SpecState.WOULD_CHANGE: "not reached"}
@@ -122,7 +122,7 @@ def summary(results: Sequence[Result], *, dry: bool) -> str:
 
 
 def report_document(source: str, results: Sequence[Result], *, dry: bool) -> dict[str, Any]:
-    """``apply --json`` and ``plan --json`` of a spec."""
+    """The JSON of ``apply --json`` and ``plan --json`` for a spec."""
     return {
         "spec": source,
         "changed": any(result.state is SpecState.CHANGED for result in results),
@@ -133,7 +133,7 @@ def report_document(source: str, results: Sequence[Result], *, dry: bool) -> dic
 
 
 def report_line(result: Result, at: float) -> dict[str, Any]:
-    """What ``apply --follow --json`` says of one interface; ``at`` is in seconds since 1970."""
+    """The JSON line of ``apply --follow --json`` for one interface; ``at`` is in seconds since 1970."""
     return {"at": round(at, 3), **_result(result)}
 
 

@@ -28,7 +28,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show one interface, or all of the namespace, or all of the machine."""
+    """Show one interface, all in the namespace, or all on the machine."""
     if options.all_netns:
         return _everywhere(options)
     if options.interface is None:
@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
     kept, hidden = kept_maps(), unseen()
     around: Around | None = None
     if found and options.interface and (options.json or options.verbose):
-        from xdptui.commands.around import Around  # some dozen messages to the kernel
+        from xdptui.commands.around import Around  # costs about a dozen requests to the kernel
 
         around = Around.of(found[0])
     if options.json:
@@ -57,13 +57,13 @@ def run(options: Namespace) -> int:
     if around is not None:
         write("\n".join(around.lines()))
     _write_kept(kept, boot_clock())
-    for one in hidden:
-        write(f"not seen: {one}")
+    for reason in hidden:
+        write(f"not seen: {reason}")
     return 0
 
 
 def _everywhere(options: Namespace) -> int:
-    """Every network namespace: as JSON all interfaces, else those with programs."""
+    """All network namespaces: in JSON every interface, otherwise those with programs."""
     if options.interface is not None or options.netns is not None:
         raise UsageError("--all-netns excludes IF and --netns", todo="`xdptui status --all-netns` shows all")
     found, not_reached = survey_all()
@@ -89,13 +89,13 @@ def _everywhere(options: Namespace) -> int:
             write(status_table(entries, boot_clock(), _behind(shown), verbose=options.verbose))
     write(f"{idle} network namespace{'s' * (idle != 1)} without XDP programs")
     _write_kept(kept, boot_clock())
-    for one in hidden:
-        write(f"not seen: {one}")
+    for reason in hidden:
+        write(f"not seen: {reason}")
     return 0
 
 
 def _behind(found: Sequence[Running]) -> dict[int, tuple[Behind, ...]]:
-    """What stands behind the programs, by ifindex."""
+    """What is attached behind the programs, by ifindex."""
     if not any(running.hooks for running in found):
         return {}
     from xdpchain.observe.behind import programs_behind
@@ -104,7 +104,7 @@ def _behind(found: Sequence[Running]) -> dict[int, tuple[Behind, ...]]:
 
 
 def _write_kept(kept: Sequence[KeptMap], now: float) -> None:
-    """Maps of slots that were unloaded together, a line each."""
+    """Print maps kept from unloaded slots, one line for each set unloaded together."""
     for (since, ifindex, _), some in groupby(
         kept, key=lambda kept_map: (kept_map.since, kept_map.ifindex, kept_map.inode)
     ):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a spec asks of each interface: planned, and carried out. `apply` does it once, the service again and
-again.
+"""What a spec requires of each interface: planned and carried out, once by `apply`, repeatedly by the
+service.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["carry_out", "planned"]
 
 
 def planned(wanted: Wanted, target: SpecTarget, talk: Talk, attempt: Attempt | None = None) -> Result:
-    """What is to be done on one interface; with ``attempt`` the candidate is tried, too."""
+    """The plan for one interface; with ``attempt``, the candidate is tried as well."""
     try:
         plan, notes = plan_target(wanted, target)
         tried = Tried()
@@ -42,8 +42,8 @@ def carry_out(
     confirm: float | None,
     keep_going: bool,
 ) -> None:
-    """Change what is to be changed, in order; after a failure only with ``keep_going``. Each result takes the
-    place of the plan that it comes from.
+    """Make the changes in order; after a failure go on only with ``keep_going``. Each result replaces its
+    plan in ``results``.
     """
     for i, result in enumerate(results):
         if result.state is SpecState.WOULD_CHANGE and result.target is not None:

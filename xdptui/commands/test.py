@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui test``: packets through a program that is attached to nothing, the line that decided each, and
-which lines none of them reached.
+"""``xdptui test``: run packets through a program without attaching it; show the line that decided each, and
+the lines that none of them reached.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["run"]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is expected of a packet: its verdict, and, if it is said, the line (``file:line``)."""
+    """The expected result for a packet: its verdict and, optionally, the line (``file:line``)."""
 
     verdict: str
     line: str | None
 
 
 def run(options: Namespace) -> int:
-    """Returns 1 where an expectation fails."""
+    """Returns 1 if an expectation fails."""
     packets: list[Packet] = []
     notes: list[str] = []
     for source in options.packets or [BUILTIN]:
@@ -71,7 +71,7 @@ def _row(
 
 
 def _expectations(path: str, count: int) -> dict[int, Expected]:
-    """``NUMBER VERDICT [FILE:LINE]`` a line; what follows a # is a remark. Raises InvalidInput, NotFound."""
+    """One ``NUMBER VERDICT [FILE:LINE]`` per line, # starts a comment. Raises InvalidInput, NotFound."""
     found: dict[int, Expected] = {}
     data, name = read_source(path)
     for place, raw in enumerate(data.decode(errors="replace").splitlines(), 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui time IF``: how long the chain takes, and each slot of it."""
+"""``xdptui time IF``: how long the chain and each of its slots take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show reading after reading, until interrupted or as many as were asked for."""
+    """Show readings until interrupted, or as many as requested."""
     readings = due(options)
     running = look(options.interface, options.netns)
     screen = screen_for(options)

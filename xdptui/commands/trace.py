@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui trace on|off IF``: count what has no counters of its own, also while nobody looks."""
+"""``xdptui trace on|off IF``: count what has no counters of its own, even when nothing is watching."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Pin counters on what runs there, or take them away."""
+    """Pin counters for what runs there, or remove them."""
     running = look(options.interface, options.netns)
     if options.switch == "off":
         were = trace_off(running)

@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show all XDP programs of the object, or those that are named."""
+    """Show all XDP programs of the object, or those named."""
     source = programs_of(options.object)
     if options.names:
         programs = [source.program(name) for name in options.names]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of commands that look, record, export, and clear up: all that change no chain."""
+"""The options of commands that change no chain: view, record, export, clean up."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec that was read, with its object files, and what it takes to make one interface run what it says."""
+"""A parsed spec with its object files, and the steps that make one interface run what it says."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_wanted"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A spec, and the components of each entry's slots; ``netns`` is that of entries that name none."""
+    """A spec, and the components of each entry's slots; ``netns`` applies to entries that name none."""
 
     source: str
     spec: Spec
@@ -64,9 +64,9 @@ def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wa
 
 
 def awaited(wanted: Wanted, patience: float) -> tuple[tuple[SpecTarget, ...], tuple[Missing, ...]]:
-    """The interfaces that the spec is about, and what is missing after so many seconds: interfaces that it
-    names, and all that it wants in a namespace that is not there. Raises InvalidInput (two entries want one
-    interface).
+    """The interfaces the spec applies to, and what is still missing after ``patience`` seconds: interfaces it
+    names, and everything it wants in a namespace that does not exist. Raises InvalidInput if two entries want
+    the same interface.
     """
     end = time.monotonic() + patience
     with Presence(namespaces(wanted.spec, wanted.netns)) as presence:
@@ -87,7 +87,7 @@ def awaited(wanted: Wanted, patience: float) -> tuple[tuple[SpecTarget, ...], tu
 
 
 def plan_target(wanted: Wanted, target: SpecTarget) -> tuple[Plan, tuple[str, ...]]:
-    """What is to be done on one interface, and remarks. Raises what `make_plan` and `choose` raise."""
+    """The plan for one interface, and remarks. Raises what `make_plan` and `choose` raise."""
     running = look(target.name, target.netns)
     made, notes = _change(wanted, target)(running)
     return with_kernel_warnings(_plan(wanted, target, running, made)), notes
@@ -95,7 +95,7 @@ def plan_target(wanted: Wanted, target: SpecTarget) -> tuple[Plan, tuple[str, ..
 
 def _plan(wanted: Wanted, target: SpecTarget, running: Running, chain: Chain) -> Plan:
     mode = wanted.spec.interfaces[target.entry].mode
-    if mode is WantedMode.BEST and running.chain is not None:  # what runs goes on as it is
+    if mode is WantedMode.BEST and running.chain is not None:  # keep the mode in which the chain runs
         mode = None
     return make_plan(running, chain, mode=mode)
 
@@ -106,7 +106,7 @@ def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Cha
     def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
         if not running.editable:
             require_capabilities()  # what can't be read looks like somebody else's
-            make_plan(running, Chain())  # says whose it is
+            make_plan(running, Chain())  # says whose program it is
         notes: list[str] = []
         chain = running.chain or Chain()
         linkage = chain.linkage
@@ -131,7 +131,7 @@ def _siblings(wanted: Wanted, target: SpecTarget) -> list[Chain]:
     """What runs on the other interfaces of the target's entry."""
     there = {target.netns: [interface.name for interface in interfaces(target.netns)]}
     found, _ = targets(wanted.spec, there, wanted.netns)
-    others = [one for one in found if one.entry == target.entry and one.name != target.name]
+    others = [other for other in found if other.entry == target.entry and other.name != target.name]
     chains = (look(other.name, other.netns).chain for other in others)
     return [chain for chain in chains if chain is not None]
 
@@ -139,15 +139,15 @@ def _siblings(wanted: Wanted, target: SpecTarget) -> list[Chain]:
 def apply_target(
     wanted: Wanted, planned: Result, talk: Talk, confirm: float | None, attempt: Attempt
 ) -> Result:
-    """Make an interface run what the spec says, after ``attempt``, and tell how that went. The plan is the
-    one that was made, unless somebody changed the interface since.
+    """After ``attempt``, make an interface run what the spec says, and report the result. Uses the plan made
+    before, unless somebody has changed the interface since.
     """
     from xdpchain.editing import edit
 
     target, made = planned.target, planned.plan
     assert target is not None
     if wanted.spec.interfaces[target.entry].share_maps:
-        made = None  # others of its entry run by now, whose maps it shall have
+        made = None  # others of its entry run by now; it shares their maps
     talk.step(f"{target}: begin")
     change = _change(wanted, target)
     tried = Tried()

@@ -16,6 +16,8 @@ from xdpchain.observe.events import Watch
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
 from xdptui.render.watch_text import (
+    behind_documents,
+    behind_rows,
     cpu_documents,
     cpu_rows,
     queue_documents,
@@ -23,6 +25,7 @@ from xdptui.render.watch_text import (
     reading_document,
     reading_table,
 )
+from xdptui.workers.behind_meter import BehindMeter
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.queue_meter import QueueMeter
 
@@ -32,23 +35,23 @@ LEAST_INTERVAL = 0.05
 
 
 def run(options: Namespace) -> int:
-    """Show reading after reading, until interrupted or as many as were asked for."""
+    """Show readings until interrupted, or as many as requested."""
     interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
     count = None if options.count is None else values.amount(options.count, "count")
     screen = Lines() if options.json or not in_place() else Screen()
     queues = QueueMeter() if options.per_queue else None
-    with closing(Meter()) as meter:
+    with closing(Meter()) as meter, BehindMeter() as behind:
         for n, runnings in enumerate(_looks(options, interval), 1):
             meter.sync(runnings, open_missing(runnings, meter.known))
             shown = _line if options.json else _table
-            screen.show(shown(runnings, meter, cpus=options.per_cpu, queues=queues))
+            screen.show(shown(runnings, meter, behind, cpus=options.per_cpu, queues=queues))
             if n == count:
                 break
     return 0
 
 
 def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]:
-    """What runs, each time that a reading is due. Looked at anew only when something may have changed."""
+    """What runs, whenever a reading is due. Looks again only if something may have changed."""
     with Watch(options.netns) as watch:
         found = _found(options)
         if options.where and not found:
@@ -59,7 +62,7 @@ def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]
         due = time.monotonic()
         while True:
             yield found
-            due = max(due + interval, time.monotonic())  # a slow reader skips readings, it doesn't pile up
+            due = max(due + interval, time.monotonic())  # a slow reader skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0:
                 again |= watch.wait(left)
@@ -75,11 +78,14 @@ def _found(options: Namespace) -> tuple[Running, ...]:
     return values.with_labels(found, options.where)
 
 
-def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: QueueMeter | None) -> str:
+def _line(
+    runnings: Sequence[Running], meter: Meter, behind: BehindMeter, *, cpus: bool, queues: QueueMeter | None
+) -> str:
     entries = []
     for running in runnings:
         index = running.interface.ifindex
         entry = reading_document(running, meter.read(index), meter.why(index))
+        entry["behind"] = behind_documents(behind.read(running))
         if cpus:
             entry |= {"cpus": cpu_documents(meter.cpus(index))}
         if queues is not None:
@@ -88,11 +94,14 @@ def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: Queu
     return json.dumps({"at": time.time(), "interfaces": entries}, separators=(",", ":"))
 
 
-def _table(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: QueueMeter | None) -> str:
+def _table(
+    runnings: Sequence[Running], meter: Meter, behind: BehindMeter, *, cpus: bool, queues: QueueMeter | None
+) -> str:
     parts = []
     for running in runnings:
         index = running.interface.ifindex
         parts.append(reading_table(running, meter.read(index), meter.why(index)))
+        parts += behind_rows(behind.read(running))
         parts += cpu_rows(meter.cpus(index)) if cpus else ()
         parts += queue_rows(queues.read(running)) if queues is not None else ()
     return "\n".join(parts) or "no XDP program runs on an interface to watch"

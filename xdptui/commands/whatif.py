@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a change would do to packets: the matrix that `--what-if` asks for, and the check of one's own ssh
-connection that every change begins with.
+"""What a change would do to packets: the matrix for `--what-if`, and the check of our own ssh connection that
+precedes every change.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["Attempt", "Tried", "guard", "trying"]
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What was tried of a candidate: the matrix, if it was asked for, with remarks on its packets; and what
-    becomes of one's own connection, where it comes in here.
+    """The results of trying a candidate: the matrix, if requested, with remarks on its packets; and the fate
+    of our own connection, if it arrives here.
     """
 
     matrix: WhatIf | None = None
@@ -33,14 +33,14 @@ class Tried:
 
 
 class Attempt(Protocol):
-    """Tries a candidate in place of what runs, and may refuse it. ``adopts`` is as for `plan.make_plan`."""
+    """Tries a candidate against what runs, and may refuse it. ``adopts`` is as for `plan.make_plan`."""
 
     def __call__(self, running: Running, candidate: Chain, adopts: int | None = None) -> Tried: ...
 
 
 def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnTraffic) -> Attempt:
-    """How to try a candidate before it is applied, as the arguments want it. Packets are read once, when the
-    first candidate is tried; ``own_traffic`` is one for all interfaces of a command.
+    """How to try a candidate before applying it, according to the arguments. Packets are read once, when the
+    first candidate is tried; one ``own_traffic`` serves all interfaces of a command.
 
     Raises ConnectionLost, and what `supply_of` and `what_if` raise.
     """
@@ -56,8 +56,8 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
         if not supplies:
             from xdpchain.follow.sample import supply_of
 
-            named = [one for group in options.what_if for one in group] or [BUILTIN]
-            supplies.append(reduce(Supply.plus, (supply_of(one, running) for one in named)))
+            named = [packets for group in options.what_if for packets in group] or [BUILTIN]
+            supplies.append(reduce(Supply.plus, (supply_of(packets, running) for packets in named)))
         matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
         return Tried(matrix, supplies[0].notes, own)
 
@@ -65,8 +65,8 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
 
 
 def guard(found: Judgement, talk: Talk, *, waits: bool, anyway: bool, only_plan: bool = False) -> None:
-    """Refuse a change that would cut one's own ssh connection, or of which that can't be told, unless it
-    takes itself back (``waits``), or was asked for (``anyway``). Raises ConnectionLost.
+    """Refuse a change that would cut our own ssh connection, or might, unless the change rolls back by itself
+    (``waits``) or was forced (``anyway``). Raises ConnectionLost.
     """
     if found.lost or found.unchecked:
         error = refusal(found)

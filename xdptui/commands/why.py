@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui why``: which lines of source decided what became of the packets, with what was counted."""
+"""``xdptui why``: which source lines decided the verdicts, with counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Count for one interval and show it; with ``--watch`` again and again, until interrupted."""
+    """Count for one interval and show the result; with ``--watch``, repeat until interrupted."""
     code = None if options.code is None else Action.parse(options.code).name
     if not options.watch:
         options.count = "1"
@@ -52,7 +52,7 @@ def run(options: Namespace) -> int:
 
 
 def _chosen(running: Running, options: Namespace) -> tuple[SlotReasons, ...]:
-    """The sites of all slots, or of those that are named. Raises UsageError, NotFound, InvalidInput."""
+    """The sites of all slots, or of those named. Raises UsageError, NotFound, InvalidInput."""
     found, slot = reasons_of(running), options.slot
     if options.where:
         which = values.Which(slot, options.where)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m xdptui.demo``: a playground with traffic and a chain of three sample programs, xdptui on it.
+"""``python -m xdptui.demo``: a playground with traffic, a chain of three sample programs, and xdptui running
+on it.
 
-Everything is removed again: on exit, on a signal, and by a guard process when this one is killed.
+Everything is removed on exit, on a signal, and by a guard process if this one is killed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["main"]
 SAMPLES = Path(__file__).parents[2] / "build" / "samples"
 CHAIN = ("firewall", "ratelimit", "monitor")
 
-# What the firewall blocks from the start: (port, IP protocol); telnet, and UDP that nobody asked for.
+# What the firewall blocks from the start: (port, IP protocol): telnet and unsolicited UDP.
 BLOCKED = ((23, 6), (9999, 17))
 
 XDPTUI = (sys.executable, "-m", "xdptui")
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except subprocess.CalledProcessError as error:
-        return error.returncode  # what ran said why
+        return error.returncode  # the command's own output said why
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
@@ -95,20 +96,20 @@ def _sweep() -> None:
 
 
 def _unload(namespace: str) -> None:
-    """By xdptui's own hand, because removing a namespace leaves a freplace chain's pins behind."""
+    """Unload with xdptui, because removing a namespace leaves a freplace chain's pins behind."""
     owned = names.parse(namespace)
     if owned is None or owned.side != "near" or not owned.there:
         return
     subprocess.run(
         [*XDPTUI, "unload", "xdp0", "--all", "--netns", namespace],
         stdin=subprocess.DEVNULL,
-        capture_output=True,  # nothing loaded, or not by us: what matters then goes with the namespace
+        capture_output=True,  # nothing loaded, or not by us: the namespace takes it along
         check=False,
     )
 
 
 def _block_ports(made: Playground) -> None:
-    """Put BLOCKED into the firewall's map, the way an operator would: with bpftool."""
+    """Put BLOCKED into the firewall's map as an operator would: with bpftool."""
     number = _map_of_chain(made, "blocked")
     for port, protocol in BLOCKED:
         key = [*port.to_bytes(2, sys.byteorder), protocol, 0]
@@ -135,9 +136,9 @@ def _json(command: Sequence[str]) -> Any:
 
 @contextmanager
 def _running(command: Sequence[str], *, background: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that is ended on exit, and by the kernel if we are killed.
+    """A child process, ended on exit, and by the kernel if we are killed.
 
-    In the background it has a process group of its own: a terminal's ctrl-C is for the foreground.
+    In the background it has its own process group: a terminal's ctrl-C is for the foreground.
     """
     process = subprocess.Popen(
         [*DIES_WITH_US, *command],
@@ -152,11 +153,11 @@ def _running(command: Sequence[str], *, background: bool = False) -> Iterator[su
 
 @contextmanager
 def _guard() -> Iterator[None]:
-    """A process that notices when we are gone, whatever the reason, and sweeps."""
+    """A process that notices when we are gone, for whatever reason, and cleans up."""
     sweep = [sys.executable, "-m", "xdptui.demo", "--sweep"]
     guard = subprocess.Popen(
         ["sh", "-c", 'cat >/dev/null; exec "$@"', "guard", *sweep],
-        stdin=subprocess.PIPE,  # nobody writes to it: it ends when we do
+        stdin=subprocess.PIPE,  # nothing is written to it: it closes when we end
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -187,7 +188,7 @@ def _signals_as_exceptions() -> Iterator[None]:
 
 
 def _ignore_signals() -> None:
-    """Once cleaning up has begun, an impatient second ctrl-C must not stop it halfway."""
+    """Once cleanup has begun, an impatient second ctrl-C must not interrupt it."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus asks for, read from the kernel when it asks."""
+"""Metrics read from the kernel at each Prometheus scrape."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class MetricSource(Protocol):
-    """More about the chains that run, for who asks for it."""
+    """Additional metrics about running chains."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]: ...
@@ -50,11 +50,11 @@ class MetricSource(Protocol):
 
 
 class ChainCollector(Collector):
-    """Reads each interface once a scrape; counters stay open between scrapes. Safe for several at once.
+    """Reads each interface once per scrape; counters stay open between scrapes. Safe for concurrent scrapes.
 
     ``interfaces``: only these (empty: all); ``trace``: also count, from outside, what has no counters of its
-    own, for as long as this lives; ``sites``: also by line of source; ``sources``: what else is exported (not
-    closed here).
+    own, for as long as this object lives; ``sites``: also by source line; ``sources``: what else to export
+    (not closed here).
     """
 
     def __init__(
@@ -104,14 +104,16 @@ class ChainCollector(Collector):
     def _read(self) -> Iterator[Value]:
         runnings = survey(self._netns)
         if self._interfaces:
-            runnings = tuple(one for one in runnings if one.interface.name in self._interfaces)
-        counting = [one for one in runnings if self._trace or counts_already(one)]
+            runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
+        counting = [running for running in runnings if self._trace or counts_already(running)]
         self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
-        yield from values(((one, self._sample(one.interface.ifindex)) for one in runnings), boot_clock())
+        yield from values(
+            ((running, self._sample(running.interface.ifindex)) for running in runnings), boot_clock()
+        )
         yield from self._site_values(runnings) if self._sites else ()
         for running in runnings:
             if running.hook is not None:
-                with contextlib.suppress(PermissionDenied):  # then it is not told; all else is
+                with contextlib.suppress(PermissionDenied):  # leave it out, export the rest
                     yield from memory_values(running, chain_memory(running))
         for source in self._sources:
             yield from source.read(runnings)
@@ -120,7 +122,7 @@ class ChainCollector(Collector):
         return self._meter.sample(ifindex) if self._meter.read(ifindex) else None
 
     def _site_values(self, runnings: Sequence[Running]) -> Iterator[Value]:
-        """By line of source. Programs are read anew where something else runs than the last time."""
+        """Values by source line. Programs are read again if what runs has changed."""
         before, self._reasons = self._reasons, {}
         for running in runnings:
             index = running.interface.ifindex
@@ -132,7 +134,7 @@ class ChainCollector(Collector):
                 try:
                     known = running, reasons_of(running)
                 except XdpChainError:
-                    continue  # it went away meanwhile, or nobody can follow it
+                    continue  # it went away meanwhile, or can't be followed
             self._reasons[index] = known
             yield from site_values(running, sample, known[1])
 

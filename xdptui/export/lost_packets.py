@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets that are lost after their program returned, by reason (`xdptui export --events`)."""
+"""Packets lost after their program returned, by reason (`xdptui export --events`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["LostPackets"]
 
 
 class LostPackets(Closing):
-    """Listens to what the kernel says of failures until it is closed; packets that fare well pay nothing.
-    Raises what `listen` does.
+    """Listens to the kernel's failure tracepoints until closed; packets that succeed are not slowed. Raises
+    what `listen` does.
     """
 
     metrics = LOST_METRICS
@@ -26,7 +26,7 @@ class LostPackets(Closing):
         self._listener = listen(Scope.FAILURES, self._home)
 
     def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
-        """Since the listener began: on the interface where the packets came in."""
+        """Counts since listening began, by the interface on which the packets arrived."""
         interfaces = {running.interface.ifindex: where(running) for running in runnings}
         lost: Counter[tuple[str, ...]] = Counter()
         for row in self._listener.read().rows:

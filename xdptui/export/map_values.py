@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers out of chosen maps (`xdptui export --map SLOT:NAME`), so many of each map at most."""
+"""Numbers from chosen maps (`xdptui export --map SLOT:NAME`), up to a limit per map."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MOST_NUMBERS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class ChosenMap:
-    """A slot, by its number or name, and the name of a map of its."""
+    """A slot, by number or name, and the name of one of its maps."""
 
     slot: str
     name: str
 
     @classmethod
     def parse(cls, text: str) -> ChosenMap:
-        """Raises InvalidInput."""
+        """Parse ``SLOT:NAME``. Raises InvalidInput."""
         slot, _, name = text.partition(":")
         if not (slot and name):
             todo = "Write SLOT:NAME, such as xdp_firewall:blocked; `xdptui maps IF` lists them"
@@ -41,7 +41,7 @@ class ChosenMap:
         return f"{self.slot}:{self.name}"
 
     def found(self, running: Running) -> Iterator[tuple[int, Slot, MapRef]]:
-        """The slots, with their places, and their maps that are meant on an interface."""
+        """The matching slots of an interface, with their positions and maps."""
         for index, slot in enumerate(running.chain or running.shown or ()):
             if self.slot in (str(index), slot.name):
                 for ref in map_refs(running, index):
@@ -50,7 +50,7 @@ class ChosenMap:
 
 
 class MapValues(Closing):
-    """Keeps the maps open between scrapes, for as long as their slots run."""
+    """Keeps the maps open between scrapes while their slots run."""
 
     metrics = MAP_METRICS
 
@@ -59,7 +59,7 @@ class MapValues(Closing):
         self._open: dict[tuple[int, str, int], MapTable] = {}
 
     def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
-        """What they hold now; nothing of a map that can't be browsed. Raises PermissionDenied."""
+        """Their current contents; skips maps that can't be browsed. Raises PermissionDenied."""
         wanted = {
             (running.interface.ifindex, slot.key, ref.id): (running, index, slot)
             for running in runnings
@@ -77,7 +77,7 @@ class MapValues(Closing):
             yield from _values(self._open[key], slot_labels(running, slot))
 
     def absent(self, runnings: Iterable[Running]) -> list[ChosenMap]:
-        """Those that no chain has now."""
+        """The chosen maps that no chain has now."""
         here = tuple(runnings)
         return [chosen for chosen in self._chosen if not any(any(chosen.found(running)) for running in here)]
 
@@ -101,8 +101,8 @@ def _values(table: MapTable, labels: tuple[str, ...]) -> Iterator[Value]:
 
 
 def numbers(value: Plain | None, member: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in a value, by member: ``packets``, ``by_port[2].bytes``; "" for a value that is one. Text,
-    addresses and names of enumerators are none.
+    """The numbers in a value by member: ``packets``, ``by_port[2].bytes``; "" if the value itself is a
+    number. Text, addresses and enumerator names are not numbers.
     """
     match value:
         case int() | float():

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is exported: names, labels and help of the metrics, and how readings become samples of them. Pure.
+"""The exported metrics: their names, labels and help, and how readings become samples. Pure.
 
-A series keeps its labels for as long as its slot lives. Where a slot stands, its priority and the ids of its
-program change with edits, so they are labels of an info metric, and not of counters: an edit makes no new
-series, and no counter falls back. ``key`` tells slots of the same program apart; it stays with a slot through
-every edit, whoever makes it, and is never given again.
+A series keeps its labels for the life of its slot. A slot's position, priority and program ids change with
+edits, so they are labels of an info metric, not of counters: an edit starts no new series and resets no
+counter. ``key`` distinguishes slots of the same program; it stays with a slot through every edit by anybody,
+and is never reused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ACTIONS: Final = (*(action.xdp_name for action in ALL_ACTIONS), "other")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A family: counters are exported as ``name`` with ``_total`` behind it."""
+    """A family: counters are exported as ``name`` plus ``_total``."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -41,7 +41,7 @@ class Metric:
 
     @property
     def exported(self) -> str:
-        """The name that a query uses."""
+        """The name to use in queries."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
 
@@ -189,13 +189,13 @@ def where(running: Running) -> tuple[str, str]:
 
 
 def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
-    """The labels that stay with a slot."""
+    """The labels that never change for a slot."""
     return *where(running), slot.name, slot.key
 
 
 def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> Iterator[Value]:
-    """The samples of interfaces with what was counted there. Those without a program have no chain. ``now``
-    is in seconds of `sys.boot_clock`.
+    """The samples of interfaces and their counts. Interfaces without a program have no chain. ``now`` is in
+    seconds of `sys.boot_clock`.
     """
     for running, sample in read:
         device, place = running.device, where(running)
@@ -243,7 +243,7 @@ def _chain(running: Running) -> Iterator[Value]:
 
 
 def _confirmed(running: Running, now: float) -> Iterator[Value]:
-    """A change that waits, and how the last one ended."""
+    """A pending change, and the outcome of the last one."""
     if running.armed is not None:
         labels = (*where(running), running.armed.state.value)
         yield Value(PENDING, labels, running.armed.seconds_left(now))
@@ -252,7 +252,7 @@ def _confirmed(running: Running, now: float) -> Iterator[Value]:
 
 
 def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
-    """What a chain takes."""
+    """The memory a chain takes."""
     yield Value(CHAIN_MEMORY, where(running), memory.programs)
     for slot in running.chain or running.shown or ():
         taken, labels = memory.slots[slot.key], slot_labels(running, slot)
@@ -262,7 +262,7 @@ def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
 
 
 def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Value]:
-    """What was counted by line of source."""
+    """Counts by source line."""
     names = {slot.key: slot_labels(running, slot) for slot in running.chain or running.shown or ()}
     for reason in reasons:
         if reason.key in names and reason.key in sample.slots:
@@ -273,7 +273,7 @@ def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]
 def _sites(
     labels: tuple[str, ...], slot: SlotReasons, counts: SlotCounts, counted: SiteCounts
 ) -> Iterator[Value]:
-    """What no site is known of has no line; sites of one line are one series."""
+    """Packets of an unknown site get no sample; sites on one line share a series."""
     found: dict[tuple[str, ...], int] = {}
     parts = shares(slot.sites, counts.packets, {which: some for which, (some, _) in counted.items()})
     amounts = {Share(code, (site,)): 0 for site, code in counted} | {p: int(n) for p, n in parts.items()}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long chains take (`xdptui export --time`): each chain by the kernel's statistics, and each slot on test
-packets, once for every chain that runs, in a thread of its own: a scrape does not wait for it.
+"""How long chains take (`xdptui export --time`): each chain by the kernel's run-time statistics; each slot on
+test packets, once per running chain, in a separate thread, so that a scrape does not wait for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["ChainTimes"]
 
 
 class ChainTimes(Closing):
-    """Holds the kernel's statistics on until it is closed. Raises PermissionDenied, Unsupported."""
+    """Keeps the kernel's run-time statistics on until closed. Raises PermissionDenied, Unsupported."""
 
     metrics = TIME_METRICS
 
@@ -41,7 +41,7 @@ class ChainTimes(Closing):
         self._thread.start()
 
     def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
-        """What is known by now: slots' times come some scrapes after the chain."""
+        """What is known so far: slot times arrive some scrapes after the chain's."""
         chains = {running.identity: running for running in runnings if running.hook is not None}
         with self._changed:
             self._timed = {key: times for key, times in self._timed.items() if key in chains}
@@ -83,7 +83,7 @@ class ChainTimes(Closing):
             times: SlotTimes | None = None
             try:
                 times = slot_times(running.chain, NAMED_FRAMES, lambda: self._closed)
-            except (XdpChainError, OSError):  # it went away, can't be tried here, or we are ending
+            except (XdpChainError, OSError):  # it went away, can't be tried here, or we are shutting down
                 pass
             with self._changed:
                 self._waiting.pop(key, None)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server of `xdptui export`: whoever may connect can keep a scrape from nobody else.
+"""The HTTP server of `xdptui export`: no client can keep others from scraping.
 
-At most so many connections are open at a time. A new one takes the place of the oldest that has not asked for
-anything yet; where all have, it is closed. Who does not ask, or does not take the answer, is closed in time.
+The number of open connections is limited. A new one replaces the oldest that has not sent a request yet; if
+all have, the new one is closed. Clients that send no request, or do not read the answer, are closed after a
+time limit.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class ScrapeServer(ThreadingMixIn, WSGIServer):
-    """Answers each connection in a thread of its own, one request each. ``serve_forever`` runs it,
-    ``shutdown`` and ``server_close`` end it. Raises OSError, as bind(2) does.
+    """Answers each connection in its own thread, one request each. ``serve_forever`` runs it, ``shutdown``
+    and ``server_close`` end it. Raises OSError, as bind(2) does.
     """
 
     daemon_threads = True
@@ -52,7 +53,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno in _SHORT:  # the connection stays in the queue, so this would be tried at once
+            if error.errno in _SHORT:  # the connection stays queued, so a retry would be immediate
                 self._make_room(0)
                 time.sleep(_PAUSE_S)
             raise
@@ -68,7 +69,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def asked(self, connection: Any) -> None:
-        """A whole request came."""
+        """A complete request arrived."""
         with self._lock:
             if self._waiting.pop(connection, None) is not None:
                 self._answered[connection] = time.monotonic()
@@ -80,7 +81,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Close who is late; called twice a second."""
+        """Close connections past their time limit; called twice a second."""
         now = time.monotonic()
         with self._lock:
             late = [sock for sock, since in self._waiting.items() if now - since > REQUEST_S]
@@ -89,11 +90,11 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
                 _hang_up(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that break are nobody's concern."""
+        """Ignore broken connections."""
 
     def _make_room(self, most: int) -> bool:
-        """Hang up on the oldest that wait until at most ``most`` connections are left; whether that many are.
-        Their threads see it at once, and end.
+        """Close the oldest connections still without a request until at most ``most`` are left; returns
+        whether that was possible. Their threads notice at once and end.
         """
         with self._lock:
             while self._waiting and len(self._waiting) + len(self._answered) > most:
@@ -117,14 +118,14 @@ class _Handler(WSGIRequestHandler):
         return whole
 
     def address_string(self) -> str:
-        return str(self.client_address[0])  # not by asking a name server
+        return str(self.client_address[0])  # without a reverse DNS lookup
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not logged."""
+        """Do not log scrapes."""
 
 
 class _Limited:
-    """A request as it comes in, `REQUEST_BYTES` of it at most."""
+    """An incoming request, limited to `REQUEST_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -158,5 +159,5 @@ class _Limited:
 def _hang_up(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # it is gone
+    except OSError:  # the client is gone
         pass

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main screen and its controllers: what each key does, from the first question to the end."""
+"""The main screen and its controllers: what each key does, from the first question to the result."""

@@ -14,7 +14,7 @@ __all__ = ["AdoptFlow"]
 
 
 class AdoptFlow(Controller):
-    """The key ``i`` on an interface with a program that is not part of a chain."""
+    """The key ``i`` on an interface whose program is not part of a chain."""
 
     def __init__(self, desk: Desk, apply: ApplyFlow) -> None:
         super().__init__(desk)
@@ -43,7 +43,7 @@ class AdoptFlow(Controller):
         from xdptui.screens.adopt import AdoptDialog
 
         try:
-            await asyncio.to_thread(check_adoptable, running)  # it may look for who holds it
+            await asyncio.to_thread(check_adoptable, running)  # may search for what holds it
         except XdpChainError as error:
             self._desk.fail(error, "Not adopted")
             return

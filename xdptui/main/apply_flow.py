@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a candidate to what runs: plan, questions, apply; and the ways to drop a candidate."""
+"""From a candidate to a running chain: plan, questions, apply; and the ways to discard a candidate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from xdpchain.change.plan import Change, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.model.chain import Mode, WantedMode
 from xdpchain.model.naming import some
-from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.questions import questions
 from xdptui.screens.applying import Applying
@@ -28,7 +27,7 @@ __all__ = ["ApplyFlow"]
 
 
 class ApplyFlow(Controller):
-    """Plan, apply, drop. ``done`` is called after each attempt, to catch up with what happened meanwhile."""
+    """Plan, apply, discard. ``done`` is called after each attempt, to process what happened meanwhile."""
 
     def __init__(self, desk: Desk, meter: Meter, done: Callable[[], None]) -> None:
         super().__init__(desk)
@@ -49,7 +48,7 @@ class ApplyFlow(Controller):
         from xdpchain.change.kernel_warnings import with_kernel_warnings
 
         try:
-            # A candidate's mode is what the operator asked for, also where the chain runs in another one.
+            # A candidate's mode is what the operator asked for, even if the chain runs in another mode.
             mode = WantedMode(edit.candidate.mode.value)
             keep_maps = self.session.keeps_maps
             return with_kernel_warnings(make_plan(edit.base, edit.candidate, mode=mode, keep_maps=keep_maps))
@@ -75,8 +74,8 @@ class ApplyFlow(Controller):
     async def propose(
         self, plan: Plan, *, refusal: str = "", remarks: tuple[str, ...] = (), waits: bool = False
     ) -> None:
-        """Show a plan, and carry it out if that is wanted. ``refusal`` is why it can't be; ``waits`` as in
-        `carry_out`.
+        """Show a plan, and carry it out if the operator agrees. ``refusal`` is why it can't be applied;
+        ``waits`` as in `carry_out`.
         """
         from xdptui.screens.plan import PlanDialog
 
@@ -107,8 +106,8 @@ class ApplyFlow(Controller):
             await self.carry_out(plan)
 
     async def carry_out(self, plan: Plan, *, waits: bool = False, seen: bool = False) -> None:
-        """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``seen``: the
-        plan was shown, which names what is removed; after that only what must be typed is asked for.
+        """``waits``: needs confirmation, unless that is turned off here (w). ``seen``: the plan, which names
+        what is removed, was shown, so ask only if something must be typed.
         """
         confirm = self._confirm(plan, waits)
         own = plan.running.interface.ifindex in self.session.own
@@ -122,15 +121,13 @@ class ApplyFlow(Controller):
         await self._apply_all([plan], confirm)
 
     def _confirm(self, plan: Plan, waits: bool) -> float | None:
-        """Seconds in which this has to be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
-        if waits and self.session.waits.get(plan.running.interface.ifindex, True):
-            return self.session.patience
-        return self.session.confirm
+        """Seconds until this must be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
+        return self.session.confirm_on(plan.running.interface.ifindex, usual=waits)
 
     async def load_together(self, plans: Sequence[Plan]) -> None:
-        """Carry out the plans of several interfaces, on all or on none, after a question."""
+        """Carry out the plans of several interfaces, all or none, after a question."""
         own = [plan for plan in plans if plan.running.interface.ifindex in self.session.own]
-        confirm = self.session.patience if own or self.session.confirm_seconds else None
+        confirm = self.session.confirm_on(*(plan.running.interface.ifindex for plan in plans))
         lines = []
         for plan in plans:
             name = plan.running.interface.name
@@ -157,12 +154,13 @@ class ApplyFlow(Controller):
         finally:
             self._desk.applying = False
             self._desk.changed_at = time.monotonic()
-        assert outcome is not None  # this dialog goes with an outcome only
+        assert outcome is not None  # this dialog is shown only with an outcome
         if not isinstance(outcome, Exception):
             for running in outcome:
                 self._desk.put(self.session.applied(running))
             waits = any(running.armed is not None for running in outcome)
-            self._desk.notify(f"{where}: {'is pending: C keeps it' if waits else 'applied'}", timeout=4)
+            text = "change pending. C confirms it, B rolls it back" if waits else "applied"
+            self._desk.notify(f"{where}: {text}", timeout=4)
         elif isinstance(outcome, Cancelled):
             self._desk.notify(f"{where}: cancelled, nothing was changed")
         else:
@@ -187,7 +185,7 @@ class ApplyFlow(Controller):
         answer = await self._desk.ask(StaleDialog(running, _theirs(session), edit.changes))
         session = self.session
         if answer == "drop":
-            self._desk.put(session.dropped())
+            self.drop()
         elif answer == "rebase":
             rebased, lost = session.rebased()
             self._desk.put(rebased)
@@ -197,25 +195,15 @@ class ApplyFlow(Controller):
                 self._desk.notify("Your changes were repeated on what runs now", timeout=4)
 
     def drop(self) -> None:
+        """Discard the candidate; Z brings it back."""
         session = self.session
-        if session.running is None or session.changes <= 1:
-            self._desk.put(session.dropped())
-        else:
-            self._desk.begin(self._drop_flow(session, session.running))
-
-    async def _drop_flow(self, session: Session, running: Running) -> None:
-        dialog = Confirm(
-            "Discard the candidate",
-            (
-                f"{session.changes} changes to {running.interface.name} will be discarded.",
-                "What runs is not affected.",
-            ),
-            "Discard",
-            "Keep",
-        )
-        if not await self._desk.ask(dialog):
-            return
-        self._desk.put(self.session.dropped())
+        self._desk.put(session.dropped())
+        if session.changes and session.running is not None:
+            changes = f"{session.changes} change{'s' * (session.changes != 1)}"
+            self._desk.notify(
+                f"{session.running.interface}: candidate with {changes} discarded. Z brings it back",
+                timeout=6,
+            )
 
 
 def _theirs(session: Session) -> tuple[Change, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moving about on the main screen: cursors, sorting, the filter, which numbers are shown."""
+"""Navigation on the main screen: cursors, sorting, the filter, which figures are shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BrowseFlow"]
 
 
 class BrowseFlow(Controller):
-    """What the keys for looking about do to the session and to the panes."""
+    """What the navigation keys do to the session and the panes."""
 
     def __init__(self, desk: Desk, panes: Panes, meter: Meter) -> None:
         super().__init__(desk)
@@ -41,7 +41,7 @@ class BrowseFlow(Controller):
 
     def cursor(self, by: int) -> None:
         session = self.session
-        # In what the eye is on: a chain without slots has nothing to move in.
+        # Move in the focused pane; a chain without slots has nothing to move in.
         if not self._panes.interfaces.has_focus and (session.chain.slots or session.removed):
             self._desk.put(session.at_slot(session.slot + by))
             return
@@ -59,12 +59,12 @@ class BrowseFlow(Controller):
         self._desk.put(replace(self.session, action=ALL_ACTIONS[max(0, min(len(ALL_ACTIONS) - 1, place))]))
 
     def sort(self) -> None:
-        """By the next column."""
+        """Sort by the next column."""
         orders = list(Order)
         self._sort(orders[(orders.index(self.session.order) + 1) % len(orders)], reverse=False)
 
     def sort_by(self, order: Order) -> None:
-        """By a column whose heading was clicked; once more: the other way round."""
+        """Sort by the column whose heading was clicked; a second click reverses the order."""
         self._sort(order, reverse=order is self.session.order and not self.session.reverse)
 
     def invert(self) -> None:
@@ -98,7 +98,7 @@ class BrowseFlow(Controller):
         self._desk.put(replace(self.session, frozen=not self.session.frozen))
 
     def filter(self, needle: str) -> None:
-        """Show the interfaces that have these words; the cursor goes to one of them."""
+        """Show the interfaces that contain these words, and move the cursor to one of them."""
         session = replace(self.session, needle=needle)
         visible = [r.interface.ifindex for r in session.visible]
         if visible and session.selected not in visible:

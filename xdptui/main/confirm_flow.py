@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes that wait to be confirmed: keep them, roll them back, and whether the next one waits."""
+"""Pending changes: confirm them, roll them back, and choose whether the next one needs confirmation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DECIDED = (Outcome.CONFIRMED, Outcome.ROLLED_BACK)
 
 
 def countdown(running: Running | None) -> Armed | None:
-    """What the banner says of a change that waits."""
+    """What the banner says about a pending change."""
     if running is None or running.armed is None:
         return None
     from xdpchain.observe.pending_pins import boot_clock  # late: a replay runs where there is no BPF
@@ -38,7 +38,7 @@ def countdown(running: Running | None) -> Armed | None:
 
 
 class ConfirmFlow(Controller):
-    """Confirm or roll back the change that waits on the selected interface. ``done`` is called after it."""
+    """Confirm or roll back the pending change on the selected interface; calls ``done`` afterwards."""
 
     def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
         super().__init__(desk)
@@ -54,13 +54,25 @@ class ConfirmFlow(Controller):
         }
 
     def wait(self) -> None:
+        """Turn that on or off for all interfaces of this session; one's own keep it until it is turned off
+        there.
+        """
         session = self.session
-        if session.selected is None or not self._desk.editable():
+        if session.read_only:
+            self._desk.notify(f"Read-only: {session.read_only_why}")
             return
-        on = session.confirm is None
-        self._desk.put(replace(session, waits={**session.waits, session.selected: on}))
-        waits = f"changes roll back unless confirmed within {session.patience:.0f} s"
-        self._desk.notify(waits if on else "changes apply without confirmation", timeout=3)
+        own = {r.interface.ifindex: str(r.interface) for r in session.runnings}
+        own = {ifindex: name for ifindex, name in own.items() if ifindex in session.own}
+        if session.confirm is None:
+            self._desk.put(replace(session, waits=True, own_waits=True))
+            text = f"changes roll back unless confirmed (C) within {session.patience:.0f} s"
+        else:
+            own_waits = session.own_waits and session.selected not in own
+            self._desk.put(replace(session, waits=False, own_waits=own_waits))
+            text = "changes apply without confirmation"
+            if own and own_waits:
+                text += f", except on {', '.join(own.values())}, which carries your own connection"
+        self._desk.notify(f"All interfaces: {text}", timeout=4)
 
     def keep(self) -> None:
         self._decide(keep=True)
@@ -76,11 +88,11 @@ class ConfirmFlow(Controller):
             self._desk.beside(self._settle(running, keep))
 
     async def settle_all(self, *, keep: bool) -> bool:
-        """Decide all changes that wait, and say whether that went well; a change of several interfaces needs
+        """Decide all pending changes; returns whether that succeeded. A change of several interfaces takes
         one decision.
         """
-        one_each = {r.armed.decision: r for r in self.session.waiting if r.armed is not None}
-        return all([await self._settle(running, keep) for running in one_each.values()])
+        each_decision = {r.armed.decision: r for r in self.session.waiting if r.armed is not None}
+        return all([await self._settle(running, keep) for running in each_decision.values()])
 
     async def _settle(self, running: Running, keep: bool) -> bool:
         from xdpchain.change.confirm.deciding import confirm, roll_back
@@ -92,7 +104,7 @@ class ConfirmFlow(Controller):
             return True
         except XdpChainError as error:
             self._desk.fail(error, "Not decided")
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self._desk.fail(error)
         finally:
             self._desk.changed_at = time.monotonic()
@@ -100,7 +112,7 @@ class ConfirmFlow(Controller):
         return False
 
     def tell_settled(self, before: tuple[Running, ...], now: tuple[Running, ...]) -> None:
-        """Say what became of changes that waited."""
+        """Say what happened to pending changes."""
         waited = {r.interface.ifindex for r in before if r.armed is not None}
         for running in now:
             settled = running.settled

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying what is under the cursor to the clipboard, and the screen to the clipboard or to a file."""
+"""Copy what is under the cursor to the clipboard, and the screen to the clipboard or a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Copies(Protocol):
 
 
 def copyables(session: Session) -> list[Copyable]:
-    """What there is to copy of the selected interface and slot."""
+    """What can be copied of the selected interface and slot."""
     found: list[Copyable] = []
     running, slot = session.running, session.current
     if slot is not None:
@@ -48,7 +48,7 @@ def copyables(session: Session) -> list[Copyable]:
 
 
 class CopyFlow(Controller):
-    """The key that copies."""
+    """The copy key."""
 
     def __init__(self, desk: Desk, copies: Copies) -> None:
         super().__init__(desk)

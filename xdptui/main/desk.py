@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the controllers share: the session and the one way to change it, dialogs, and words to the user."""
+"""What the controllers share: the session and the only way to change it, dialogs, messages to the user."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OURS = 3.0
 
 
 class Desk:
-    """``shown`` is called with the session before, whenever it has changed."""
+    """``shown`` is called with the previous session after every change."""
 
     def __init__(self, screen: Screen[None], session: Session, shown: Callable[[Session], None]) -> None:
         self.session = session
@@ -48,7 +48,7 @@ class Desk:
         self._screen, self._shown = screen, shown
 
     def put(self, session: Session) -> None:
-        """The one place where the session changes."""
+        """The only place where the session changes."""
         if session is self.session:
             return
         before, self.session = self.session, session
@@ -57,7 +57,7 @@ class Desk:
     # Dialogs
 
     def begin(self, flow: Coroutine[None, None, None]) -> None:
-        """Run a flow of dialogs, unless another one is under way."""
+        """Start a flow of dialogs, unless one is already in progress."""
         if self.busy:
             flow.close()
             return
@@ -71,7 +71,7 @@ class Desk:
             self.busy = False
 
     def beside(self, work: Coroutine[None, None, object]) -> None:
-        """Run work that opens no dialog; the keys go on working meanwhile."""
+        """Run work that opens no dialog; keys keep working meanwhile."""
         self._screen.run_worker(work, group="beside", exit_on_error=True)
 
     async def ask(self, dialog: Screen[Answer]) -> Answer | None:
@@ -82,7 +82,7 @@ class Desk:
         """Show a screen over the main screen."""
         self._screen.app.push_screen(screen)
 
-    # Words
+    # Messages
 
     def notify(
         self,
@@ -92,24 +92,24 @@ class Desk:
         severity: SeverityLevel = "information",
         timeout: float | None = None,
     ) -> None:
-        """Say something that needs no answer. It counts as unread if it is more than ``information``: a
-        warning, or what somebody else did; never an answer to a key that does nothing here.
+        """Show a message that needs no answer. It counts as unread if its severity is above ``information``:
+        a warning, or what somebody else did; never the answer to a key that does nothing here.
         """
         self._screen.notify(text, title=title, severity=severity, timeout=timeout)
 
     def noticed(self, title: str, text: str, *, serious: bool) -> None:
-        """Remember what was said: a message that vanishes is never the only trace."""
+        """Keep a message in the notices, so that one that vanishes can be read again."""
         self.notices = [*self.notices[1 - KEPT :], Notice(time.time(), title, text, serious)]
         if serious:
             self._shown(self.session)
 
     @property
     def changed_lately(self) -> bool:
-        """Whether what runs may be another thing because of us."""
+        """Whether we may have caused a change in what runs."""
         return self.applying or time.monotonic() - self.changed_at < OURS
 
     def read_notices(self) -> None:
-        """The notices have been looked at."""
+        """Mark all notices as read."""
         self.notices = [replace(notice, read=True) for notice in self.notices]
         self._shown(self.session)
 
@@ -117,10 +117,10 @@ class Desk:
         """Say what failed, why, and what to do."""
         self.open(Failure(error, heading))
 
-    # Whether something can be done, and if not, why
+    # Whether an action is possible, and if not, why
 
     def editable(self) -> bool:
-        """Whether the selected chain may be edited; says why not if it may not."""
+        """Whether the selected chain can be edited; says why if it can't."""
         session = self.session
         running = session.running
         if running is None:
@@ -137,21 +137,21 @@ class Desk:
         return True
 
     def needs_slot(self) -> bool:
-        """Whether there is a slot under the cursor; says so if there is none."""
+        """Whether there is a slot under the cursor; says so if not."""
         if self.session.current is None:
             self.notify("There is no slot: press l to load a program")
             return False
         return True
 
     def still_has(self, key: str) -> bool:
-        """Whether a slot is still there after a dialog; says so if it went away."""
+        """Whether a slot still exists after a dialog; says so if it is gone."""
         if any(slot.key == key for slot in self.session.chain):
             return True
         self.notify("That slot is no longer there", severity="warning")
         return False
 
     def still_at(self, ifindex: int) -> bool:
-        """Whether the interface that a dialog was about is still there; it is selected again if so."""
+        """Whether the interface that a dialog concerned still exists; selects it again if so."""
         if any(r.interface.ifindex == ifindex for r in self.session.runnings):
             self.put(self.session.select(ifindex))
             return True
@@ -160,7 +160,7 @@ class Desk:
 
 
 class Controller:
-    """A part of what the keys do. ``actions`` are those that it carries out."""
+    """Carries out some of the keys. ``actions`` lists the actions it handles."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

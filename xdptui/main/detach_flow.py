@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take a program off that somebody else's bpf_link holds: shown with its owner first, never without a word
-typed, for nobody asks that owner and no undo brings it back.
+"""Detach a program that somebody else's bpf_link holds. Its owner is shown first and a word must be typed,
+because the owner is not asked and no undo brings the program back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["detach_flow", "held_by_a_link"]
 
 
 def held_by_a_link(running: Running | None) -> bool:
-    """Whether a bpf_link holds what runs there, and nothing of it can be edited."""
+    """Whether a bpf_link holds what runs there, and none of it can be edited."""
     return running is not None and running.chain is None and bool(running.hook and running.hook.link_id)
 
 
@@ -48,7 +48,7 @@ async def detach_flow(desk: Desk, running: Running) -> None:
 
 
 def _known(running: Running) -> list[str]:
-    """Who holds it, and its pins, as far as that shows."""
+    """What holds the program, and its pins, as far as is known."""
     from xdpchain.observe.gather_evidence import evidence_of
     from xdpchain.observe.owner_evidence import judge
 

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of the candidate: what each key and each mouse gesture does to it; the kernel is not touched."""
+"""Edits of the candidate: what each key and mouse gesture does to it; the kernel is not touched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from xdpchain.change.plan import make_plan
+from xdpchain.change.plan import make_plan, why_no_policy
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Mode, WantedMode
 from xdptui.main.desk import Actions, Controller
 
-# The dialogs are imported when they are asked for: the first screen should stand at once.
+# Import dialogs only when needed, so that the first screen appears at once.
 
 __all__ = ["EditFlow"]
 
@@ -21,7 +21,7 @@ LINKAGES = (Linkage.FREPLACE, Linkage.STATIC, Linkage.TAILCALL)
 
 
 class EditFlow(Controller):
-    """The edits, each a new candidate."""
+    """The edits; each makes a new candidate."""
 
     @property
     def actions(self) -> Actions:
@@ -58,7 +58,7 @@ class EditFlow(Controller):
             self.edit(lambda chain: chain.move(here, there), there)
 
     def move_to(self, source: int, target: int) -> None:
-        """Put a slot in another's place."""
+        """Move a slot to another's place."""
         self.edit(lambda chain: chain.move(source, target), target)
 
     # Actions
@@ -97,7 +97,7 @@ class EditFlow(Controller):
         routed = await self._desk.ask(RoutesDialog(chain, index, self.session.action))
         if routed is None or not self._desk.still_has(chain.slots[index].key):
             return
-        slot, here = routed.slots[index], {one.key for one in self.session.chain}
+        slot, here = routed.slots[index], {shown.key for shown in self.session.chain}
         routes = tuple(route for route in slot.routes if route.target in here)
         self.edit(lambda now: now.with_routes(now.position(slot.key), routes))
 
@@ -106,13 +106,10 @@ class EditFlow(Controller):
     def policy(self) -> None:
         if not self._desk.needs_slot() or not self._desk.editable():
             return
-        if self.session.chain.linkage is Linkage.FREPLACE:
-            self._desk.notify(
-                "Only xdptui's own dispatcher sees a verdict before it "
-                "takes effect. Move the chain to static linkage (L)",
-                title=f"{self.session.chain.linkage} linkage does not support policies",
-                timeout=8,
-            )
+        chain = self.session.chain
+        slot = chain.slots[self.session.slot]
+        if why := why_no_policy(chain, slot):
+            self._desk.notify(f"It can't have a policy: {why}", title=slot.name, timeout=8)
             return
         self._desk.begin(self._policy_flow())
 
@@ -204,7 +201,7 @@ class EditFlow(Controller):
             self.edit(lambda chain: chain.relink(wanted))
 
     def _missing(self, linkage: Linkage) -> str:
-        """Why the candidate can't be linked so, in words; empty where nothing speaks against it."""
+        """Why the candidate can't be linked this way; empty if it can."""
         session = self.session
         if linkage is Linkage.FREPLACE and session.freplace_missing:
             return session.freplace_missing

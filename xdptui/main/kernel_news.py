@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the workers say of the kernel, as changes of the session and words to the user."""
+"""Turns the workers' reports on the kernel into session changes and messages to the user."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ FEW = 3
 
 
 class KernelNews(Controller):
-    """``wanted`` names the interface to select at first, ``linkage`` what new chains get (auto: what this
-    kernel offers first). ``count`` reads the counters and shows them."""
+    """``wanted`` names the interface to select first, ``linkage`` the linkage of new chains (auto: this
+    kernel's first choice). ``count`` reads the counters and shows them."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class KernelNews(Controller):
         self._held_back = Surveyed((), ())
 
     def catch_up(self) -> None:
-        """Hear what was held back while a change of ours was under way."""
+        """Process what was held back while our own change was in progress."""
         held, self._held_back = self._held_back, Surveyed((), ())
         if held.runnings:
             self.surveyed(held)
 
     def surveyed(self, event: Surveyed) -> None:
         if self._desk.applying:
-            # Half-way through a change of ours, that is no news of another editor's.
+            # Halfway through a change of our own, this is not another editor's doing.
             self._held_back = Surveyed(event.runnings, (*self._held_back.opened, *event.opened))
             return
         self._panes.trouble = ""
@@ -89,8 +89,8 @@ class KernelNews(Controller):
             )
 
     def _tell_changed(self, before: Session, now: tuple[Running, ...]) -> None:
-        """Say where somebody else changed what runs; of changes that waited `tell_settled` speaks, of those
-        under a candidate `surveyed`.
+        """Report changes that somebody else made. Excludes pending changes, which `tell_settled` reports, and
+        changes under a candidate, which `surveyed` reports.
         """
         was = {r.interface.ifindex: r for r in before.runnings}
         changed = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that come into the candidate, take another's place there, and leave it."""
+"""Load programs into the candidate, replace them there, and unload them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LoadFlow(Controller):
             self._desk.put(self.session.at_slot(self.session.chain.position(choice.slot.key)))
 
     async def _load_together(self, choice: Choice) -> None:
-        """Load on all marked interfaces at once: a candidate is of one interface alone."""
+        """Load on all marked interfaces at once: a candidate belongs to a single interface."""
         from xdpchain.change.kernel_warnings import with_kernel_warnings
 
         plans = []

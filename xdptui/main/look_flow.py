@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from xdptui.workers.meter import Meter
     from xdptui.workers.replay import Replay
 
-# The screens are imported when they are asked for: the first one should stand at once.
+# Import screens only when needed, so that the first one appears at once.
 
 __all__ = ["LookFlow"]
 
 
 class LookFlow(Controller):
-    """Opens screens on the selected interface of ``netns``, or of a recording."""
+    """Opens screens for the selected interface of ``netns``, or of a recording."""
 
     def __init__(self, desk: Desk, netns: str | None, replay: Replay | None, meter: Meter) -> None:
         super().__init__(desk)
@@ -54,8 +54,13 @@ class LookFlow(Controller):
 
     def details(self) -> None:
         running, slot = self.session.running, self.session.current
-        if running is None or slot is None:
+        if running is None or (slot is None and not running.hooks):
             self._desk.notify("There is no slot to inspect", timeout=2)
+            return
+        if slot is None:
+            from xdptui.screens.beside import BesideScreen
+
+            self._desk.open(BesideScreen(running))
             return
         was = next((s for s in self.session.base or () if s.key == slot.key), None)
         from xdptui.screens.details import DetailsScreen

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking at another network namespace."""
+"""Switch to another network namespace."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["NamespaceFlow"]
 
 
 class NamespaceFlow(Controller):
-    """The key that lists the machine's network namespaces. ``go`` is called with the one that was chosen, if
-    it is another than ``netns``, which is on the screen.
+    """The key that lists the machine's network namespaces. ``go`` is called with the one chosen, unless that
+    is ``netns``, which is already on the screen.
     """
 
     def __init__(self, desk: Desk, netns: str | None, go: Callable[[str | None], object]) -> None:

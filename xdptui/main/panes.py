@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The panes of the main screen: how they share the rows, and what each is shown of the session."""
+"""The panes of the main screen: how they share the rows, and what part of the session each shows."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ EMPTY_ROWS = 3
 
 
 class Panes:
-    """Hands every widget its part of the session; they repaint what differs. The widgets are in the order in
-    which they stand on the screen.
+    """Hands every widget its part of the session; widgets repaint what differs. They are listed in screen
+    order.
     """
 
     def __init__(self, screen: Screen[None], desk: Desk, meter: Meter, *, replaying: bool) -> None:
@@ -80,19 +80,19 @@ class Panes:
         self.show_tables()
 
     def show_tables(self) -> None:
-        """Show what is counted."""
+        """Show the counters."""
         self._show_interfaces()
         self._show_chain()
 
     def show_countdown(self) -> None:
-        """Show how long a change still waits."""
+        """Show how long a pending change has left."""
         session = self._desk.session
         self.banner.present(
             session, countdown(session.running), recording=self.recording, unread=unread(self._desk.notices)
         )
 
     def show_time(self, view: TimeView | None) -> None:
-        """Show where a replay stands."""
+        """Show the position in a replay."""
         if view is not None:
             self.time.present(view)
 
@@ -171,7 +171,7 @@ class Panes:
         self.inspector.present(session.chain, session.current, was, base, reading)
 
     def count(self) -> None:
-        """Read the counters of the interfaces that are on the screen."""
+        """Read the counters of the interfaces on the screen."""
         session, meter = self._desk.session, self._meter
         if session.selected is not None:
             meter.read(session.selected)
@@ -182,7 +182,7 @@ class Panes:
                 meter.read(index)
 
     def wished(self, wish: Wish) -> None:
-        """Arrange the panes as the user wants them."""
+        """Arrange the panes as the user wants."""
         self.wish = wish
         self.show()
         focused = self._screen.focused
@@ -191,18 +191,18 @@ class Panes:
 
     @property
     def focused(self) -> str:
-        """The pane that keys are about."""
+        """The pane that keys act on."""
         return "interfaces" if self.interfaces.has_focus else "chain"
 
     # Focus
 
     def focus_first(self) -> None:
-        """At the start: where the eye is. Without a chain to look at, that is the list."""
+        """Initial focus: the chain, or the list if there is no chain to look at."""
         chain = self._desk.session.chain.slots or not self.interfaces.display
         self._screen.set_focus(self.chain if chain else self.interfaces)
 
     def focus_other(self) -> None:
-        """From the interfaces to the chain, and back."""
+        """Move between the interfaces and the chain."""
         back = self.interfaces.has_focus or not self.interfaces.display
         self._screen.set_focus(self.chain if back else self.interfaces)
 

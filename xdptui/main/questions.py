@@ -20,10 +20,10 @@ CUT = "cut it"
 def questions(
     plan: Plan, *, own: bool = False, confirm: float | None = None, judged: Judgement | None = None
 ) -> tuple[tuple[str, ...], str, str]:
-    """What to ask before a plan is applied: the text, what the yes button says, and what must be typed.
+    """What to ask before a plan is applied: the text, the label of the yes button, and what must be typed.
 
-    ``own``: the interface carries the operator's own connection, and ``judged`` says what became of it in a
-    trial. Empty text where nothing can be lost.
+    ``own``: the interface carries the operator's own connection; ``judged`` is the result of trying it. The
+    text is empty if nothing can be lost.
     """
     text, yes, demand = _removals(plan)
     if not own:

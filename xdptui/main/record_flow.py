@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording by key, until the key is pressed again or the program ends; and looking at a recording."""
+"""Start and stop recording with a key (it also ends with the program), and open a recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["RecordFlow"]
 
 class RecordFlow(Controller):
     """The keys that record all interfaces of ``netns`` and open a recording. ``shown`` is called when
-    recording begins or ends, ``replay`` with what is to be looked at.
+    recording begins or ends, ``replay`` with the recording to show.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RecordFlow(Controller):
 
     @property
     def recording(self) -> bool:
-        """Whether a recording is being made."""
+        """Whether a recording is in progress."""
         return self._stop is not None
 
     def record(self) -> None:
@@ -60,7 +60,7 @@ class RecordFlow(Controller):
         if file is None:
             return
         if os.path.dirname(file) == str(folder):
-            with contextlib.suppress(OSError):  # whoever writes the file says what is wrong
+            with contextlib.suppress(OSError):  # the recorder reports what is wrong
                 state_file(os.environ, "")
         self._stop = threading.Event()
         self._shown()

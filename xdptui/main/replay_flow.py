@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moving about in a recording, and nothing that a recording can't do."""
+"""Moving about in a recording; refuses what a recording can't do."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _ASKING = frozenset(key.action.partition("(")[0] for key in KEYS) - REPLAYABLE
 
 
 class ReplayFlow(Controller):
-    """``replay`` is None where the kernel itself is looked at. ``moved`` shows the reading that the player
-    stands at, ``shown`` where that is.
+    """``replay`` is None when watching the kernel itself. ``moved`` shows the player's current reading,
+    ``shown`` its position.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ReplayFlow(Controller):
         return {**steps, "flip": self.play_or_pause, "pick": self.step}
 
     def refuses(self, action: str) -> bool:
-        """Whether an action would ask or change a kernel that is not there; says so."""
+        """Whether an action would query or change a kernel that is not there; says so."""
         if self.replay is None or action not in _ASKING:
             return False
         self._desk.notify("This is a recording: it is read-only", timeout=3)
@@ -68,7 +68,7 @@ class ReplayFlow(Controller):
             self._shown()
 
     def time_view(self) -> TimeView | None:
-        """Where the player stands; None where nothing is replayed."""
+        """The player's position; None if this is not a replay."""
         replay = self.replay
         if replay is None:
             return None

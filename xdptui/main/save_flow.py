@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the chain on the screen down as a spec."""
+"""Save the chain on the screen as a spec."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SaveFlow(Controller):
             self._desk.notify(warning, severity="warning", timeout=15)
 
     async def _may_replace(self, path: str) -> bool | None:
-        """Whether to replace what is in the file: a spec is updated. None: hands off."""
+        """Whether to replace what is in the file; a spec is updated. None: leave the file alone."""
         if not os.path.lexists(path):
             return False
         from xdpchain.spec.files import read_text

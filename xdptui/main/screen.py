@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main screen: interfaces, the selected chain, its waterfall. It owns the desk and the controllers."""
+"""The main screen: interfaces, the selected chain, its waterfall. Owns the desk and the controllers."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ SECOND_LOOK = 0.3
 
 
 class MainScreen(Selecting[None]):
-    """``interface`` names the one to select at first; ``replay`` takes the place of the kernel."""
+    """``interface`` is selected first; ``replay`` takes the place of the kernel."""
 
     class Elsewhere(Message):
-        """Another network namespace is to be looked at (None: the one that xdptui was started in)."""
+        """Switch to another network namespace (None: the one in which xdptui was started)."""
 
         def __init__(self, netns: str | None) -> None:
             super().__init__()
@@ -161,22 +161,22 @@ class MainScreen(Selecting[None]):
     # Keys
 
     def action_act(self, action: str) -> None:
-        """Do what a key stands for, as the table of keys writes it: ``move(1)``."""
+        """Run a key's action as written in the key table: ``move(1)``."""
         _, name, arguments = parse(action)
         self._actions[name](*arguments)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action != "act":
             return super().check_action(action, parameters)
-        # Keys typed ahead of a dialog that is about to open are not meant for the chain behind it.
+        # Keys typed before a dialog opens are not meant for the chain behind it.
         return not self.desk.busy and not self.replay.refuses(str(parameters[0]).partition("(")[0])
 
     async def act(self, action: str) -> None:
-        """Do what a key stands for, from elsewhere: a click on its hint, the palette."""
+        """Run an action from elsewhere: a click on its hint, or the palette."""
         await self.run_action("app.quit" if action == "quit" else f"act({action!r})")
 
     def _let_go(self) -> None:
-        """Escape: first what is held, then what has the screen alone, the filter, the edits."""
+        """Escape: end the first that applies: a drag, a maximized pane, the filter, the edits."""
         if self.panes.chain.cancel_drag():
             return
         if self.panes.wish.zoomed:
@@ -187,7 +187,7 @@ class MainScreen(Selecting[None]):
             self.apply.drop()
 
     def settings_now(self, settings: Settings) -> Settings:
-        """With what was chosen on this screen."""
+        """The settings with what was chosen on this screen."""
         session = self.session
         return replace(
             settings,
@@ -202,7 +202,7 @@ class MainScreen(Selecting[None]):
         self.panes.show()
 
     def _open_replay(self, replay: Replay) -> None:
-        """Over this screen, until it is left again."""
+        """Open it over this screen, until the user leaves it."""
         settings = self.settings_now(Settings())
         self.app.push_screen(MainScreen(replay=replay, settings=settings, copies=self._copies))
 
@@ -210,7 +210,7 @@ class MainScreen(Selecting[None]):
         self.feed.ask()
         self.desk.notify("refreshed", timeout=1)
 
-    # What is shown
+    # Display
 
     def _changed(self, before: Session) -> None:
         self.panes.show()
@@ -221,7 +221,7 @@ class MainScreen(Selecting[None]):
             self.feed.ask()
 
     def count(self) -> None:
-        """Once a second: read the counters that are on the screen, show what they say."""
+        """Once a second: read the counters on the screen and show them."""
         replay = self.replay.replay
         if replay is None:
             self._count()
@@ -233,7 +233,7 @@ class MainScreen(Selecting[None]):
     def _count(self) -> None:
         self.panes.count()
         if any(running.armed is not None for running in self.session.runnings):
-            # Who confirms it elsewhere makes no event; and its deadline may be over.
+            # Confirmation elsewhere raises no event, and the deadline may have passed.
             self.panes.show_countdown()
             self.feed.ask()
         if not self.session.frozen and not self.panes.chain.dragging:
@@ -258,7 +258,7 @@ class MainScreen(Selecting[None]):
     def on_resize(self, event: events.Resize) -> None:
         self.panes.show()
 
-    # What the workers say
+    # Messages from the workers
 
     def on_surveyed(self, event: Surveyed) -> None:
         self.news.surveyed(event)
@@ -284,7 +284,7 @@ class MainScreen(Selecting[None]):
     def on_taken_back(self, event: TakenBack) -> None:
         self.news.taken_back(event)
 
-    # What the mouse says
+    # Mouse
 
     @on(InterfaceTable.Picked)
     def _interface_picked(self, event: InterfaceTable.Picked) -> None:
@@ -298,7 +298,7 @@ class MainScreen(Selecting[None]):
     def _border_dragged(self, event: Pane.Dragged) -> None:
         shown = [pane for pane in PANES if self.query_one(f"#{pane}").display]
         place = shown.index(event.pane.id or "")
-        if place:  # the heading is the border to the pane above
+        if place:  # the heading is the border of the pane above
             self.panes.wished(self.panes.wish.grown(shown[place - 1], event.rows))
 
     @on(Pane.Zoomed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Undo: the last edit of the candidate; where there is none, the last change of what runs."""
+"""Undo the last edit of the candidate; without one, the last change of what runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.view.notices import unread
+from xdptui.words.history_words import undo_notes
 
 __all__ = ["UndoFlow"]
 
@@ -39,16 +40,16 @@ class UndoFlow(Controller):
             self._desk.begin(self._undo_flow(session.running))
 
     def redo(self) -> None:
-        if self.session.edit is None or not self.session.edit.history.future:
-            self._desk.notify("Nothing to redo", timeout=2)
-        else:
+        if self.session.may_redo:
             self._desk.put(self.session.redone())
+        else:
+            self._desk.notify("Nothing to redo", timeout=2)
 
     def history(self) -> None:
         self._desk.begin(self._history_flow())
 
     async def _history_flow(self) -> None:
-        """What changed, and what was said; back to the chain before, if that is wanted."""
+        """Show past changes and messages; go back to the previous chain if the user wants that."""
         from xdptui.screens.history import HistoryScreen
 
         session, notices = self.session, tuple(self._desk.notices)
@@ -61,19 +62,20 @@ class UndoFlow(Controller):
             await self._undo_flow(self.session.running or running)
 
     async def _undo_flow(self, running: Running) -> None:
-        """Back to the chain before, by the journal: shown as a plan first."""
+        """Go back to the previous chain from the journal; shown as a plan first."""
         from xdpchain.change.journal.undoing import NothingToUndo, undo_of
         from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
 
         try:
             found = await asyncio.to_thread(undo_of, running)
-            plan = with_kernel_warnings(make_plan(running, found.candidate, restores=found.restores))
+            plan = with_kernel_warnings(
+                make_plan(running, found.candidate, restores=found.restores, lost=found.lost)
+            )
         except NothingToUndo as error:
             self._desk.notify(f"{error.what}: {error.why}", timeout=4)
             return
         except XdpChainError as error:
             self._desk.fail(error, "Not undone")
             return
-        remarks = (f"this undoes {found.what}", *(f"lost: {what}" for what in found.lost))
-        await self._apply.propose(plan, remarks=remarks)
+        await self._apply.propose(plan, remarks=undo_notes(found))

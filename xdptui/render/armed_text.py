@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change that waits to be confirmed, and what became of one, in words. Pure."""
+"""A pending change, and the outcome of one, as text. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["armed_line", "command", "settled_line"]
 
 
 def command(word: str, running: Running) -> str:
-    """The command line that decides."""
+    """The command line that decides it."""
     where = running.interface
     netns = f" --netns {where.netns}" if where.netns else ""
     return printable(f"xdptui {word} {where.name}{netns}")
@@ -24,7 +24,7 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
     """One line; ``now`` is in seconds of `sys.boot_clock`."""
     back = f"program {armed.old}" if armed.old is not None else "no program"
     by = printable(str(armed.author))
-    others = [one for one in armed.together if one != str(running.interface)]
+    others = [name for name in armed.together if name != str(running.interface)]
     them = f", together with {some(others)}" if others else ""
     choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` rolls back now"
     if armed.state is PendingState.MAKING:
@@ -33,14 +33,13 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
         return f"a pending change is being settled; by {by}"
     if armed.state is PendingState.OVERTAKEN:
         ends = f"`{command('confirm', running)}` ends the wait"
-        return (
-            f"ARMED, but another tool has changed the chain since, which will be left alone; {ends}; by {by}"
-        )
+        but = "pending change, but another tool has changed the chain since, which will be left alone"
+        return f"{but}; {ends}; by {by}"
     if armed.state is PendingState.UNGUARDED:
         dead = "its guardian was killed, so it will not roll back by itself"
-        return f"ARMED{them}, but {dead} to {back}; {choice}; by {by}"
+        return f"pending change{them}, but {dead} to {back}; {choice}; by {by}"
     left = armed.seconds_left(now)
-    return f"ARMED{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
+    return f"pending change{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
 
 
 def settled_line(settled: ConfirmOutcome) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor found, as text and as a document. Pure."""
+"""The doctor's findings as text and as a document. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INDENT = " " * 8
 
 
 def text(found: Sequence[Finding]) -> str:
-    """A line for each finding, and why it matters and what to do below those that are not fine."""
+    """One line per finding; for problems, why it matters and what to do below it."""
     lines = []
     for heading, under in groups(found):
         lines.append(f"{heading}:")

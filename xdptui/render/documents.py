@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
 __all__ = [
+    "behind",
     "beside",
     "counts",
     "interface",
@@ -48,15 +49,15 @@ def status(
     entries: Sequence[tuple[Running, Sample | None]],
     now: float = 0.0,
     kept: Sequence[KeptMap] = (),
-    behind: Mapping[int, Sequence[Behind]] = {},
+    stands: Mapping[int, Sequence[Behind]] = {},
 ) -> Document:
-    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of slots
-    that were unloaded, ``behind`` what stands behind the programs of an ifindex.
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of unloaded slots,
+    ``stands`` lists by ifindex what is attached behind the programs.
     """
     return {
         "interfaces": [
             interface(running, sample, now)
-            | {"behind": [_behind(one) for one in behind.get(running.interface.ifindex, ())]}
+            | {"behind": [behind(program) for program in stands.get(running.interface.ifindex, ())]}
             for running, sample in entries
         ],
         "kept_maps": [
@@ -73,18 +74,19 @@ def status(
     }
 
 
-def _behind(behind: Behind) -> Document:
+def behind(program: Behind) -> Document:
+    """One entry of ``interfaces[].behind``: a program in a map."""
     return {
-        "map": {"name": behind.map_name, "id": behind.map_id, "type": behind.kind},
-        "index": behind.index,
-        "ifindex": behind.ifindex,
-        "program": {"id": behind.prog_id, "name": behind.name},
-        "not_counted": behind.uncounted,
+        "map": {"name": program.map_name, "id": program.map_id, "type": program.kind},
+        "index": program.index,
+        "ifindex": program.ifindex,
+        "program": {"id": program.prog_id, "name": program.name},
+        "not_counted": program.uncounted,
     }
 
 
 def interface(running: Running, sample: Sample | None = None, now: float = 0.0) -> Document:
-    """One entry of ``interfaces``; ``sample`` None: nothing counts, or it can't be read."""
+    """One entry of ``interfaces``; ``sample`` None: there are no counters, or they can't be read."""
     device = running.device
     where = running.interface
     chain = running.chain or running.shown
@@ -148,7 +150,7 @@ def beside(seen: Beside) -> Document:
 
 
 def owner_evidence(verdict: Verdict, evidence: Evidence) -> Document:
-    """Whose a program is that can't be edited, as far as it shows."""
+    """Who owns a program that can't be edited, as far as the evidence shows."""
     return {
         "owner": verdict.who or None,
         "how": verdict.how,
@@ -198,24 +200,24 @@ def _author(author: Author) -> Document:
 
 def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
     """One entry of ``slots``."""
-    one = chain.slots[index]
-    component = one.component
-    counted = sample.slots.get(one.key) if sample else None
+    slot = chain.slots[index]
+    component = slot.component
+    counted = sample.slots.get(slot.key) if sample else None
     source = component.object
     return {
         "slot": index,
-        "name": one.name,
-        "id": one.id,
+        "name": slot.name,
+        "id": slot.id,
         "tag": component.tag,
-        "program": one.program,
-        "priority": one.priority,
-        "actions": list(one.actions.names()),
-        "routes": routes(chain, one),
-        "shadow": one.shadow,
-        "off": one.off,
-        "labels": dict(one.labels),
-        "would_have": _would_have(one, counted) if counted and one.shadow else None,
-        "policy": _policy(one, counted),
+        "program": slot.program,
+        "priority": slot.priority,
+        "actions": list(slot.actions.names()),
+        "routes": routes(chain, slot),
+        "shadow": slot.shadow,
+        "off": slot.off,
+        "labels": dict(slot.labels),
+        "would_have": _would_have(slot, counted) if counted and slot.shadow else None,
+        "policy": _policy(slot, counted),
         "counters": counts(counted) if counted else None,
         "section": component.section,
         "declared": {
@@ -227,36 +229,36 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "globals": {variable.name: variable.text for variable in component.globals},
         "map_entries": dict(component.map_entries),
         "shared_maps": {
-            name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, one).items()
+            name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, slot).items()
         },
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
-        "key": one.key,
+        "key": slot.key,
     }
 
 
-def routes(chain: Chain, one: Slot) -> list[Document]:
+def routes(chain: Chain, slot: Slot) -> list[Document]:
     """The return codes (``*``: any other) that lead to a named slot."""
     places = {other.key: index for index, other in enumerate(chain)}
     return [
         {"code": route_name(route.code), "slot": index, "name": chain.slots[index].name}
-        for route in one.routes
+        for route in slot.routes
         if (index := places.get(route.target)) is not None
     ]
 
 
-def _policy(one: Slot, counted: SlotCounts | None) -> Document | None:
-    if one.policy is None:
+def _policy(slot: Slot, counted: SlotCounts | None) -> Document | None:
+    if slot.policy is None:
         return None
     return {
-        "may": list(one.policy.may.names()),
-        "otherwise": one.policy.otherwise.value,
-        "forbidden": int(one.policy.breaches(counted.packets)) if counted else None,
+        "may": list(slot.policy.may.names()),
+        "otherwise": slot.policy.otherwise.value,
+        "forbidden": int(slot.policy.breaches(counted.packets)) if counted else None,
     }
 
 
-def _would_have(one: Slot, counted: SlotCounts) -> Document:
-    """Packets and their share of all; null where there were none."""
-    found = would_have(one, counted.packets)
+def _would_have(slot: Slot, counted: SlotCounts) -> Document:
+    """Packets and their share of the total; null if there were none."""
+    found = would_have(slot, counted.packets)
     return {
         name: {"packets": int(packets), "share": packets / found.all if found.all else None}
         for name, packets in (
@@ -268,17 +270,17 @@ def _would_have(one: Slot, counted: SlotCounts) -> Document:
     }
 
 
-def counts(one: SlotCounts) -> Document:
-    """Packets and bytes by action; ``other``: return codes that are no action."""
+def counts(counted: SlotCounts) -> Document:
+    """Packets and bytes by action; ``other``: return codes that are not actions."""
     names = [*(action.xdp_name for action in ALL_ACTIONS), "other"]
     return {
         name: {"packets": packets, "bytes": octets}
-        for name, packets, octets in zip(names, one.packets, one.bytes, strict=True)
+        for name, packets, octets in zip(names, counted.packets, counted.bytes, strict=True)
     }
 
 
 def plan(made: Plan) -> Document:
-    """What a changing command does, or would do."""
+    """What a changing command did or would do."""
     return {
         "changes": [
             {"kind": c.kind.value, "symbol": c.symbol, "name": c.name, "text": c.text} for c in made.changes
@@ -337,7 +339,7 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
 
 
 def own_connection(judged: Judgement) -> Document:
-    """What becomes of the operator's own ssh connection."""
+    """What happens to the operator's own ssh connection."""
     return {
         "interface": judged.where,
         "lost": [{"packet": o.packet, "verdict": _verdict(o.verdict), "by": o.by} for o in judged.lost],
@@ -369,5 +371,5 @@ def _verdict(code: Action | int | None) -> str | None:
     return code.xdp_name if isinstance(code, Action) else f"code {code}"
 
 
-def _value(one: Any) -> Any:
-    return None if one is None else one.value
+def _value(choice: Any) -> Any:
+    return None if choice is None else choice.value

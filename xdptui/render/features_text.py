@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What drivers and this machine can do with XDP, as text and as a document. Pure."""
+"""What drivers and this machine support, as text and as a document. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _known(device: Device) -> dict[str, bool]:
 
 
 def device_text(device: Device) -> str:
-    """One device: a line for each feature."""
+    """One device, one line per feature."""
     where = printable(str(device.interface))
     lines = [f"{where}: driver {device.driver or 'unknown'}, MTU {device.mtu}, {device.operstate}"]
     if device.features is None:
@@ -56,7 +56,7 @@ def device_text(device: Device) -> str:
 
 
 def device_document(device: Device) -> dict[str, Any]:
-    """One entry of ``interfaces``; ``native`` and ``features`` are null where the kernel can't tell."""
+    """One entry of ``interfaces``; ``native`` and ``features`` are null if the kernel can't tell."""
     return {
         "name": device.interface.name,
         "ifindex": device.interface.ifindex,
@@ -70,7 +70,7 @@ def device_document(device: Device) -> dict[str, Any]:
 
 
 def machine_text(linkage: tuple[str, str], tailcall: TailcallProbe, missing: Sequence[Capability]) -> str:
-    """What holds for all interfaces."""
+    """What applies to all interfaces."""
     lines = ["this machine:", f"  linkage: {linkage[0]}, {linkage[1]}"]
     lines.append(f"  tailcall linkage: {'yes' if tailcall.works else 'no'}, {tailcall.reason}")
     if not missing:

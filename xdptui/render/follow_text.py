@@ -21,14 +21,14 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def what(packet: Followed) -> str:
-    """``ICMP echo request from 192.0.2.1, 98 B, queue 0``: a packet as it came in."""
+    """``ICMP echo request from 192.0.2.1, 98 B, queue 0``: a packet as it arrived."""
     what = printable(describe(packet.entry.head, packet.layer))
     return f"{what}, {packet.entry.length} B, queue {packet.queue}"
 
 
 def packet_text(packet: Followed, width: int = WIDTH, paths: Paths | None = None) -> str:
-    """A line with the packet and its way (below one another where they don't fit), and below for each slot
-    the line that decided, what it changed, and the path through it.
+    """A line with the packet and its path (two lines if they don't fit); below it, for each slot, the line
+    that decided, what the slot changed, and the path through it.
     """
     head = f"{packet.number:>3} {what(packet)}"
     steps = " → ".join(step_text(step).replace(" ", UNBROKEN) for step in packet.steps) or "no slot"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For whom a chain records the way of packets, in words. Pure."""
+"""Who follows packets through a chain, as text. Pure."""
 
 from __future__ import annotations
 

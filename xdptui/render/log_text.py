@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's entries as text and as JSON documents. Pure."""
+"""Journal entries as text and as JSON documents. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xdpchain.change.journal.entries import JournalEntry, Moment
+from xdpchain.change.journal.entries import JournalEntry
+from xdpchain.change.moment import Moment
 from xdpchain.model.chain import Chain
 from xdptui.render.documents import routes
 from xdptui.words.history_words import KINDS, became, ran
@@ -17,7 +18,7 @@ __all__ = ["log_document", "log_text"]
 
 
 def log_text(entries: Sequence[JournalEntry]) -> str:
-    """A line for each entry, and one for each change in it; a gap in what ran is somebody else's change."""
+    """One line per entry and one per change in it; a gap in what ran is somebody else's change."""
     lines: list[str] = []
     last: Moment | None = None
     for entry in entries:

@@ -13,7 +13,7 @@ WIDEST_KEY = 48
 
 
 def maps_table(maps: Sequence[MapSummary]) -> str:
-    """A line a map, and below it where it is pinned, who else uses it, and what can't be done with it."""
+    """One line per map; below it where it is pinned, who else uses it, and its limitations."""
     if not maps:
         return "  no maps"
     rows = [("NAME", "ID", "TYPE", "KEY", "VALUE", "ENTRIES")]
@@ -40,7 +40,7 @@ def maps_table(maps: Sequence[MapSummary]) -> str:
 
 
 def fill_text(summary: MapSummary) -> str:
-    """How many of how many."""
+    """Used entries out of the maximum."""
     if summary.entries is None:
         return "-"
     if summary.shape.variables:
@@ -60,7 +60,7 @@ def _notes(summary: MapSummary) -> list[str]:
 
 
 def entries_table(shape: Shape, entries: Sequence[TableEntry]) -> str:
-    """A line an entry. Per-CPU values are shown as their sum, where they have one."""
+    """One line per entry. Per-CPU values are shown as their sum, if they have one."""
     if not entries:
         return f"{shape.name} is empty"
     head = "VARIABLE" if shape.variables else "KEY"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan, and what came of it, as plain text. Pure."""
+"""A plan and its outcome as plain text. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["outcome_text", "plan_text", "running_text"]
 
 
 def plan_text(plan: Plan) -> str:
-    """The changes as a diff, then the steps; the warnings are not in it."""
+    """The changes as a diff, then the steps; excludes the warnings."""
     where = plan.running.interface
     if plan.empty:
         return f"{where}: nothing to change"
@@ -22,7 +22,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def changes_text(plan: Plan) -> str:
-    """A line for each change."""
+    """One line per change."""
     changes = grouped(plan.changes)
     width = max((len(change.name) for change in changes), default=0)
     return "\n".join(
@@ -39,7 +39,7 @@ def outcome_text(plan: Plan, now: Running) -> str:
 
 
 def running_text(now: Running) -> str:
-    """What runs, in a few words."""
+    """What runs, in brief."""
     if now.chain is None or now.dispatcher is None:
         hook = now.hook
         return f"program {hook.prog_id} ({printable(hook.name)}) runs" if hook else "no XDP program runs"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packets reached of a program's verdict sites, as text and as JSON. Pure."""
+"""Which of a program's verdict sites packets reached, as text and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NAME = 34
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A packet: its number from 1 on, its name, its verdict, the index of the site (None: not known), what
-    was expected in words, and whether that came true (None: nothing was expected).
+    """A packet: its number (from 1), name and verdict, the index of the site (None: unknown), the expectation
+    as text, and whether it was met (None: nothing was expected).
     """
 
     number: int
@@ -33,13 +33,13 @@ class Row:
 
 
 def places(site: VerdictSite) -> tuple[str, ...]:
-    """The lines by which a site can be named: ``file:line`` of its condition, and of its return."""
+    """The lines that identify a site: ``file:line`` of its condition, and of its return."""
     lines = (line for line in (site.condition, site.returns) if line is not None)
     return tuple(f"{line.file}:{line.number}" for line in lines)
 
 
 def reached_text(name: str, rows: Sequence[Row], sites: Sequence[VerdictSite], notes: Sequence[str]) -> str:
-    """A line for each packet, then which sites none of them reached."""
+    """One line per packet, then the sites that none of them reached."""
     lines = [printable(name)]
     for row in rows:
         where = UNKNOWN if row.site is None else site_words(sites[row.site])

@@ -15,7 +15,7 @@ __all__ = ["account_document", "account_table"]
 
 
 def account_table(interface: Interface, account: Account, deaf: str) -> str:
-    """The table, what it comes to, and what there is to say of it."""
+    """The table, its conclusion, and remarks."""
     lines = ("".join(text for text, _ in parts).rstrip() for parts in reconcile_lines(account, deaf))
     return "\n".join((printable(f"{interface}, in {account.seconds:.1f} s"), *map(printable, lines)))
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interfaces and their chains as a plain table. Pure.
 
-A slot's row begins with ``=>`` and goes on with priority, name, program id, tag and chain call actions, one
-word each: scripts that read xdp-loader's table read this one. What the slot counted stands on a line of its
-own.
+A slot's row begins with ``=>``, then priority, name, program id, tag and chain call actions, one word each,
+so that scripts that parse xdp-loader's table can parse this one. A slot's counts are on a line of their own.
 """
 
 from __future__ import annotations
@@ -43,15 +42,16 @@ def status_table(
     *,
     verbose: bool = False,
 ) -> str:
-    """The table, without a line end. ``Sample`` None: nothing counts there. ``now`` is in seconds of
-    CLOCK_BOOTTIME, ``behind`` what stands behind the programs of an ifindex; ``verbose``: with why their
-    verdicts are not counted.
+    """The table, without a final newline. ``Sample`` None: no counters there. ``now`` is in seconds of
+    CLOCK_BOOTTIME, ``behind`` lists by ifindex what is attached behind the programs; ``verbose`` adds why
+    their verdicts are not counted.
     """
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
         rows += _interface(running, sample, now)
-        stands = behind_lines(behind.get(running.interface.ifindex, ()), verbose=verbose)
-        rows += (f"    {line}" for line in stands)
+        found = behind.get(running.interface.ifindex, ())
+        reasons = [[f"  not counted: {one.uncounted}"] if verbose else [] for one in found]
+        rows += (f"    {line}" for line in behind_lines(found, reasons.__getitem__))
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)
@@ -109,7 +109,7 @@ def _uncounted(sample: Sample) -> str:
 
 
 def _waiting(running: Running, now: float) -> list[str]:
-    """A change that waits to be confirmed, or what became of one; and who follows packets."""
+    """A pending change, or the outcome of one; and who follows packets."""
     if not (running.following or running.armed or running.settled):
         return []
     from xdpchain.model.pending_change import Outcome
@@ -130,7 +130,7 @@ def _whose(running: Running) -> str:
     words = [whose(running.owner)] if running.owner else []
     if running.linkage:
         words.append(f"{running.linkage} linkage" + f" ({running.form})" * bool(running.form))
-    if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there the first slot's program is it
+    if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there, slot 0's program is it
         words.append(f"dispatcher v{running.dispatcher.version}")
     if running.dispatcher and running.dispatcher.bound:
         words.append("bound to this interface")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time that a chain takes, as a table and as a document. Pure."""
+"""The time a chain takes, as a table and as a document. Pure."""
 
 from __future__ import annotations
 

@@ -48,9 +48,16 @@ def summary(sites: Sequence[VerdictSite]) -> str:
     return ", ".join(parts)
 
 
+def _in_short(found: ProgramVerdicts) -> str:
+    told = summary(found.sites)
+    if found.throws:
+        told = f"{told.removeprefix('always ')}, or ends with a code that it throws (bpf_throw)"
+    return told
+
+
 def verdicts_text(found: ProgramVerdicts) -> str:
-    """A program's sites, a line each, under what they sum up to."""
-    lines = [f"{found.name}: {summary(found.sites)}"]
+    """A program's sites, one per line, below a summary."""
+    lines = [f"{found.name}: {_in_short(found)}"]
     width = max((len(_label(site)) for site in found.sites), default=0)
     lines += [f"  {_label(site):{width}}  {site_words(site)}" for site in found.sites]
     if not found.lined:
@@ -59,18 +66,22 @@ def verdicts_text(found: ProgramVerdicts) -> str:
 
 
 def verdict_facts(found: ProgramVerdicts, *, lines: bool) -> list[str]:
-    """For the dialog that loads it: what it does in a line, and on request where."""
-    told = f"{summary(found.sites)}"
+    """For the load dialog: a one-line summary and, if ``lines``, the sites."""
+    told = _in_short(found)
     if not lines:
         return [f"{told} (ctrl+l: which lines decide)"]
     return [told, *verdicts_text(found).splitlines()[1:]]
 
 
 def verdicts_document(found: Iterable[ProgramVerdicts]) -> dict[str, Any]:
-    """``{"programs": [{"name", "sites": […]}]}``, see docs/cli.md."""
+    """``{"programs": [{"name", "sites": […], "throws"}]}``, see docs/cli.md."""
     return {
         "programs": [
-            {"name": verdicts.name, "sites": [site_document(site) for site in verdicts.sites]}
+            {
+                "name": verdicts.name,
+                "sites": [site_document(site) for site in verdicts.sites],
+                "throws": verdicts.throws,
+            }
             for verdicts in found
         ]
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reading of counters as a table and as a document. Pure."""
+"""A reading of the counters as a table and as a document. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
+from xdptui.render.documents import behind
+from xdptui.words.behind_words import behind_lines
 from xdptui.words.numbers import UNKNOWN, short
 from xdptui.words.owners import whose
 from xdptui.words.printable import printable
 from xdptui.words.rates import CpuCounts, Rates, Reading
 
 if TYPE_CHECKING:
+    from xdptui.workers.behind_meter import BehindReading
     from xdptui.workers.queue_meter import QueueReading
 
 __all__ = [
+    "behind_documents",
+    "behind_rows",
     "cpu_documents",
     "cpu_rows",
     "cpu_table",
@@ -31,7 +36,7 @@ SHADOW, OFF = " (shadow)", " (off)"
 
 
 def reading_table(running: Running, reading: Reading | None, why: str) -> str:
-    """One interface: packets a second by action, bytes a second, and all packets so far.
+    """One interface: packets per second by action, bytes per second, and packet totals.
 
     ``why`` says why there is no reading.
     """
@@ -48,13 +53,39 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     return "\n".join(lines)
 
 
+def behind_rows(readings: Sequence[BehindReading]) -> list[str]:
+    """The programs in maps, each with a row of what it returned, or why that is not counted."""
+
+    def returned(number: int) -> list[str]:
+        reading = readings[number]
+        if reading.totals is None:
+            return [f"  not counted: {printable(reading.why)}"]
+        return [_row("", "returned", reading.rates, reading.totals)[2:]]
+
+    lines = behind_lines([reading.behind for reading in readings], returned)
+    return [f"  {line}" for line in lines]
+
+
+def behind_documents(readings: Sequence[BehindReading]) -> list[dict[str, Any]]:
+    """``[{"map", "index", "ifindex", "program", "counters", "rates", "not_counted"}]``"""
+    return [
+        behind(reading.behind)
+        | {
+            "counters": _amounts(reading.totals, whole=True),
+            "rates": _amounts(reading.rates),
+            "not_counted": reading.why,
+        }
+        for reading in readings
+    ]
+
+
 def cpu_table(running: Running, cpus: Sequence[CpuCounts]) -> str:
     """One interface, CPU by CPU."""
     return "\n".join((_head(running), _columns("CPU"), *cpu_rows(cpus)))
 
 
 def cpu_rows(cpus: Sequence[CpuCounts]) -> list[str]:
-    """A row for each CPU that returned anything, and the share that it had of all packets."""
+    """A row for each CPU that returned anything, with its share of all packets."""
     every = sum(cpu_counts.totals.all_packets for cpu_counts in cpus)
     busy = [cpu_counts for cpu_counts in cpus if cpu_counts.totals.all_packets]
     if not busy:
@@ -79,7 +110,7 @@ def cpu_documents(cpus: Sequence[CpuCounts]) -> list[dict[str, Any]]:
 
 
 def queue_rows(reading: QueueReading) -> list[str]:
-    """A row for each RX queue: what the driver counted, per second and in all."""
+    """A row for each RX queue: what the driver counted, per second and in total."""
     if reading.why:
         return [f"  by RX queue: {printable(reading.why)}"]
     rows = []
@@ -132,7 +163,7 @@ def _head(running: Running) -> str:
 
 def _row(number: str, name: str, rates: Rates | None, totals: Rates | None, mark: str = "") -> str:
     shown = printable(name)
-    if mark:  # it stays where the name is cut
+    if mark:  # the mark stays when the name is truncated
         shown = f"{shown[: NAME - len(mark)]}{mark}"
     shown = shown[:NAME]
     total = short(totals.all_packets) if totals else UNKNOWN
@@ -145,7 +176,7 @@ def _row(number: str, name: str, rates: Rates | None, totals: Rates | None, mark
 
 
 def reading_document(running: Running, reading: Reading | None, why: str) -> dict[str, Any]:
-    """One entry of a line's ``interfaces``; rates are null where only one reading was made."""
+    """One entry of a line's ``interfaces``; rates are null after only one reading."""
     where = running.interface
     slots = []
     for i, slot in enumerate(running.chain or running.shown or ()):

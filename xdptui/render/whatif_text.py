@@ -28,7 +28,7 @@ WIDTH, LEAST = 80, 16
 
 
 def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
-    """The summary, a line a packet with those first whose outcome changes, and what is not known."""
+    """The summary; one line per packet, those whose outcome changes first; and what is unknown."""
     old, new = _width(tried.old), _width(tried.new)
     rows = arranged(tried)
     shown = rows[:MOST]
@@ -59,7 +59,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _details(crossing: Crossing, tried: WhatIf) -> list[str]:
-    """What the letters don't tell: bytes that change, and why something is not known."""
+    """What the letters don't show: changed bytes, and why something is unknown."""
     sides = (("old", crossing.old, tried.old), ("new", crossing.new, tried.new))
     # Why a side could not be tried at all is said once, below.
     found = [f"{name}: {it.why}" for name, it, side in sides if it.why and not side.why]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why packets got their verdicts, as text and as JSON: sites with what was counted. Pure."""
+"""Why packets got their verdicts, as text and as JSON: sites with their counts. Pure."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ Row = tuple[str, Share]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A part of a slot's counts: the code, packets and bytes, and the sites that can have decided it. One
-    site: it did; several: which of them it was is not counted; none: the site is not known, as of what was
-    counted before sites were. ``portion`` is of the slot's packets; ``rate`` is None where it is not known.
+    """A part of a slot's counts: the code, packets and bytes, and the sites that may have decided it. With
+    one site, it decided; with several, they are counted together; with none, the site is unknown, as for
+    packets counted before sites were. ``portion`` is the share of the slot's packets; ``rate`` is None if
+    unknown.
     """
 
     row: Row
@@ -57,9 +58,7 @@ class Reason:
 
 
 def slot_reasons(slot: SlotReasons, reading: Reading | None, code: str | None = None) -> list[Reason]:
-    """A slot's rows by `ORDER`, the most packets first; ``code`` is the name of the only action that is
-    asked for.
-    """
+    """A slot's rows by `ORDER`, most packets first; ``code`` limits them to the action of that name."""
     totals = reading.totals.get(slot.key) if reading else None
     if reading is None or totals is None:
         return []
@@ -97,8 +96,8 @@ def reasons_table(
     width: int | None = None,
     marked: str | None = None,
 ) -> str:
-    """One interface: what the chain drops, then each slot with its rows. ``trends`` gets their rates, and
-    gives sparklines. Lines longer than ``width`` go on below, indented; None: each stays one line.
+    """One interface: what the chain drops, then each slot with its rows. ``trends`` collects their rates and
+    provides sparklines. Lines longer than ``width`` continue indented below; None: no line is broken.
     ``marked`` is the key of a slot that gets a `MARK`.
     """
     lines = [f"{printable(str(running.interface))}"]
@@ -128,7 +127,7 @@ def reasons_table(
 
 
 def leads_to(running: Running, index: int, code: int) -> str:
-    """What the chain does after this code (`CODES`) of the slot; empty where that is not known."""
+    """What the chain does after the slot returns this code (`CODES`); empty if unknown."""
     chain = running.chain or running.shown
     if chain is None:
         return "is the verdict"
@@ -142,7 +141,7 @@ def leads_to(running: Running, index: int, code: int) -> str:
 
 
 def _dropped(running: Running, reading: Reading) -> str:
-    """What the whole chain drops, which is not what its slots return: after these it may go on."""
+    """What the whole chain drops, which differs from what its slots return: after some codes it goes on."""
     name, totals, rates = printable(running.interface.name), reading.verdict_totals, reading.verdict_rates
     if totals is None:
         return f"  dropped on {name}: not known, the chain's verdicts are not counted"
@@ -169,8 +168,8 @@ def _heading(trends: bool, width: int | None) -> str:
 
 
 def _reason_lines(row: Reason, leads: str, past: Sequence[float] | None, width: int | None) -> list[str]:
-    """``DROP  136/s  ▂▃█  12k packets  8%  is the verdict  firewall.bpf.c:44  if (…)``; several sites, and
-    one that has no room, a line each below.
+    """``DROP  136/s  ▂▃█  12k packets  8%  is the verdict  firewall.bpf.c:44  if (…)``; several sites, or one
+    that does not fit, go on lines of their own below.
     """
     trend = "" if past is None or not _trended(width) else f" {sparkline(past, TREND):{TREND}}"
     counted = f"{short(row.packets):>6} packets {row.portion:>4.0%}"
@@ -200,7 +199,9 @@ def _fitted(line: str, width: int | None) -> list[str]:
 def why_document(
     running: Running, slots: Sequence[SlotReasons], reading: Reading | None, why: str, code: str | None
 ) -> dict[str, Any]:
-    """``{"interface", "netns", "slots": [{"slot", "name", "sites": […], "codes": […]}]}`` of docs/cli.md."""
+    """``{"interface", "netns", "slots": [{"slot", "name", "sites": […], "codes": […]}]}`` as in
+    docs/cli.md.
+    """
     return {
         "interface": running.interface.name,
         "netns": running.interface.netns,
@@ -210,7 +211,7 @@ def why_document(
 
 
 def _why_not(running: Running, why: str) -> str:
-    """Why nothing is counted there: ``why`` where its counters could not be opened."""
+    """Why nothing is counted there; ``why`` if its counters could not be opened."""
     if why or running.note:
         return why or running.note
     if not running.hooks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose the object file of the program that holds the hook, and see whether it is that program."""
+"""Choose the object file of the program on the hook, and check that it is that program."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["AdoptDialog"]
 
 
 class AdoptDialog(LoadDialog):
-    """Answers with a Choice, whose component has the maps that run; ``adoption`` is the proof."""
+    """Answers with a Choice whose component has the running maps; ``adoption`` is the proof."""
 
     class Compared(Message):
-        """The object was held against what runs, for the ``ticket``-th choice."""
+        """The object of choice ``ticket`` was compared with what runs."""
 
         def __init__(self, ticket: int, outcome: Adoption | XdpChainError) -> None:
             super().__init__()
@@ -93,7 +93,7 @@ class AdoptDialog(LoadDialog):
                 self.query_one(name, Button).disabled = True
 
     def _mark(self, name: str) -> None:
-        """Put the cursor of the list on the program that it is."""
+        """Move the list's cursor to the matching program."""
         places = [spec.name for spec in self._programs]
         self.query_one("#programs", RowList).row = places.index(name)
 

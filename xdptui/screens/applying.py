@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An apply at work: its steps as they happen, and a way to call it off."""
+"""An apply in progress: its steps as they happen, and a way to cancel it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Outcome = tuple[Running, ...] | Exception
 
 
 class Applying(Dialog[Outcome]):
-    """Answers with what runs afterwards on each interface, or with the error that stopped it (then nothing
-    was changed on any).
+    """Answers with what runs afterwards on each interface, or with the error that stopped it (in which case
+    nothing was changed on any).
     """
 
     class Step(Message):
@@ -34,7 +34,7 @@ class Applying(Dialog[Outcome]):
             self.text = text
 
     class Done(Message):
-        """The engine is done."""
+        """The engine has finished."""
 
         def __init__(self, outcome: Outcome) -> None:
             super().__init__()
@@ -71,8 +71,8 @@ class Applying(Dialog[Outcome]):
                 confirm=self._confirm,
                 warn=self._trouble.append,
             )
-            outcome = tuple(one.running for one in edited)
-        except Exception as error:  # shown to the user, in words
+            outcome = tuple(each.running for each in edited)
+        except Exception as error:  # shown to the user as text
             outcome = error
         self._say(self.Done(outcome))
 
@@ -93,7 +93,7 @@ class Applying(Dialog[Outcome]):
         self.action_back()
 
     def action_back(self) -> None:
-        # The engine undoes what it began, then says so: the dialog stays until it has.
+        # The engine undoes what it began and then reports; the dialog stays until it has.
         if not self._stop.is_set():
             self._stop.set()
             self.query_one("#cancel", Button).disabled = True

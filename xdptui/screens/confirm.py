@@ -71,7 +71,7 @@ class Confirm(Dialog[bool]):
 
     @on(Input.Submitted, "#typed")
     def entered(self) -> None:
-        # Enter in the field moves on to the button: the change itself takes a second, deliberate key.
+        # Enter in the field only moves to the button: the change itself takes a second, deliberate key.
         yes = self.query_one("#yes", Button)
         self.set_focus(self.query_one("#no", Button) if yes.disabled else yes)
 

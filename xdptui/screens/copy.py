@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to copy to the clipboard, or to save."""
+"""Choose what to copy to the clipboard, or to save."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCREEN = (
 
 
 class CopyDialog(Dialog[Copyable | None]):
-    """Answers with what was chosen."""
+    """Answers with the choice."""
 
     DEFAULT_CSS = """
     CopyDialog OptionList { height: auto; border: none; padding: 0; background: $surface; }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain returned, CPU by CPU, and what the driver counts by RX queue, live."""
+"""What a chain returned by CPU, and what the driver counts by RX queue, live."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CpusScreen"]
 
 
 class CpusScreen(LiveText):
-    """``cpus`` gives the newest counters."""
+    """``cpus`` returns the newest counters."""
 
     def __init__(self, running: Running, cpus: Callable[[], tuple[CpuCounts, ...]]) -> None:
         super().__init__()

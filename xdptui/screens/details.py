@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slot in full: where it comes from, what it was told, what the verifier said, and its code."""
+"""A slot in full: its source, its settings, the verifier's log, and its code."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
 from xdpchain.model.chain import Slot
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
+from xdptui.widgets.beside_pane import BesidePane
 from xdptui.words.advice import told
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ __all__ = ["DetailsScreen"]
 
 
 class DetailsScreen(Dialog[None]):
-    """Tabs: overview, maps, translated code, native code, and what else sits on the interface. ``was`` is
-    the running slot, None for a new one.
+    """Tabs: overview, maps, translated code, native code, and what else is attached to the interface. ``was``
+    is the running slot, None for a new one.
     """
 
     DEFAULT_CSS = """
@@ -82,7 +83,7 @@ class DetailsScreen(Dialog[None]):
             with TabPane("4 Native code", id="jited"):
                 yield RichLog(id="jited-text", wrap=False, markup=False, highlight=False)
             with TabPane("5 Beside", id="beside"):
-                yield RichLog(id="beside-text", wrap=True, markup=False, highlight=False)
+                yield BesidePane(self._target)
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
@@ -100,7 +101,7 @@ class DetailsScreen(Dialog[None]):
 
         try:
             self.post_message(self.Described(describe(self._target, self._slot)))
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Described(error))
 
     def on_details_screen_described(self, event: Described) -> None:
@@ -122,33 +123,24 @@ class DetailsScreen(Dialog[None]):
         self.query_one("#tabs", TabbedContent).active = tab
 
     def _list(self, tab: str) -> None:
-        """Ask for what costs more the first time that its tab is looked at."""
+        """Fetch an expensive tab when it is first opened."""
+        if tab == "beside":
+            self.query_one(BesidePane).begin()
         details = self._details
-        if tab not in ("translated", "jited", "beside") or details is None or tab in self._asked:
+        if tab not in ("translated", "jited") or details is None or tab in self._asked:
             return
         self._asked.add(tab)
         make: Callable[[], str] = details.translated if tab == "translated" else details.jited_code
-        if tab == "beside":
-            make = self._beside
-        self.query_one(f"#{tab}-text", RichLog).write("reading…" if tab == "beside" else "asking bpftool…")
+        self.query_one(f"#{tab}-text", RichLog).write("asking bpftool…")
 
         def work() -> None:
             try:
                 text = make()
-            except Exception as error:  # shown to the user, in words
+            except Exception as error:  # shown to the user as text
                 text = told(error)
             self.post_message(self.Listed(tab, text))
 
         self.run_worker(work, thread=True, group=tab, exit_on_error=False)
-
-    def _beside(self) -> str:
-        from xdpchain.observe.behind import programs_behind
-        from xdpchain.observe.beside import beside
-        from xdptui.words.behind_words import behind_lines
-        from xdptui.words.beside_words import beside_lines
-
-        behind = behind_lines(programs_behind(self._target))
-        return "\n".join([*behind, *beside_lines(beside(self._target))])
 
     def on_details_screen_listed(self, event: Listed) -> None:
         log = self.query_one(f"#{event.tab}-text", RichLog)

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, TypeVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
 
 from xdptui.screens.key_words import key_lines
+from xdptui.widgets.button_rows import ButtonRows
 from xdptui.widgets.cell_grid import Selecting
 from xdptui.widgets.row_list import RowList
 
-__all__ = ["Dialog", "button", "paragraph"]
+__all__ = ["Dialog", "DialogKeys", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
 
@@ -37,12 +40,12 @@ def button(label: str, id: str, variant: str = "default") -> Button:
 
 
 def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str | None = None) -> Static:
-    """Text shown as it is: no markup in names that others chose."""
+    """Text shown verbatim: no markup in names chosen by others."""
     return Static(Content.styled(text, style) if style else Content(text), id=id, classes=classes)
 
 
 class Dialog(ModalScreen[Answer], Selecting[Answer]):
-    """Subclasses give ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
+    """Subclasses provide ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
 
     DEFAULT_CSS = """
     Dialog {
@@ -54,10 +57,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             border-title-color: $foreground; border-title-style: bold;
         }
         #body { height: auto; max-height: 100%; padding: 1 1 0 1; scrollbar-size-vertical: 1; }
-        #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
+        #buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold underline; }
-        Button:disabled { border: none !important; height: 1; }
+        #buttons Button { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }
@@ -71,7 +74,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     }
     Dialog:ansi .dim { color: ansi_default; text-style: dim; }
     Dialog:ansi { background: ansi_default; }
-    Dialog:ansi Button:disabled { border: none !important; height: 1; text-style: dim; }
+    Dialog:ansi Button:disabled { text-style: dim; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,ctrl+q,ctrl+c", "back", "Back", show=False),
@@ -96,7 +99,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             box.border_title = Content(self.heading)
             with VerticalScroll(id="body", can_focus=False):
                 yield from self.body()
-            with Horizontal(id="buttons"):
+            with ButtonRows(id="buttons"):
                 yield from self.buttons()
 
     def body(self) -> ComposeResult:
@@ -104,7 +107,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         raise NotImplementedError
 
     def buttons(self) -> ComposeResult:
-        """The buttons, the harmless one first: it has the focus."""
+        """The buttons; the harmless one comes first and has the focus."""
         raise NotImplementedError
 
     def on_mount(self) -> None:
@@ -116,17 +119,21 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     def on_resize(self) -> None:
         self._fit()
 
+    def on_button_rows_changed(self) -> None:
+        self._fit()
+
     def _fit(self) -> None:
         height = self.app.size.height
         low = height < LOW
         self.set_class(low, "-low")
         self.set_class(self.app.size.width < NARROW, "-narrow")
-        # However long the body is, the buttons stay in sight: both borders, and their line and its margin.
-        margin = 0 if low else self.query_one("#buttons").styles.margin.top
-        self.query_one("#body").styles.max_height = max(1, height - 3 - margin)
+        # Keep the buttons in sight however long the body is: subtract the borders, button lines and margin.
+        buttons = self.query_one("#buttons")
+        margin = 0 if low else buttons.styles.margin.top
+        self.query_one("#body").styles.max_height = max(1, height - 2 - max(1, buttons.size.height) - margin)
 
     def first_focus(self) -> Widget | None:
-        """What has the focus at first: the first button."""
+        """The widget focused first: the first button."""
         return next(iter(self.query("#buttons Button").results(Button)), None)
 
     def dismissed(self) -> Answer | None:
@@ -142,12 +149,12 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         return super().check_action(action, parameters)
 
     def action_scroll(self, rows: int, pages: int = 0) -> None:
-        """By so many rows and pages; a list that has the focus takes these keys for itself."""
+        """Scroll by rows and pages; a focused list handles these keys itself."""
         body = self.query_one("#body")
         body.scroll_relative(y=rows + pages * max(1, body.size.height - 1), animate=False)
 
     def action_accept(self) -> None:
-        """What the main button does, if it may be pressed; never one that is marked as dangerous."""
+        """Press the primary button unless it is disabled; never one marked as dangerous."""
         for main in self.query("#buttons Button").results(Button):
             if main.variant == "primary" and not main.disabled:
                 main.press()
@@ -157,9 +164,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             reset.press()
 
     def action_keys(self) -> None:
-        """The keys that work here."""
-        from xdptui.screens.dialog_keys import DialogKeys
-
+        """Show the keys that work here."""
         bound = [
             (binding.key, binding.action)
             for node in (self.focused, self)
@@ -171,20 +176,46 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         self.app.push_screen(DialogKeys(self.heading, key_lines(bound)))
 
     def _has(self, action: str) -> bool:
-        """Whether there is a button for what goes by a button."""
+        """Whether the button that an action presses exists; True for actions without one."""
         buttons = self.query("#buttons Button").results(Button)
         if action == "accept":
-            return any(one.variant == "primary" for one in buttons)
-        return action != "reset" or any(one.id == "reset" for one in buttons)
+            return any(button.variant == "primary" for button in buttons)
+        return action != "reset" or any(button.id == "reset" for button in buttons)
 
     def finish(self, result: Answer | None) -> None:
-        """Answer, once; if another dialog covers this one, when that one is gone, for Textual takes away
+        """Answer once. If another dialog covers this one, wait until it is gone, because Textual removes
         whatever is on top.
         """
         if self._answered:
             return
-        if not self.is_active:  # "current" is a covered one, too, where what covers it is a dialog
+        if not self.is_active:  # "current" includes a covered screen if a dialog covers it
             self.set_timer(COVERED_WAIT, partial(self.finish, result))
             return
         self._answered = True
         self.dismiss(result)
+
+
+class DialogKeys(Dialog[None]):
+    """The keys of the dialog beneath, as (keys, words)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1", "back", show=False),
+    ]
+
+    def __init__(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.heading = f"Keys: {title}"
+        self._lines = lines
+
+    def body(self) -> ComposeResult:
+        width = max((len(keys) for keys, _ in self._lines), default=0)
+        for keys, words in self._lines:
+            yield Static(Content.assemble((f" {keys:<{width}}  ", "bold"), words))
+        yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+
+    @on(Button.Pressed)
+    def close(self) -> None:
+        self.finish(None)

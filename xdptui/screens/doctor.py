@@ -21,9 +21,7 @@ __all__ = ["DoctorScreen"]
 
 
 class DoctorScreen(Dialog[None]):
-    """Examines when it opens, and again on demand; changes nothing. ``interface`` None: all of the
-    namespace.
-    """
+    """Checks when it opens and again on request; changes nothing. ``interface`` None: the whole namespace."""
 
     DEFAULT_CSS = """
     DoctorScreen #box { width: 118; height: 100%; }
@@ -70,7 +68,7 @@ class DoctorScreen(Dialog[None]):
 
         try:
             self.post_message(self.Examined(examine(self._netns, self._interface)))
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Examined(error))
 
     def on_doctor_screen_examined(self, event: Examined) -> None:

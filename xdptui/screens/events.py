@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of an interface's packets after their program has spoken, and its account, live."""
+"""What happens to an interface's packets after their program has returned, and its account, live."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FRAME = 4
 
 
 class EventsScreen(Dialog[None]):
-    """Shows one page at a time, and holds what that page takes for as long as it is shown: in a worker, since
-    attaching takes a moment. ``running`` None: all interfaces of the namespace.
+    """Shows one page at a time, and keeps the page's programs attached while it is shown; in a worker,
+    because attaching takes a moment. ``running`` None: all interfaces of the namespace.
     """
 
     DEFAULT_CSS = """
@@ -44,14 +44,14 @@ class EventsScreen(Dialog[None]):
     ]
 
     class Heard(Message):
-        """A reading of holding number ``number``, or why there is none."""
+        """Reading from the page opened as ``number``, or why there is none."""
 
         def __init__(self, number: int, found: Render | Exception) -> None:
             super().__init__()
             self.number, self.found = number, found
 
     def __init__(self, netns: str | None, running: Running | None, recorded: Page | None = None) -> None:
-        """``recorded``: out of a recording, which has this one page."""
+        """``recorded``: the only page of a recording."""
         super().__init__()
         self._compositor = ThriftyCompositor()
         self._recorded = recorded
@@ -66,7 +66,7 @@ class EventsScreen(Dialog[None]):
 
     def _title(self) -> str:
         where = self._chosen.interface.name if self._chosen else "all interfaces"
-        pages = " · ".join(f"[{one}]" if i == self._page else one for i, one in enumerate(self._pages))
+        pages = " · ".join(f"[{page}]" if i == self._page else page for i, page in enumerate(self._pages))
         return f"{where}: {pages}"
 
     def body(self) -> ComposeResult:
@@ -88,7 +88,7 @@ class EventsScreen(Dialog[None]):
         self._ended.set()
 
     def _hold(self) -> None:
-        """Let go of what is held, and take what this page takes."""
+        """Release the previous page's source and open this page's."""
         self._ended.set()
         self._ended = threading.Event()
         self._number += 1
@@ -105,7 +105,7 @@ class EventsScreen(Dialog[None]):
             with self._recorded or open_page(page, self._netns, self._chosen, ended.is_set) as source:
                 while not ended.wait(PERIOD):
                     self.post_message(self.Heard(number, source.read()))
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Heard(number, error))
 
     def on_events_screen_heard(self, event: Heard) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What failed, why, and what to do; the kernel's own words one key away."""
+"""What failed, why, and what to do; the kernel's own message is one key away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Failure"]
 
 
 class Failure(Dialog[None]):
-    """An error of the engine as a dialog."""
+    """An engine error as a dialog."""
 
     DEFAULT_CSS = """
     Failure #detail { display: none; color: $foreground 80%; }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets on their way through the chain: a filter, those that match, and one of them in full."""
+"""Packets on their way through the chain: a filter, the matching packets, and one of them in full."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import button
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.settings import state_file
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head, packet_name
 from xdptui.widgets.row_list import RowList
@@ -65,8 +66,8 @@ def names_of(verdicts: ActionSet) -> str:
     return ", ".join(action.name for action in verdicts) or "any"
 
 
-class FollowScreen(Dialog[None]):
-    """Follows when asked to, until it is closed."""
+class FollowScreen(TwoPanes[None]):
+    """Follows when asked to, until closed."""
 
     DEFAULT_CSS = """
     FollowScreen {
@@ -82,6 +83,7 @@ class FollowScreen(Dialog[None]):
         CellGrid { background: $surface; }
     }
     """
+    panes = ("#packets", "#detail")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", show=False),
         Binding("w", "write", show=False),
@@ -131,7 +133,7 @@ class FollowScreen(Dialog[None]):
     def on_unmount(self) -> None:
         self._followings.end()
 
-    # What is shown
+    # Display
 
     def _show(self) -> None:
         note = Content.assemble(
@@ -242,7 +244,7 @@ class FollowScreen(Dialog[None]):
         self.set_focus(self.query_one("#expression"))
 
     def action_verdict(self) -> None:
-        """Go on to the next verdict to follow: what goes on begins again."""
+        """Select the next verdict to follow; restarts following if it is running."""
         self._verdicts = VERDICTS[(VERDICTS.index(self._verdicts) + 1) % len(VERDICTS)]
         label = names_of(self._verdicts) if self._verdicts else "Verdict"
         self.query_one("#verdict", Button).label = f"{label} (v)"
@@ -250,7 +252,7 @@ class FollowScreen(Dialog[None]):
             self._begin()
 
     def action_path(self) -> None:
-        """Replay the packet under the cursor, for the lines that ran."""
+        """Replay the packet under the cursor to get the lines that ran."""
         packet = self.query_one("#packets", RowList).under(self._packets)
         if packet is not None:
             work = self._followings.replay(packet)
@@ -265,12 +267,13 @@ class FollowScreen(Dialog[None]):
         self._followings.end()
 
     def action_other(self) -> None:
-        order = [self.query_one(one) for one in ("#expression", "#packets", "#detail")]
+        self.show_both()
+        order = [self.query_one(selector) for selector in ("#expression", "#packets", "#detail")]
         here = next((i for i, widget in enumerate(order) if widget.has_focus), -1)
         self.set_focus(order[(here + 1) % len(order)])
 
     def action_write(self) -> None:
-        """Write what was followed to a new file in the folder for recordings."""
+        """Write what was followed to a new file in the recordings folder."""
         self._trouble = ""
         if not self._packets:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The global variables of a program as a form: other values for them, before it is loaded."""
+"""A form for a program's global variables: change their values before it is loaded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["GlobalsForm"]
 
 
 class GlobalsForm(Dialog[tuple[str, ...] | None]):
-    """Answers with NAME=VALUE for those that start with another value than the object's, or None.
+    """Answers with NAME=VALUE for the variables whose initial value differs from the object's, or None.
 
-    ``given`` are such values by name; ``kept`` are sections that a running component hands on, whose
-    variables can't be given any.
+    ``given`` are such values by name; ``kept`` are sections inherited from a running component, whose
+    variables can't be set.
     """
 
     DEFAULT_CSS = """
@@ -82,10 +82,12 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
         yield button("Set (ctrl+s)", "set", "primary")
 
     def first_focus(self) -> Widget | None:
-        return next((one for one in self.query(Input) if not one.disabled), None) or super().first_focus()
+        return (
+            next((field for field in self.query(Input) if not field.disabled), None) or super().first_focus()
+        )
 
     def _assignments(self) -> tuple[str, ...]:
-        """Those that differ. Raises InvalidInput for one that does not fit."""
+        """The values that differ. Raises InvalidInput for a value that does not fit."""
         found = []
         for i, variable in enumerate(self._variables):
             text = self.query_one(f"#v{i}", Input).value.strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys that work now, by group and searchable, and what the letters, signs and columns mean."""
+"""The keys that work now, grouped and searchable, and what the letters, signs and columns mean."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRAME, GAP, LABEL = 8, 2, 12
 
 
 class HelpScreen(Dialog[None]):
-    """``mode`` is what the main screen is in; typing after / leaves the lines that have these words."""
+    """``mode`` is the main screen's mode; typing after / keeps only the lines that contain these words."""
 
     DEFAULT_CSS = """
     HelpScreen #box { width: 84; }
@@ -114,7 +114,7 @@ class HelpScreen(Dialog[None]):
 
 
 def _rows(line: tuple[str, str], width: int) -> list[Content]:
-    """A line in as many rows as it takes; a heading, where there are no words beside the label."""
+    """A line in as many rows as it takes; a heading if the label has no text beside it."""
     label, words = line
     if not words:
         return [Content.styled(label, "bold $primary")]
@@ -126,6 +126,6 @@ def _rows(line: tuple[str, str], width: int) -> list[Content]:
 
 
 def _middle(sizes: list[int]) -> int:
-    """Where to begin the second column, so that both are about as long."""
+    """Where to begin the second column, so that both are about the same length."""
     best = min(range(len(sizes) + 1), key=lambda i: max(sum(sizes[:i]), sum(sizes[i:])))
     return max(1, best)

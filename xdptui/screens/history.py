@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changed on the interface, by whom, rollbacks included; and what this program said in passing."""
+"""What changed on the interface and who changed it, rollbacks included; and this program's messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import button
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.history_lines import (
     entry_lines,
     history_cells,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["HistoryScreen"]
 
 
-class HistoryScreen(Dialog[bool]):
+class HistoryScreen(TwoPanes[bool]):
     """True if the last change is to be undone. ``running`` None: there are only messages."""
 
     DEFAULT_CSS = """
@@ -49,6 +50,7 @@ class HistoryScreen(Dialog[bool]):
         CellGrid { background: $surface; }
     }
     """
+    panes = ("#rows", "#more")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "back", show=False),
         Binding("n,tab", "turn", show=False),
@@ -109,7 +111,7 @@ class HistoryScreen(Dialog[bool]):
         assert self._target is not None
         try:
             self.post_message(self.Told(history(self._target)))
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Told(error))
 
     def on_history_screen_told(self, event: Told) -> None:

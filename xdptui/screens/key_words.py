@@ -21,6 +21,8 @@ LABELS = {
     "shift+tab": "shift+tab",
     "delete": "del",
     "greater_than_sign": ">",
+    "plus": "+",
+    "minus": "-",
 }
 WORDS = {
     "accept": "press the main button",
@@ -41,6 +43,7 @@ WORDS = {
     "following": "next entries of a large map",
     "freeze": "freeze or resume",
     "globals": "global variables",
+    "grow": "make the pane larger or smaller (or drag its border)",
     "invert": "reverse the sort order",
     "keep_maps": "keep map contents, or not",
     "keys": "these keys",
@@ -68,6 +71,7 @@ WORDS = {
     "why": "why",
     "write": "write to a file",
     "yes": "go on",
+    "zoom": "zoom the pane, or show both",
 }
 """By action; an action that has no words here is left out."""
 
@@ -78,7 +82,7 @@ def key_label(keys: Iterable[str]) -> str:
 
 
 def key_lines(bound: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(keys, words) for each action of these (key, action)."""
+    """(keys, description) for each action of these (key, action)."""
     found: dict[str, list[str]] = {}
     for key, action in bound:
         name = action.partition("(")[0].rpartition(".")[2]

@@ -18,7 +18,7 @@ __all__ = ["LabelsDialog"]
 
 
 class LabelsDialog(Dialog[dict[str, str] | None]):
-    """Answers with what `Chain.label` is to be given, or None."""
+    """Answers with the argument for `Chain.label`, or None."""
 
     DEFAULT_CSS = "LabelsDialog Input { margin: 1 0; }"
 
@@ -40,7 +40,7 @@ class LabelsDialog(Dialog[dict[str, str] | None]):
         return self.query_one("#labels")
 
     def _change(self) -> dict[str, str]:
-        """Raises InvalidInput."""
+        """The labels that change. Raises InvalidInput."""
         words = self.query_one("#labels", Input).value.replace(",", " ").split()
         return labels_change(self._before, changed_labels((), parse_labels(words)))
 

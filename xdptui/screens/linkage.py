@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the candidate is to be linked: what exists here, and why the rest does not."""
+"""How to link the candidate: what is available here, and why the rest is not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHAT = {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One linkage, and ``why`` it can't be had (empty: it can)."""
+    """A linkage, and ``why`` it is not available (empty: it is)."""
 
     linkage: Linkage
     why: str = ""
@@ -40,7 +40,7 @@ MODE_KEYS = {"n": Mode.NATIVE, "g": Mode.GENERIC}
 
 
 class LinkageDialog(Dialog[Linkage | Mode | None]):
-    """Answers with the linkage to take, or with the mode to move to."""
+    """Answers with the linkage to use, or with the mode to move to."""
 
     DEFAULT_CSS = """
     LinkageDialog #box { width: 90; }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text that is made anew every second, for as long as it is open."""
+"""Text refreshed every second while it is open."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LiveText"]
 
 
 class LiveText(Dialog[None]):
-    """A dialog of one text, which may be longer than the screen."""
+    """A dialog with a single text, which may be longer than the screen."""
 
     DEFAULT_CSS = """
     LiveText {
@@ -49,7 +49,7 @@ class LiveText(Dialog[None]):
         self.refresh_text()
 
     def refresh_text(self) -> None:
-        """Show it anew."""
+        """Refresh the text."""
         self.query_one("#live", Static).update(Content(self.text()))
 
     @on(Button.Pressed)

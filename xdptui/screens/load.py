@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose a program of an object file, see what it is and whether the interface can run it, and try it out."""
+"""Choose a program from an object file, see what it is and whether the interface can run it, and try it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ __all__ = ["Choice", "LoadDialog"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What joins the candidate: the slot, where (None: where its priority sorts it), and the mode of a new
-    chain.
-    """
+    """What joins the candidate: the slot, its position (None: by priority), and the mode of a new chain."""
 
     slot: Slot
     at: int | None
@@ -52,7 +50,7 @@ class Choice:
 
 
 class LoadDialog(ObjectFiles[Choice | None]):
-    """Answers with a Choice, or None. With ``replaces`` the program takes the place of that slot."""
+    """Answers with a Choice, or None. With ``replaces``, the program replaces the one in that slot."""
 
     DEFAULT_CSS = """
     LoadDialog {
@@ -82,14 +80,14 @@ class LoadDialog(ObjectFiles[Choice | None]):
     ]
 
     class Judged(Message):
-        """A program was held against the interface, for the ``ticket``-th choice."""
+        """Choice ``ticket`` was checked against the interface."""
 
         def __init__(self, ticket: int, findings: tuple[Finding, ...]) -> None:
             super().__init__()
             self.ticket, self.findings = ticket, findings
 
     class Verdicts(Message):
-        """What the program of the ``ticket``-th choice can return; None: that can't be read."""
+        """What the program of choice ``ticket`` can return; None: unreadable."""
 
         def __init__(self, ticket: int, found: ProgramVerdicts | None) -> None:
             super().__init__()
@@ -159,12 +157,12 @@ class LoadDialog(ObjectFiles[Choice | None]):
 
     @property
     def settles(self) -> bool:
-        """Whether priority, actions and place are chosen here."""
+        """Whether priority, actions and position are chosen here."""
         return self._replaces is None
 
     @property
     def _free(self) -> bool:
-        """Whether the mode is still to choose: nothing runs, and the candidate is empty."""
+        """Whether the mode is still open: nothing runs, and the candidate is empty."""
         return not self._target.hooks and not self._chain.slots
 
     @property
@@ -271,7 +269,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._show()
 
     def _judge(self) -> None:
-        """Ask the engine whether the interface can run it; the answer comes as a message."""
+        """Ask the engine whether the interface can run it; the answer arrives as a message."""
         component = self._component
         if component is None:
             return
@@ -291,7 +289,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
 
     def _ask_verdicts(self, ticket: int, component: Component) -> None:
-        """Ask what it can return, and where; the answer comes as a message."""
+        """Ask what it can return, and where; the answer arrives as a message."""
         data = component.object.data if component.object is not None else None
         if data is None:
             return
@@ -313,7 +311,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self._show()
 
     def action_lines(self) -> None:
-        """Show the lines that decide the verdicts, or hide them."""
+        """Show or hide the lines that decide the verdicts."""
         self._lines = not self._lines
         self._show()
 
@@ -332,7 +330,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def settings_changed(self) -> None:
         self._show()
 
-    # What is shown, and what follows from it
+    # Display, and what depends on it
 
     def _show(self) -> None:
         self._list_programs()
@@ -374,9 +372,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
             facts.append(Content.styled("Fix the ✗ above before adding it.", "$error"))
         self.query_one("#facts", Static).update(Content("\n").join(facts))
         usable = self._component is not None and not problem
-        for variables in self.query("#globals").results(Button):  # not where a program is adopted
+        for variables in self.query("#globals").results(Button):  # absent when a program is adopted
             variables.disabled = not self._variables
-            variables.display = bool(self._variables)  # its room is the others' where there is little
+            variables.display = bool(self._variables)  # frees its room for others where space is short
         self.query_one("#trial", Button).disabled = not usable
         self.query_one("#add", Button).disabled = not usable or _refused(self._findings)
         if self._free:
@@ -386,7 +384,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self.query_one("#modenote", Static).update(note)
 
     def _next(self) -> str:
-        """What comes next, and what the field with the focus means."""
+        """The next step, or the meaning of the focused field."""
         focused = self.focused.id if self.focused else ""
         return FIELDS.get(focused or "", "ctrl+s adds it to the candidate; nothing runs until you apply (a).")
 
@@ -394,7 +392,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._show()
 
     def _problem(self) -> str:
-        """What is wrong with the settings, in words."""
+        """What is wrong with the settings; empty if nothing is."""
         if not self.settles:
             return ""
         if len(self._chain) >= MAX_SLOTS:
@@ -423,7 +421,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         return Choice(slot, self._number("#at"), self._mode)
 
     def _tried(self, choice: Choice) -> Chain:
-        """The candidate as it would be."""
+        """The candidate with this choice."""
         chain = self._chain if self._chain.slots else replace(self._chain, mode=choice.mode)
         if self._replaces is not None:
             return chain.substitute(self._replaces, choice.slot.component)

@@ -26,8 +26,8 @@ Planner = Callable[[str, str, str | None], Awaitable[EntryChange | XdpChainError
 
 
 class MapEdit(Dialog[EntryChange | None]):
-    """Answers with the change, or None. ``entry`` None: the key is asked for, too. What can't be written is
-    said here, and the text stays.
+    """Answers with the change, or None. ``entry`` None: asks for the key too. Reports invalid input here, and
+    keeps the text.
     """
 
     DEFAULT_CSS = """
@@ -103,12 +103,12 @@ class MapEdit(Dialog[EntryChange | None]):
 
 
 def _members(layout: Layout) -> str:
-    """What a structure's members are called, as they are typed."""
+    """The names of a structure's members, as they are typed."""
     return ", ".join(f"{field.name}=" for field in layout.fields) if isinstance(layout, Record) else ""
 
 
 class WriteConfirm(Confirm):
-    """Old and new value, and whether to write."""
+    """Shows old and new value, and asks whether to write."""
 
     def __init__(self, map_name: str, change: EntryChange) -> None:
         old = "(there is none yet)" if change.old is None else change.old

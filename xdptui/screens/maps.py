@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps of a slot: the list at the left, the entries of the one under the cursor at the right, live."""
+"""The maps of a slot: the list on the left, the entries of the one under the cursor on the right, live."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from xdpchain.errors import XdpChainError
 from xdpchain.maps import Cursor, EntryChange, MapSummary, Shape, TableEntry, cpu_text
 from xdpchain.maps.values import Plain
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import button
 from xdptui.screens.failure import Failure
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.cells import Cell, left
 from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
 from xdptui.widgets.filter_line import FilterLine
@@ -38,9 +39,9 @@ MOST = 10_000
 """Entries that are held at most."""
 
 
-class MapsScreen(Dialog[None]):
-    """``slot`` None: the maps of a single program without a chain; ``read_only``: why nothing may be
-    written, empty where it may; ``runs`` says whether the program still does.
+class MapsScreen(TwoPanes[None]):
+    """``slot`` None: the maps of a single program without a chain; ``read_only``: why writing is not
+    allowed, empty if it is; ``runs`` says whether the program still runs.
     """
 
     DEFAULT_CSS = """
@@ -56,6 +57,8 @@ class MapsScreen(Dialog[None]):
         CellGrid { background: $surface; }
     }
     """
+    panes = ("#maps", "#side")
+    upright = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", show=False),
         Binding("e", "edit", show=False),
@@ -123,7 +126,7 @@ class MapsScreen(Dialog[None]):
     def on_unmount(self) -> None:
         self._reader.end()
 
-    # What is shown
+    # Display
 
     def _show(self) -> None:
         maps = self.query_one("#maps", RowList)
@@ -167,7 +170,7 @@ class MapsScreen(Dialog[None]):
             facts.append((self._note, "warn"))
         entry = self._entry()
         if entry is not None and self.query_one("#entries").has_focus:
-            # In full, for what does not fit the list: two lines of it, at most four.
+            # In full, for what does not fit in the list: two lines, at most four.
             facts.insert(0, (f"{entry.label} = {entry.text(300)}", ""))
             if entry.cpus and entry.value is not None:
                 facts.insert(1, (cpu_text(entry, 300), ""))
@@ -186,7 +189,7 @@ class MapsScreen(Dialog[None]):
     def _entry(self) -> TableEntry | None:
         return self.query_one("#entries", RowList).under(self._entries)
 
-    # What is read
+    # Reading
 
     def _choose(self) -> None:
         """Read the map under the cursor of the list."""
@@ -210,7 +213,7 @@ class MapsScreen(Dialog[None]):
             self._waiting = True
 
     def _tick(self) -> None:
-        """Once a second: the whole page where that is all there is, else what is visible."""
+        """Once a second: read the whole page if it is all there is, otherwise what is visible."""
         if self._waiting or self._name is None or self._shape is None or self._shape.closed:
             return
         if self._next is None and len(self._entries) <= 256 and not self._needle:
@@ -274,7 +277,7 @@ class MapsScreen(Dialog[None]):
             self._entries, self._next = [], None
             self._show()
 
-    # Moving about
+    # Navigation
 
     @on(RowList.Moved, "#maps")
     def another_map(self) -> None:
@@ -299,6 +302,7 @@ class MapsScreen(Dialog[None]):
         self._show_facts()
 
     def action_other(self) -> None:
+        self.show_both()
         maps, entries = self.query_one("#maps"), self.query_one("#entries")
         self.set_focus(entries if maps.has_focus else maps)
 
@@ -320,7 +324,7 @@ class MapsScreen(Dialog[None]):
             self._ask()
 
     def action_back(self) -> None:
-        if self._needle:  # escape lets go of the filter first
+        if self._needle:  # escape first clears the filter
             self.on_filter_line_closed(FilterLine.Closed(clear=True))
         else:
             super().action_back()
@@ -371,7 +375,7 @@ class MapsScreen(Dialog[None]):
         await self._write(name, change)
 
     async def _planned_by(self, ask: Callable[[], None]) -> EntryChange | XdpChainError:
-        """What the reader says of a change that it is asked about."""
+        """The reader's answer for a proposed change."""
         self._planned = asyncio.get_running_loop().create_future()
         ask()
         return await self._planned
@@ -399,7 +403,7 @@ class MapsScreen(Dialog[None]):
             self._reader.write(name, change)
 
     def action_following(self) -> None:
-        """The next entries of a map that is too large to be held at once."""
+        """The next entries of a map that is too large to hold at once."""
         if self._name is not None and self._held_back is not None and not self._waiting:
             self._waiting = True
             self._entries, cursor = [], self._held_back
@@ -434,7 +438,7 @@ class MapsScreen(Dialog[None]):
 
 
 def _changed(before: dict[bytes, TableEntry], now: Sequence[TableEntry]) -> set[bytes]:
-    """Keys whose values are others than before."""
+    """Keys whose values changed."""
     return {
         entry.raw_key
         for entry in now
@@ -444,7 +448,7 @@ def _changed(before: dict[bytes, TableEntry], now: Sequence[TableEntry]) -> set[
 
 
 def _sortable(value: Plain | None) -> tuple[int, float, str]:
-    """Numbers in their order, then all else by its text."""
+    """Numbers in numeric order, then everything else by its text."""
     if isinstance(value, int | float):
         return 0, value, ""
     return 1, 0, str(value)

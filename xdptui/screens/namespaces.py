@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which network namespace to look at."""
+"""Choose the network namespace to look at."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["Namespaces"]
 
 
 class Namespaces(Dialog[NamespaceView | None]):
-    """Answers with one of the namespaces. ``here`` is the one on the screen; ``unseen`` says in words what
-    could not be read.
+    """Answers with one of the namespaces. ``here`` is the one on the screen; ``unseen`` says what could not
+    be read.
     """
 
     DEFAULT_CSS = """

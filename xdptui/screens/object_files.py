@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding an object file: a path that completes itself, and a list of what is there."""
+"""Find an object file: a path with completion, and a list of files."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class _Paths(Suggester):
 
 
 class PathInput(Input):
-    """A path that completes itself: tab, end and the right arrow take what is suggested; down goes on to the
-    list below.
+    """A path with completion: tab, end and the right arrow accept the suggestion; down moves to the list
+    below.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -54,7 +54,7 @@ class PathInput(Input):
         super().__init__(value, id=id, suggester=suggester, compact=True, select_on_focus=select_on_focus)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return action != "complete" or bool(self._suggestion)  # else the keys are what they always are
+        return action != "complete" or bool(self._suggestion)  # otherwise the keys keep their usual meaning
 
     def action_complete(self) -> None:
         self.value = self._suggestion
@@ -66,7 +66,7 @@ class _FileList(RowList):
 
 
 class ObjectFiles(Dialog[Answer]):
-    """A dialog that begins with a file. ``directory`` is where it looks, and where it looked last."""
+    """A dialog that begins with a file. ``directory`` is where it looks now, and where it looked last."""
 
     DEFAULT_CSS = """
     ObjectFiles {
@@ -94,19 +94,19 @@ class ObjectFiles(Dialog[Answer]):
         yield _FileList(id="files")
 
     def open_object(self, path: str) -> None:
-        """A file was chosen."""
+        """Called when a file is chosen."""
         raise NotImplementedError
 
     def into_object(self) -> bool:
-        """Enter on the path: go on to what is in the object; False if none is open."""
+        """Enter on the path: move on to what is in the object; False if none is open."""
         raise NotImplementedError
 
     def close_object(self) -> None:
-        """The path names no file any more."""
+        """Called when the path no longer names a file."""
         raise NotImplementedError
 
     def no_object(self, error: XdpChainError) -> None:
-        """What is to be used is a path that leads nowhere."""
+        """Called when the path to use leads nowhere."""
         raise NotImplementedError
 
     def first_focus(self) -> Widget | None:
@@ -154,7 +154,7 @@ class ObjectFiles(Dialog[Answer]):
             self.no_object(XdpChainError(f"There is no {os.path.expanduser(value) or 'such file'}"))
 
     def _list(self) -> None:
-        """The directory above, what goes on with the path, and usual places."""
+        """List the parent directory, completions of the path, and usual places."""
         value = self.query_one("#path", Input).value
         directory = split(value)[0]
         files = self.query_one("#files", RowList)

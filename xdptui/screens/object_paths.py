@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where object files are: what a directory offers, and how a half-typed path goes on."""
+"""Where object files are: the contents of a directory, and completions of a partial path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 500
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A directory or an object file; ``path`` is absolute, ``size`` in bytes, ``changed`` in seconds since
-    1970 (None: not known).
+    1970 (None: unknown).
     """
 
     path: str
@@ -34,7 +34,7 @@ class Entry:
 
 
 def usual_places() -> tuple[str, ...]:
-    """Directories in which distributions put BPF objects, as far as they exist."""
+    """The directories that exist among those where distributions install BPF objects."""
     found = (
         glob("/usr/lib/*/bpf") + glob("/usr/lib/bpf") + glob("/usr/lib64/bpf") + glob("/usr/local/lib/bpf")
     )
@@ -42,7 +42,7 @@ def usual_places() -> tuple[str, ...]:
 
 
 def split(text: str) -> tuple[str, str]:
-    """The directory (absolute, ``~`` resolved) and the beginning of a name that a typed path means."""
+    """The directory (absolute, ``~`` expanded) and the start of a name in a typed path."""
     path = os.path.expanduser(text.strip())
     directory, name = os.path.split(path)
     if name in (".", ".."):
@@ -51,7 +51,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def listing(text: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
-    """Directories, then files whose names end with one of ``ends``, that go on with what is typed; empty if
+    """Directories, then files ending with one of ``ends``, that complete the typed text; empty if
     unreadable.
     """
     directory, begin = split(text)
@@ -75,7 +75,7 @@ def listing(text: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
 def _file(entry: os.DirEntry[str]) -> Entry:
     try:
         known = entry.stat()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a dangling link
         return Entry(entry.path, False)
     return Entry(entry.path, False, known.st_size, known.st_mtime)
 
@@ -88,13 +88,13 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 
 def siblings(text: str) -> tuple[Entry, ...]:
-    """What to offer for a typed path: what stands beside it if it names a file, else what goes on with it."""
+    """What to offer for a typed path: its siblings if it names a file, otherwise its completions."""
     directory, _ = split(text)
     return listing(f"{directory}/") if os.path.isfile(os.path.expanduser(text.strip())) else listing(text)
 
 
 def complete(text: str, ends: tuple[str, ...] = OBJECTS) -> str | None:
-    """The typed path with the first entry that goes on with it, None if there is none or nothing to add."""
+    """The typed path completed with its first match, None if there is none or nothing to add."""
     _, begin = split(text)
     found = listing(text, ends)
     if not begin or not found:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command palette, which answers once.
+"""A command palette that answers once.
 
-Textual's (8.2.8) does everything again for each press of enter that is still under way when it goes: it takes
-the screen beneath away, which ends the program, and gives the command a second time.
+Textual's (8.2.8) repeats everything for each press of enter still queued when it closes: it removes the
+screen underneath, which ends the program, and runs the command a second time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Palette"]
 
 
 class Palette(CommandPalette):
-    """The same, but what comes after the first choice is ignored."""
+    """The same, but everything after the first choice is ignored."""
 
     _gone = False
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: what speaks against it first, then the changes, what they do to traffic, and the steps."""
+"""The plan: objections first, then the changes, their effect on traffic, and the steps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STYLE = {
 
 
 def change_line(change: Change, place: int | None = None) -> Content:
-    """One difference, its symbol first; ``place`` tells slots of the same name apart."""
+    """One difference, its symbol first; ``place`` distinguishes slots of the same name."""
     who = change.name or "chain"
     return Content.assemble(
         (f" {change.symbol} ", f"bold {STYLE[change.kind]}"),
@@ -49,7 +49,8 @@ def change_line(change: Change, place: int | None = None) -> Content:
 
 
 def place_of(change: Change, plan: Plan) -> int | None:
-    """The slot that a change is about: in the candidate, or where it runs if the candidate lacks it."""
+    """The slot that a change concerns: its index in the candidate, or where it runs if the candidate lacks
+    it."""
     for chain in (plan.candidate, plan.running.chain or ()):
         for i, slot in enumerate(chain):
             if change.key and slot.key == change.key:
@@ -57,10 +58,17 @@ def place_of(change: Change, plan: Plan) -> int | None:
     return None
 
 
+def loses_maps(plan: Plan) -> bool:
+    """Whether the maps of a removed slot are lost that could be kept."""
+    removed = {change.name for change in plan.changes if change.kind is ChangeKind.REMOVE}
+    lost = (f"{name} is removed, and the contents of its maps are lost" for name in removed)
+    return any(warning.text.startswith(tuple(lost)) for warning in plan.warnings)
+
+
 class PlanDialog(Dialog[bool]):
-    """True if the user wants it applied. ``traffic`` says what the counters know of its effect on the packets
-    that flow now, of which ``rate`` come in a second (None: not known). ``confirm``: in so many seconds it
-    has to be confirmed.
+    """True if the user wants it applied. ``traffic`` says what the counters tell about the effect on current
+    packets, which arrive at ``rate`` per second (None: unknown). ``confirm``: seconds until it must be
+    confirmed.
     """
 
     DEFAULT_CSS = """
@@ -80,14 +88,14 @@ class PlanDialog(Dialog[bool]):
     ]
 
     class Checked(Message):
-        """What the worker found out."""
+        """What the worker found."""
 
         def __init__(self, found: PlanCheck) -> None:
             super().__init__()
             self.found = found
 
     class Sampled(Message):
-        """What became of packets that flow now, with remarks on them."""
+        """What happened to a sample of current packets, with remarks on them."""
 
         def __init__(self, found: WhatIf | Exception, notes: tuple[str, ...]) -> None:
             super().__init__()
@@ -130,6 +138,8 @@ class PlanDialog(Dialog[bool]):
         for warning in plan.warnings:
             where = "" if warning.slot is None else f"slot {warning.slot}: "
             yield Static(Content.assemble((" ! ", "bold $warning"), where, warning.text))
+        if loses_maps(plan):
+            yield paragraph("   k in the unload dialog (u) keeps the maps for a week", classes="dim")
         yield Static("", id="findings", classes="gone")
         if self._confirm is not None and not self._barred:
             waits = f"Rolls back unless confirmed (C) within {self._confirm:.0f} s."
@@ -186,12 +196,12 @@ class PlanDialog(Dialog[bool]):
 
     def on_unmount(self) -> None:
         if self._sampling is not None:
-            self._sampling.set()  # whoever applies need not wait for the rest
+            self._sampling.set()  # applying need not wait for the rest
 
     def _check(self) -> None:
         try:
             found = check_plan(self.plan)
-        except Exception as error:  # applying does without the check: shown in its place
+        except Exception as error:  # applying works without the check: show the error instead
             found = PlanCheck(packets=f"not tried: {told(error)}")
         self.post_message(self.Checked(found))
 
@@ -213,7 +223,7 @@ class PlanDialog(Dialog[bool]):
         shown.set_class(found.own, "warn")
 
     def action_sample(self) -> None:
-        """Try packets that flow now on both chains, once at a time."""
+        """Try a sample of current packets on both chains; only one trial runs at a time."""
         if self.plan.empty or self._refusal or self._sampling is not None:
             return
         stop = self._sampling = threading.Event()
@@ -222,7 +232,7 @@ class PlanDialog(Dialog[bool]):
         def work() -> None:
             try:
                 found, notes = sample_plan(self.plan, stop)
-            except Exception as error:  # applying does without it: shown in its place
+            except Exception as error:  # applying works without it: show the error instead
                 self.post_message(self.Sampled(error, ()))
             else:
                 self.post_message(self.Sampled(found, notes))
@@ -240,7 +250,7 @@ class PlanDialog(Dialog[bool]):
         shown.set_class(isinstance(event.found, Exception), "dim")
 
     def _refuse(self, error: XdpChainError) -> None:
-        """The kernel does not take this candidate: say so first, and take the button away."""
+        """The kernel rejects this candidate: say so first, and remove the button."""
         self._refused = error
         self.add_class("-danger")
         lines = [Content.assemble(("✗ ", "bold $error"), (f"It can't be applied: {error.what}", "$error"))]
@@ -259,7 +269,7 @@ class PlanDialog(Dialog[bool]):
         self.query_one("#body").scroll_home(animate=False)
 
     def _add(self, found: PlanCheck) -> None:
-        """What speaks against the new components stands with the warnings."""
+        """Objections to the new components go with the warnings."""
         self._warnings += len(found.findings)
         lines = []
         for finding in found.findings:

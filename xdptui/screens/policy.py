@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a slot may return, and the answer to everything else."""
+"""What a slot may return, and the answer to anything else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ WORDS = {
 
 
 class PolicyDialog(Dialog[tuple[Policy | None] | None]):
-    """Answers with the policy in a tuple (or None in it: anything is allowed); None: nothing was decided."""
+    """Answers with a tuple that holds the policy (or None: anything is allowed); None: nothing was
+    decided.
+    """
 
     DEFAULT_CSS = """
     PolicyDialog ActionToggles { margin: 1 0; }
@@ -46,7 +48,7 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         yield paragraph("It may return these actions. All five: no policy.")
         yield ActionToggles(may, id="may")
         yield paragraph("If it returns anything else:")
-        yield OneOf([WORDS[one] for one in Answer], list(Answer).index(answer), id="answer")
+        yield OneOf([WORDS[choice] for choice in Answer], list(Answer).index(answer), id="answer")
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:
@@ -61,7 +63,7 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         self.preview()
 
     def _policy(self) -> Policy | None:
-        """Raises InvalidInput."""
+        """The policy as entered. Raises InvalidInput."""
         may = self.query_one(ActionToggles).actions
         answer = tuple(Answer)[self.query_one(OneOf).chosen]
         return None if may == EVERYTHING else Policy(may, answer)

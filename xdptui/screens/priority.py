@@ -17,7 +17,7 @@ __all__ = ["PriorityDialog"]
 
 
 class PriorityDialog(Dialog[int | None]):
-    """Answers with the priority, or None; shows on the way where the slot would stand."""
+    """Answers with the priority, or None; shows meanwhile where the slot would be."""
 
     DEFAULT_CSS = "PriorityDialog Input { margin: 1 0; }"
 

@@ -23,13 +23,13 @@ ENDING = ".jsonl"
 
 
 def _meant(typed: str) -> str:
-    """The path that somebody typed; empty where that is none."""
+    """The path that was typed; empty if it is not one."""
     text = typed.strip()
     return "" if not text or "\0" in text else os.path.abspath(os.path.expanduser(text))
 
 
 class RecordTo(Dialog[str | None]):
-    """Answers with the path of a new file, which is in ``folder`` unless another one is typed."""
+    """Answers with the path of a new file, in ``folder`` unless another path is typed."""
 
     DEFAULT_CSS = """
     RecordTo Input { margin: 1 0; }
@@ -73,7 +73,7 @@ class RecordTo(Dialog[str | None]):
 
 
 class OpenRecording(Dialog[str | None]):
-    """Answers with the path of a recording: one of ``folder``, the newest first, or one that is typed."""
+    """Answers with the path of a recording: one in ``folder``, newest first, or a typed path."""
 
     DEFAULT_CSS = """
     OpenRecording {

@@ -23,7 +23,7 @@ CODES: tuple[Action | None, ...] = (*ALL_ACTIONS, None)
 
 
 class RoutesDialog(Dialog[Chain | None]):
-    """Answers with the chain as routed, or None: codes on the left, on the right where one may lead."""
+    """Answers with the routed chain, or None. Codes are on the left, possible targets on the right."""
 
     DEFAULT_CSS = """
     RoutesDialog #lists { height: auto; margin: 1 0 0 0; }
@@ -69,7 +69,7 @@ class RoutesDialog(Dialog[Chain | None]):
         return CODES[self.query_one("#codes", OptionList).highlighted or 0]
 
     def _targets(self) -> list[tuple[str | None, str]]:
-        """(key of the slot, words) of all that a code may lead to; without a key, no route."""
+        """(slot key, description) of every target for a code; key None: no route."""
         slots = self._chain.slots
         return [(None, "")] + [
             (slot.key, f"{i} {slot.name}") for i, slot in enumerate(slots) if i > self._index
@@ -99,7 +99,7 @@ class RoutesDialog(Dialog[Chain | None]):
         return Content(f"{here} {name:13} → {self._words(code)}")
 
     def _show(self) -> None:
-        """Bring both lists up to date."""
+        """Update both lists."""
         codes = self.query_one("#codes", OptionList)
         for i, code in enumerate(CODES):
             codes.replace_option_prompt_at_index(i, self._code_line(code))

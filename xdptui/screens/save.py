@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to write a chain down, and whether with its object files."""
+"""Where to save a chain, and whether to save its object files too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SaveDialog", "SaveTo"]
 
 @dataclass(frozen=True, slots=True)
 class SaveTo:
-    """The spec's path, and the folder for object files, None: they are named where they are."""
+    """The spec's path, and the folder for object files; None: refer to them where they are."""
 
     path: str
     objects: str | None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another editor changed the chain under the candidate: what now?"""
+"""Another editor changed the chain under the candidate: what to do?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["StaleDialog"]
 
 
 class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
-    """Answers ``drop``, ``rebase``, or None to go on looking."""
+    """Answers ``drop``, ``rebase``, or None to keep looking."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "answer('drop')", show=False),
@@ -29,7 +29,7 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
     ]
 
     class Told(Message):
-        """Who made what runs now, in words."""
+        """Who loaded what runs now, as text."""
 
         def __init__(self, text: str) -> None:
             super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few frames through the candidate, without an interface (BPF_PROG_TEST_RUN)."""
+"""Run a few frames through the candidate, without an interface (BPF_PROG_TEST_RUN)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrialDialog(Dialog[None]):
     DEFAULT_CSS = "TrialDialog #box { width: 92; }"
 
     class Done(Message):
-        """The trial is over."""
+        """The trial is finished."""
 
         def __init__(self, outcome: TrialReport | Exception) -> None:
             super().__init__()
@@ -73,7 +73,7 @@ class TrialDialog(Dialog[None]):
         outcome: TrialReport | Exception
         try:
             outcome = run_trial(self._chain, [frame for _, frame in NAMED_FRAMES], repeat=REPEAT)
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             outcome = error
         self.post_message(self.Done(outcome))
 

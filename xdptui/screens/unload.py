@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which components to take out of the candidate: one, several, all."""
+"""Which components to remove from the candidate: one, several, all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Leaving(NamedTuple):
 
 
 class UnloadDialog(Dialog[Leaving | None]):
-    """Answers with what is to leave, or None."""
+    """Answers with what to remove, or None."""
 
     DEFAULT_CSS = "UnloadDialog #slots { margin: 1 0; }"
     BINDINGS: ClassVar[list[BindingType]] = [

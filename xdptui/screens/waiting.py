@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quit while a change waits to be confirmed: keep it, take it back, or leave it to its deadline?"""
+"""Quitting with a pending change: confirm it, roll it back, or leave it to its deadline?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ PERIOD = 0.5
 
 
 class WaitingDialog(Dialog[Answer | None]):
-    """Answers with what to do before the program ends, or None: it goes on. ``lines`` says what waits now."""
+    """Answers with what to do before the program ends, or None: keep running. ``lines`` lists the pending
+    changes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("C", "answer('keep')", show=False),

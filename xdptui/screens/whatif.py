@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a candidate would do to packets, beside what runs: a matrix, and each packet in detail."""
+"""What a candidate would do to packets, compared with what runs: a matrix, and each packet in detail."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from textual.widgets import Button, Input, Static
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.object_files import PathInput
 from xdptui.screens.object_paths import complete
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.whatif_lines import detail_lines, whatif_cells, whatif_head
 from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import told
@@ -41,7 +42,7 @@ CAPTURES = (".pcap", ".pcapng", ".cap", ".hex", ".txt")
 
 
 class _Sources(Suggester):
-    """Completes a path, or one of the words."""
+    """Completes a path or one of the words."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
@@ -51,8 +52,8 @@ class _Sources(Suggester):
         return words[0] if words else complete(value, CAPTURES)
 
 
-class WhatIfScreen(Dialog[None]):
-    """Tries when it opens, and again for other packets; changes nothing."""
+class WhatIfScreen(TwoPanes[None]):
+    """Tries packets when it opens, and again when other packets are chosen; changes nothing."""
 
     DEFAULT_CSS = """
     WhatIfScreen {
@@ -70,6 +71,7 @@ class WhatIfScreen(Dialog[None]):
     }
     WhatIfScreen.-low #more { margin: 0; min-height: 2; }
     """
+    panes = ("#packets", "#more")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "back", show=False),
         Binding("o", "source", show=False),
@@ -116,7 +118,7 @@ class WhatIfScreen(Dialog[None]):
         super().on_mount()
         self._try(BUILTIN)
 
-    # What is tried
+    # Trying
 
     def _try(self, source: str) -> None:
         self._ticket += 1
@@ -129,7 +131,7 @@ class WhatIfScreen(Dialog[None]):
             try:
                 supply = supply_of(source, running)
                 found = what_if(running, self._candidate, supply.packets, adopts=self._adopts)
-            except Exception as error:  # shown to the user, in words
+            except Exception as error:  # shown to the user as text
                 self.post_message(self.Tried(ticket, error, ()))
             else:
                 self.post_message(self.Tried(ticket, found, supply.notes))
@@ -158,7 +160,7 @@ class WhatIfScreen(Dialog[None]):
         self._try(value if value in WORDS else os.path.expanduser(value))
         self.set_focus(self.query_one("#packets"))
 
-    # What is shown
+    # Display
 
     def _show(self, said: Content) -> None:
         self.query_one("#summary", Static).update(said)

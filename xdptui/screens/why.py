@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why packets got their verdicts: the lines that decided, with what is counted, live."""
+"""Why packets got their verdicts: the lines that decided, with their counts, live."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["WhyScreen"]
 
 
 class WhyScreen(LiveText):
-    """``slot_key``: the slot that is marked, and scrolled to where it is out of sight. ``reading`` gives the
-    newest counters, ``reasons`` the sites of what runs.
+    """``slot_key``: the slot that is marked, and scrolled to if out of sight. ``reading`` returns the newest
+    counters, ``reasons`` the sites of what runs.
     """
 
     class Read(Message):
@@ -64,8 +64,8 @@ class WhyScreen(LiveText):
         self.call_after_refresh(self._scroll_to_slot)
 
     def _scroll_to_slot(self) -> None:
-        """To the marked slot, unless somebody scrolled. Where it is in sight the top stays: what the chain
-        drops.
+        """Scroll to the marked slot, unless the user scrolled. If it is in sight, stay at the top, which
+        shows what the chain drops.
         """
         view = self.query_one("#view", VerticalScroll)
         lines = str(self.query_one("#live", Static).render()).split("\n")

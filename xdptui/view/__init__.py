@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal's view-model: pure values and arithmetic, no terminal and no kernel in it."""
+"""The terminal's view model: pure values and arithmetic, without terminal or kernel."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines made of cells of fixed width, and what must be repainted when one line takes another's place. Pure.
+"""Lines made of fixed-width cells, and what to repaint when one line replaces another. Pure.
 
-Over ssh the cost of a screen is what is repainted. A widget therefore hands over its lines whole, and only
-the cells that differ reach the terminal.
+Over ssh, repainting is what costs. Widgets therefore hand over whole lines, and only the cells that differ
+reach the terminal.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Line:
 
 
 def size_of(text: str) -> int:
-    """How many columns of a terminal a text takes: some characters take two."""
+    """How many terminal columns a text takes: some characters take two."""
     return len(text) if text.isascii() else cell_len(text)
 
 
 def clip(text: str, width: int) -> str:
-    """``text`` in at most ``width`` columns; a cut shows as an ellipsis, control characters as ``?``."""
+    """``text`` in at most ``width`` columns; truncation shows as an ellipsis, control characters as ``?``."""
     clean = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
     if size_of(clean) <= width:
         return clean
@@ -57,19 +57,19 @@ def clip(text: str, width: int) -> str:
 
 
 def left(text: str, width: int, style: str = "") -> Cell:
-    """A cell of exactly ``width`` columns, text to the left."""
+    """A cell of exactly ``width`` columns, aligned left."""
     shown = clip(text, width)
     return Cell(shown + " " * max(0, width - size_of(shown)), style)
 
 
 def right(text: str, width: int, style: str = "") -> Cell:
-    """A cell of exactly ``width`` columns, text to the right."""
+    """A cell of exactly ``width`` columns, aligned right."""
     shown = clip(text, width)
     return Cell(" " * max(0, width - size_of(shown)) + shown, style)
 
 
 def message(text: str, width: int, style: str = "note") -> list[Line]:
-    """A text wrapped into lines, with a margin of two."""
+    """A text wrapped into lines, with a margin of two columns."""
     lines: list[Line] = []
     for paragraph in text.splitlines():
         row = ""
@@ -84,7 +84,7 @@ def message(text: str, width: int, style: str = "note") -> list[Line]:
 
 
 def changed(old: Line | None, new: Line) -> list[tuple[int, int]]:
-    """The (x, width) stretches of ``new`` that differ from ``old``; neighbours are joined."""
+    """The (x, width) stretches of ``new`` that differ from ``old``; adjacent ones are merged."""
     whole = [(0, new.width)] if new.width else []
     if old is None or old.tone != new.tone or len(old.cells) != len(new.cells):
         return whole

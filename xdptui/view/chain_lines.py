@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chain as lines: one or two a slot, with the toggles, the counters and a trend. Pure."""
+"""The chain as lines: one or two per slot, with the toggles, the counters and a trend. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ OFF = "O"
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """What the chain's pane shows; ``action`` is the one that space toggles, None where nothing can be
-    toggled; ``drag`` is (slot taken, place it is held over).
+    """What the chain pane shows; ``action`` is the one that space toggles, None if nothing can be toggled;
+    ``drag`` is (dragged slot, place it is over).
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -50,7 +50,7 @@ class ChainView:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """In the order shown: while a slot is held, as if it had been let go here."""
+        """The slots in the order shown; during a drag, as if the slot were released here."""
         if self.drag is None:
             return self.chain.slots
         source, target = self.drag
@@ -59,7 +59,7 @@ class ChainView:
 
     @property
     def picked(self) -> Action | None:
-        """The action under the cursor, while there is a cursor among them."""
+        """The action under the cursor, if there is a cursor among the actions."""
         return self.action if self.focused and self.slots and not self.drag else None
 
     @property
@@ -67,13 +67,13 @@ class ChainView:
         return self.drag[1] if self.drag else self.slot
 
     def place(self, key: str) -> str:
-        """The number of the slot with this key, as shown: one digit, for a dispatcher has ten slots."""
+        """The slot's number as shown: one digit, as a dispatcher has ten slots."""
         return next((str(i) for i, slot in enumerate(self.slots) if slot.key == key), "?")
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column begins and how wide it is; a width of 0 means it is not shown."""
+    """Where each column begins and how wide it is; width 0 means hidden."""
 
     priority: int
     name: int
@@ -93,7 +93,7 @@ class Columns:
         return 5 + (self.priority + 1 if self.priority else 0) + self.name + 1
 
     def action_at(self, x: int) -> Action | None:
-        """The action whose toggle is at this column."""
+        """The action whose toggle is in this column."""
         index, inside = divmod(x - self.toggles_at, TOGGLE)
         if self.toggles and 0 <= index < len(ALL_ACTIONS) and 0 <= inside < TOGGLE:
             return ALL_ACTIONS[index]
@@ -104,7 +104,7 @@ class Columns:
 
 
 def columns(width: int) -> Columns:
-    """Share ``width`` among the columns; what doesn't fit goes, the least needed first."""
+    """Distribute ``width`` among the columns; those that don't fit go, least important first."""
     toggles = TOGGLE * len(ALL_ACTIONS)
     least_name = 14
     priority = 5 if width >= 36 else 0
@@ -126,15 +126,15 @@ def columns(width: int) -> Columns:
         trend += room - 14
         room = 14
     name = max(1, least_name + room) if room < 0 or number else least_name + room
-    if trend > 40:  # a trend is as good in half the room, a name is not
+    if trend > 40:  # a trend works in half the room, a name does not
         more = min(LONGEST_NAME - name, trend - 40)
         name, trend = name + more, trend - more
     return Columns(priority, name, toggles, number, total, volume, ident, trend)
 
 
 def heading(cols: Columns, shown: Shown, two: bool, picked: Action | None = None) -> Line:
-    """The line over the slots. ``picked``: the action that the cursor stands on. The brackets are up here, in
-    each terminal, because a sign beside a toggle would be taken for its state.
+    """The line above the slots. ``picked``: the action under the cursor. The brackets are up here on every
+    terminal, because a sign beside a toggle would look like its state.
     """
     cells = [left("   # ", 5)]
     if cols.priority:
@@ -227,8 +227,8 @@ def _second(view: ChainView, cols: Columns, slot: Slot) -> tuple[Cell, ...]:
 def _second_label(view: ChainView, slot: Slot, unit: str, lead: int) -> list[Cell]:
     said = ""
     totals = view.reading.totals.get(slot.key) if view.reading else None
-    # What a slot that is to go into shadow has dropped, it has dropped.
-    runs = any(one.key == slot.key and one.shadow for one in view.base or ())
+    # A slot not yet in shadow has really dropped what it dropped.
+    runs = any(running.key == slot.key and running.shadow for running in view.base or ())
     if runs and slot.shadow and totals is not None and totals.all_packets:
         would = would_have(slot, totals.packets)
         said = clip(f"    would drop {share(would.dropped, would.all)}", max(0, lead - len(unit)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The details of a slot as rows of a name and a text. Pure."""
+"""A slot's details as rows of name and text. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = "not known"
 
 
 def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, str]]:
-    """Everything but maps and code; a row without a text is a heading. ``was`` is the slot as it runs."""
+    """Everything but maps and code; a row without text is a heading. ``was`` is the running slot."""
     rows = [
         ("Program", ""),
         ("  name", details.name),
@@ -90,7 +90,7 @@ def _number(value: int | None, unit: str = "") -> str:
 
 
 def maps_table(details: Details) -> list[str]:
-    """The maps as lines of a table."""
+    """The maps as table lines."""
     if not details.maps:
         return ["It uses no maps." if details.id is not None else "Not loaded yet: its maps have no ids."]
     width = max(4, *(len(m.name) for m in details.maps))

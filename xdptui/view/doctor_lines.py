@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor's findings as lines with a style each. Pure."""
+"""The doctor's findings as styled lines. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INDENT = " " * 6
 
 
 def doctor_lines(found: Sequence[Finding], *, everything: bool) -> list[list[Part]]:
-    """A list of parts for each line; without ``everything`` what is fine is only counted."""
+    """A list of parts for each line; without ``everything``, passed checks are only counted."""
     lines: list[list[Part]] = []
     for heading, under in groups(found):
         shown = [finding for finding in under if everything or finding.level is not Level.OK]

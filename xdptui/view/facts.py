@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of an object file, and the findings about it, in words. Pure."""
+"""A program of an object file, and the findings about it, as text. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNS = {"ok": ("✓", "$success"), "warn": ("!", "$warning"), "error": ("✗", 
 
 
 def program_facts(source: ObjectFile, spec: ProgramSpec) -> list[str]:
-    """What an object file says of one of its programs, a line each."""
+    """What an object file declares about one of its programs, one line each."""
     declared = "declares" if spec.has_run_config else "declares nothing, so"
     config = spec.run_config
     lines = [

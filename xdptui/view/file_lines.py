@@ -33,13 +33,13 @@ class _File(Protocol):
 
 
 def age(seconds: float) -> str:
-    """For example ``4m``, ``12d``: in the largest unit of which there is one."""
+    """For example ``4m``, ``12d``: in the largest unit that has at least one."""
     unit, letter = next(((unit, letter) for unit, letter in UNITS if seconds >= unit), UNITS[-1])
     return f"{int(max(0, seconds) // unit)}{letter}"
 
 
 def file_head(what: str, directory: str, width: int, position: str) -> tuple[Cell, ...]:
-    """The line above the files, which are ``what`` (a word in the plural)."""
+    """The line above the files; ``what`` is a plural noun for them."""
     room = max(0, width - SIZE - AGE - 1) if width >= WIDE else width
     title = f" {what} in {directory}" if not position else f" {what}  {position}"
     if len(title) > room > 20:
@@ -51,7 +51,7 @@ def file_head(what: str, directory: str, width: int, position: str) -> tuple[Cel
 
 
 def file_cells(entry: _File, width: int, now: float, *, whole: bool) -> tuple[Cell, ...]:
-    """A file or a directory; ``whole``: by its whole path."""
+    """A file or a directory; ``whole``: with its full path."""
     text = f"{entry.path}/" if whole else entry.label
     if entry.size is None or entry.changed is None or width < WIDE:
         return (left(f" {text}", width),)
@@ -75,7 +75,7 @@ def program_head(width: int, position: str) -> tuple[Cell, ...]:
 
 
 def program_cells(name: str, priority: int, actions: str, declared: bool, width: int) -> tuple[Cell, ...]:
-    """A program with what it declares, or in faint what holds where it declares nothing."""
+    """A program with what it declares, or the defaults in faint if it declares nothing."""
     style = "plain" if declared else "off"
     return (
         left(f" {name}", max(0, width - PRIORITY - ACTIONS), "name"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Followed packets as lines: a row a packet, and one packet in full. Pure."""
+"""Followed packets as lines: one row per packet, and one packet in full. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xdptui.words.site_words import site_words
 
 __all__ = ["detail_lines", "packet_cells", "packet_head", "packet_name"]
 
-NUMBER, LENGTH, WAY, VERDICT = 4, 6, 18, 9
+NUMBER, LENGTH, PATH, VERDICT = 4, 6, 18, 9
 A_LINE = 16
 """Bytes in a line of the hexadecimal view."""
 
@@ -27,42 +27,42 @@ def packet_head(width: int, position: str) -> tuple[Cell, ...]:
     name = _name_width(width)
     return (
         right("#", NUMBER), left("  PACKET" + (f"  {position}" if position else ""), name + 2),
-        right("BYTES", LENGTH), left("  WAY", WAY + 2), left("VERDICT", VERDICT),
+        right("BYTES", LENGTH), left("  PATH", PATH + 2), left("VERDICT", VERDICT),
     )  # fmt: skip
 
 
 def packet_cells(packet: Followed, width: int) -> tuple[Cell, ...]:
-    """One packet: what it is, what each slot returned (a letter each, marked where it changed the packet),
-    and the verdict.
+    """One packet: what it is, what each slot returned (one letter each, marked if it changed the packet), and
+    the verdict.
     """
     name = _name_width(width)
-    way: list[Cell] = [Cell("  ")]
-    room = WAY
+    path: list[Cell] = [Cell("  ")]
+    room = PATH
     for step in packet.steps:
         text = f"{_letter(step.code)}{CHANGED if step.changes or step.resized else ''}"
         if len(text) > room:
-            way[-1] = Cell("…" * len(way[-1].text), "note")
+            path[-1] = Cell("…" * len(path[-1].text), "note")
             break
-        way.append(Cell(text, _style(step.code)))
+        path.append(Cell(text, _style(step.code)))
         room -= len(text)
     return (
         right(str(packet.number), NUMBER, "index"),
         Cell("  "),
         left(packet_name(packet), name, "name"),
         right(str(packet.entry.length), LENGTH, "num"),
-        *way,
+        *path,
         Cell(" " * room),
         left(code_name(packet.verdict), VERDICT, _style(packet.verdict)),
     )
 
 
 def packet_name(packet: Followed) -> str:
-    """What the packet is, in tcpdump's manner."""
+    """What the packet is, tcpdump style."""
     return describe(packet.entry.head, packet.layer)
 
 
 def _name_width(width: int) -> int:
-    return max(8, width - NUMBER - LENGTH - WAY - VERDICT - 4)
+    return max(8, width - NUMBER - LENGTH - PATH - VERDICT - 4)
 
 
 def _letter(code: int) -> str:
@@ -74,8 +74,8 @@ def _style(code: int) -> str:
 
 
 def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> list[Parts]:
-    """One packet in full: its way from slot to slot with what each changed and the lines that ran in it (as
-    far as ``paths`` tells them), and the packet as it left, with changed bytes marked.
+    """One packet in full: its path from slot to slot with what each changed and the lines that ran in it (if
+    ``paths`` has them), and the packet as it left, with changed bytes marked.
     """
     lines: list[Parts] = [
         [(f"{packet_name(packet)}, {packet.entry.length} bytes", "name")],
@@ -117,7 +117,9 @@ def _step(number: int, step: Step, width: int) -> list[Parts]:
 
 
 def _hex(packet: Followed) -> list[Parts]:
-    """The packet as it left, ``>`` and another style before each byte that is not what came in."""
+    """The packet as it left; each byte that differs from what came in has ``>`` before it and
+    another style.
+    """
     final = packet.final
     odd: set[int] = set()
     for change in changes(packet.entry, final, sum(step.moved for step in packet.steps)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the help shows: the keys that work in a mode, and a legend. Pure."""
+"""The help: the keys that work in a mode, and a legend. Pure."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ LEGEND = {
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What the main screen is in, as far as it decides which keys work."""
+    """The main screen's mode, as far as it decides which keys work."""
 
     read_only: bool = False
     replaying: bool = False
 
 
 def help_blocks(mode: Mode, needle: str = "") -> list[list[tuple[str, str]]]:
-    """Blocks of lines, a heading first; only those lines that have all words of ``needle``."""
+    """Blocks of lines, each headed; only lines that contain all words of ``needle``."""
     words = needle.lower().split()
     replaying = mode.replaying
     works_here = [key for key in KEYS if works(key, read_only=mode.read_only, replaying=replaying)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Undo and redo over frozen values. Pure."""
+"""Undo and redo for frozen values. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ DEPTH = 200
 
 @dataclass(frozen=True, slots=True)
 class History(Generic[T]):
-    """A present value, what it was before, and what was undone."""
+    """The present value, its predecessors, and what was undone."""
 
     present: T
     past: tuple[T, ...] = ()
     future: tuple[T, ...] = ()
 
     def push(self, value: T) -> History[T]:
-        """``value`` becomes the present; what was undone is forgotten. The same value is no step."""
+        """``value`` becomes the present; discards what was undone. The same value is not a step."""
         if value == self.present:
             return self
         return History(value, (*self.past, self.present)[-DEPTH:])
 
     def undo(self) -> History[T]:
-        """One step back; itself where there is none."""
+        """One step back; unchanged if there is none."""
         if not self.past:
             return self
         return History(self.past[-1], self.past[:-1], (self.present, *self.future))
 
     def redo(self) -> History[T]:
-        """One undone step again; itself where there is none."""
+        """Redo one step; unchanged if there is none."""
         if not self.future:
             return self
         return History(self.future[0], (*self.past, self.present), self.future[1:])

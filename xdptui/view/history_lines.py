@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of an interface, and what was said, as rows. Pure."""
+"""The journal of an interface, and the messages, as rows. Pure."""
 
 from __future__ import annotations
 

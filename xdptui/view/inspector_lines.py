@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More of the slot under the cursor, and what the chain does that its author may not mean. Pure."""
+"""More about the slot under the cursor, and what in the chain may be unintended. Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def inspector_lines(
     running: Running | None = None,
     reading: Reading | None = None,
 ) -> list[Line]:
-    """The slot's facts, a line each, and the chain's warnings first; ``was`` is the slot as it runs,
-    ``running`` what the chain is to replace.
+    """The chain's warnings, then the slot's facts, one line each; ``was`` is the running slot, ``running``
+    what the chain is to replace.
     """
     if slot is None:
         return []
@@ -72,7 +72,7 @@ def inspector_lines(
 
 
 def _wrapped(label: Cell, text: str, width: int, style: str) -> list[Line]:
-    """A text beside its label, in as many lines as it takes: guidance is not cut."""
+    """A text beside its label, on as many lines as it takes: guidance is never truncated."""
     size = len(label.text)
     clean = "".join(c if c.isprintable() else "?" for c in text)
     rows = wrap(clean, max(8, width - size), break_on_hyphens=False) or [""]
@@ -87,7 +87,7 @@ def _policy(slot: Slot, policy: Policy, reading: Reading | None) -> str:
 
 
 def _shadow(slot: Slot, was: Slot | None, reading: Reading | None) -> str:
-    """What it would have done: so far, and now."""
+    """What it would have done: in total, and now."""
     if was is None or not was.shadow:
         return "once applied, it runs and counts, but the chain continues whatever it returns"
     totals = reading.totals.get(slot.key) if reading else None

@@ -31,8 +31,8 @@ COLUMNS = (Order.NAME, Order.LINK, Order.MODE, Order.OWNER, Order.CHAIN, Order.T
 
 @dataclass(frozen=True, slots=True)
 class InterfaceView:
-    """One interface as listed; ``rate`` is packets/s through its chain, None where nothing counts. ``alarm``:
-    packets were lost after their program a moment ago. ``marked``: the next load is for it, too.
+    """One interface as listed; ``rate`` is packets/s through its chain, None if not counted. ``alarm``:
+    packets were just lost after their program. ``marked``: the next load applies to it too.
     """
 
     running: Running
@@ -58,13 +58,13 @@ def _widths(width: int) -> tuple[int, int, int, int, int, int, int, int]:
 
 
 def heading(width: int, position: str, order: Order = Order.INDEX, reverse: bool = False) -> Line:
-    """The line over the interfaces; ``position`` (such as ``1-4 of 100``) stands at its right end. The column
-    that they are sorted by has a mark for the direction.
+    """The line above the interfaces, with ``position`` (such as ``1-4 of 100``) at the right. The sort column
+    is marked with the direction.
     """
     name, state, mode, owner, chain, rate, driver, features = _widths(width)
 
     def label(text: str, column: Order) -> str:
-        # The most traffic and the longest chain come first: that is downwards.
+        # Most traffic and the longest chain come first: that is descending.
         down = reverse != (column in (Order.TRAFFIC, Order.CHAIN))
         return text if column is not order else f"{text}{DOWN if down else UP}"
 
@@ -82,7 +82,7 @@ def heading(width: int, position: str, order: Order = Order.INDEX, reverse: bool
     room = width - used
     if position and room < len(position) + len(text) + 1:
         text = ""
-    while position and room < len(position) + 2:  # the last labels give way
+    while position and room < len(position) + 2:  # drop the last labels to make room
         room += len(cells.pop().text)
     cells.append(
         Cell((text + position.rjust(max(0, room - len(text) - 1)) + " ")[: max(0, room)].ljust(room))
@@ -91,7 +91,7 @@ def heading(width: int, position: str, order: Order = Order.INDEX, reverse: bool
 
 
 def column_at(width: int, x: int) -> Order | None:
-    """The column whose heading stands at ``x``; None where nothing can be sorted by."""
+    """The column whose heading is at ``x``; None if there is nothing to sort by."""
     name, *rest = _widths(width)
     for column, size in zip(COLUMNS, (name + 3, *rest), strict=False):
         if x < size:
@@ -101,7 +101,7 @@ def column_at(width: int, x: int) -> Order | None:
 
 
 def ownership(running: Running) -> str:
-    """The owner in one word: ``free`` where no program runs."""
+    """The owner in one word: ``free`` if no program runs."""
     return str(running.owner) if running.owner else "?" if running.hooks else "free"
 
 

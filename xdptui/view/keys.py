@@ -13,8 +13,8 @@ class Key:
     """``keys`` as Textual names them, ``label`` as people read them; ``hint`` is the word at the bottom of
     the screen.
 
-    ``rank`` orders the hints: the lowest stay longest when there is little room; 0 is never shown there.
-    ``edits`` marks what a read-only session can't do.
+    ``rank`` orders the hints: the lowest stay longest when space is short; 0 is never shown there. ``edits``
+    marks what a read-only session can't do.
     """
 
     keys: str
@@ -122,7 +122,7 @@ KEYS: tuple[Key, ...] = (
     Key("L", "L", "relink", "linkage (freplace, static or tailcall) and mode", GROUPS[1], edits=True),
     Key("M", "M", "mark", "mark or unmark the interface: l loads on all marked ones", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 11, True),
-    Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
+    Key("Z", "Z", "redo", "redo the edit; or bring back the discarded candidate", GROUPS[1], edits=True),
     Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7, True),
     Key("y", "y", "what_if", "what if: try packets on it and on what runs", GROUPS[2], "what if", 17),
@@ -131,16 +131,24 @@ KEYS: tuple[Key, ...] = (
         "w",
         "w",
         "wait",
-        "roll changes back unless confirmed within 60 s, or not",
+        "on all interfaces: roll changes back unless confirmed within 60 s, or not",
         GROUPS[2],
-        "wait",
+        "rollback",
         13,
         True,
     ),
     Key("C", "C", "keep", "confirm the pending change: keep it", GROUPS[2], "CONFIRM", 1, True),
     Key("B", "B", "back_out", "roll the pending change back now", GROUPS[2], "ROLL BACK", 1, True),
     Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec", GROUPS[2], "save", 25),
-    Key("escape", "esc", "drop", "discard the candidate; first close what is open", GROUPS[2], "discard", 9),
+    Key(
+        "escape",
+        "esc",
+        "drop",
+        "discard the candidate (Z brings it back); first close what is open",
+        GROUPS[2],
+        "discard",
+        9,
+    ),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 12),
     Key("m", "m", "maps", "maps of the slot: browse them, edit values", GROUPS[3], "maps", 6),
     Key("b", "b", "why", "because: which source lines decided", GROUPS[3], "why", 7),
@@ -248,10 +256,10 @@ def hints(
     replaying: bool = False,
     rows: int = 1,
 ) -> list[list[Key]]:
-    """The hints that fit so many ``rows`` whole, row by row: the lowest ranks, in the order of the table.
+    """The hints that fit whole into ``rows``, row by row: the lowest ranks, in table order.
 
-    What a read-only session can't do is left out; so is what needs a candidate, a program that ``runs``,
-    slots, a change that waits, or somebody else's program, and has none.
+    Excludes what a read-only session can't do, and what needs a candidate, a program that ``runs``, slots, a
+    pending change, or somebody else's program where there is none.
     """
     offered = [
         key
@@ -262,7 +270,7 @@ def hints(
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
         and (runs or key.action not in NEED_PROGRAM)
-        and (slots or key.action not in NEED_SLOTS)
+        and (slots or key.action not in NEED_SLOTS or (foreign and key.action == "details"))
     ]
     if replaying:
         offered = [replace(key, hint=HINTS_IN_A_REPLAY.get(key.action, key.hint)) for key in offered]
@@ -282,7 +290,7 @@ def hints(
 
 
 def _flow(keys: list[Key], width: int) -> list[list[Key]]:
-    """As many in a row as fit."""
+    """As many per row as fit."""
     rows: list[list[Key]] = [[]]
     room = width
     for key in keys:
@@ -295,7 +303,7 @@ def _flow(keys: list[Key], width: int) -> list[list[Key]]:
 
 
 def cost(key: Key) -> int:
-    """Columns that a hint takes."""
+    """The columns that a hint takes."""
     return len(short_label(key)) + len(key.hint) + 3
 
 

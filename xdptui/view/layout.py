@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the rows of a terminal are shared among the panes. Pure.
+"""How the panes share the rows of a terminal. Pure.
 
-Designed at 80x24; with fewer rows panes shrink, then go: the waterfall first, then the list of interfaces,
-then the key hints, then the banner. The chain is what the program is for, and stays.
+Designed for 80x24. With fewer rows panes shrink, then vanish: the waterfall first, then the list of
+interfaces, the key hints, the banner. The chain is what the program is for, and stays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST = 2
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Rows of each pane, headings included; 0 means not shown. ``lines`` is 1 or 2 lines a slot."""
+    """Rows of each pane, headings included; 0 means hidden. ``lines`` is 1 or 2 lines per slot."""
 
     banner: int
     interfaces: int
@@ -43,8 +43,8 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user made of the panes: those that are ``hidden``, the one that has all the room (``zoomed``,
-    empty: none), and by how many rows the border under a pane was moved.
+    """The user's changes to the panes: which are ``hidden``, which has all the room (``zoomed``, empty:
+    none), and by how many rows the border below a pane was moved.
     """
 
     hidden: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ class Wish:
     moved: Mapping[str, int] = field(default_factory=dict)
 
     def toggled(self, pane: str) -> Wish:
-        """With a pane hidden, or shown again."""
+        """With a pane hidden or shown."""
         return replace(self, hidden=self.hidden ^ {pane}, zoomed="")
 
     def zooming(self, pane: str) -> Wish:
@@ -60,7 +60,7 @@ class Wish:
         return replace(self, zoomed="" if self.zoomed == pane else pane)
 
     def grown(self, pane: str, rows: int) -> Wish:
-        """With the border under a pane moved."""
+        """With the border below a pane moved."""
         return replace(self, moved={**self.moved, pane: self.moved.get(pane, 0) + rows}, zoomed="")
 
 
@@ -70,8 +70,8 @@ NONE = Wish()
 def share(
     height: int, interfaces: int, slots: int, note: int = 1, wish: Wish = NONE, keys: int = 1
 ) -> Layout:
-    """Rows for ``interfaces`` listed and ``slots`` in the chain (rows of removed slots included); ``note`` is
-    how many lines stand in place of slots where there is none, ``keys`` how many the hints would take.
+    """Rows for ``interfaces`` listed and ``slots`` in the chain (removed slots included); ``note`` is the
+    number of lines shown if there are no slots, ``keys`` the number of rows the hints would take.
     """
     keys = 0 if height < 6 else min(keys, KEY_ROWS) if height >= TALL else 1
     banner = 1 if height >= 4 else 0
@@ -96,7 +96,7 @@ def _without(room: int, interfaces: int, note: int) -> Layout:
 def _with_slots(room: int, interfaces: int, slots: int) -> Layout:
     most_listed = max(2, interfaces + 1)
     full, middle, short = (rows + 1 for rows in rows_needed(slots))
-    # Totals under each slot are worth more than a waterfall with a line for each outcome.
+    # Totals below each slot are worth more than a waterfall with a line per outcome.
     wishes = ((2, full), (2, middle), (1, full), (1, middle), (1, short))
     for least in LIST:
         for lines, fall in wishes:
@@ -105,7 +105,7 @@ def _with_slots(room: int, interfaces: int, slots: int) -> Layout:
             if left >= 0:
                 more = min(left, most_listed - listed)
                 listed, left = listed + more, left - more
-                # What nobody needs stays with the pane at the bottom, so that the tables above don't float.
+                # Spare rows go to the pane at the bottom, so that the tables above don't float.
                 inspector, fall = (left, fall) if left >= INSPECTOR else (0, fall + left)
                 return Layout(0, listed, slots * lines + 1, fall, inspector, 0, lines)
     listed = 2 if room >= 6 else 0
@@ -124,7 +124,7 @@ def _as_wished(layout: Layout, wish: Wish) -> Layout:
     else:
         for pane in wish.hidden & rows.keys() - {"chain"}:
             rows[pane] = 0
-        # What a hidden pane had goes to the last one that is shown.
+        # The room of hidden panes goes to the last one shown.
         last = [pane for pane in PANES if rows[pane]][-1]
         rows[last] += room - sum(rows.values())
         shown = [pane for pane in PANES if rows[pane]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the maps screen shows of maps and their entries. Pure."""
+"""Maps and their entries as shown on the maps screen. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _fill(summary: MapSummary) -> str:
 
 
 def map_facts(summary: MapSummary) -> list[tuple[str, str]]:
-    """Lines about a map, each with the name of its style."""
+    """Lines about a map, each with its style name."""
     shape = summary.shape
     sizes = f"{shape.key_size}→{shape.value_size} B"
     facts = [(f"{shape.type}  id {shape.id}  {sizes}  room for {shape.max_entries}", "")]
@@ -73,7 +73,7 @@ def entry_head(shape: Shape | None, keys: int, width: int, position: str) -> tup
 
 
 def entry_cells(entry: TableEntry, changed: bool, keys: int, width: int) -> tuple[Cell, ...]:
-    """An entry; ``changed``: its value is another one than a moment ago."""
+    """An entry; ``changed``: its value changed a moment ago."""
     room = max(0, width - keys)
     return (
         left(f" {entry.label}", keys, "label"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a candidate differs from the chain that it was made from, as the plan says, slot by slot. Pure."""
+"""How a candidate differs from the chain it was made from, by slot, as in the plan. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ __all__ = ["count", "removed", "symbols", "toggled"]
 
 
 def symbols(base: Chain | None, candidate: Chain) -> dict[str, str]:
-    """One character by slot key for what happens to each slot that differs, as in a plan: ``+ - ≠ ↕ ~``."""
+    """One character per slot key for what happens to each slot that differs, as in a plan: ``+ - ≠ ↕ ~``."""
     found: dict[str, str] = {}
     for change in changes_between(base, candidate):
         if change.key:
-            found.setdefault(change.key, change.symbol)  # a plan names the weightiest change of a slot first
+            found.setdefault(change.key, change.symbol)  # a plan names a slot's most important change first
     return found
 
 
 def removed(base: Chain | None, candidate: Chain) -> tuple[Slot, ...]:
-    """The slots that run and that the candidate no longer has."""
+    """The running slots that are no longer in the candidate."""
     kept = {slot.key for slot in candidate}
     return tuple(slot for slot in base or () if slot.key not in kept)
 
 
 def toggled(base: Slot | None, slot: Slot) -> ActionSet:
-    """The actions that are on in one of the two and off in the other."""
+    """The actions that are on in one and off in the other."""
     return ActionSet(base.actions.mask ^ slot.actions.mask) if base else ActionSet()
 
 
 def count(base: Chain | None, candidate: Chain) -> int:
-    """How many things differ: slots, whatever differs about each, and what concerns the chain as a whole."""
+    """The number of differences: slots, every difference in each, and chain-wide settings."""
     changes = changes_between(base, candidate)
     whole = sum(change.kind is ChangeKind.CHAIN for change in changes)
     return whole + len({change.key for change in changes if change.key})

@@ -15,8 +15,8 @@ NAME, COUNT, XDP = 34, 12, 16
 
 @dataclass(frozen=True, slots=True)
 class NamespaceView:
-    """A network namespace as `--netns` spells it (None: the one that xdptui was started in), how many
-    interfaces it has, and the names of those with XDP programs.
+    """A network namespace as `--netns` spells it (None: the one in which xdptui was started), the number of
+    its interfaces, and the names of those with XDP programs.
     """
 
     netns: str | None
@@ -29,7 +29,7 @@ class NamespaceView:
 
     @property
     def words(self) -> str:
-        """What a filter looks in."""
+        """The text that a filter searches."""
         return " ".join((self.label, *self.with_xdp))
 
 

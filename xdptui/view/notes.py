@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pane says where it has nothing to show: what is so, and what to press. Pure."""
+"""What a pane says when it has nothing to show: the situation, and what to press. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Nothing changes on the interface before step 3. ? lists all keys."""
 
 
 def empty_list(session: Session, trouble: str) -> str:
-    """Instead of interfaces."""
+    """Shown instead of interfaces."""
     if trouble:
         return f"The interfaces can't be read: {trouble}"
     if not session.surveyed:
@@ -29,14 +29,14 @@ def empty_list(session: Session, trouble: str) -> str:
 
 
 def matches(session: Session) -> str:
-    """What the filter does to the list; empty where there is none."""
+    """The effect of the filter on the list; empty without a filter."""
     if not session.needle:
         return ""
     return f"filter: {len(session.visible)} of {len(session.runnings)}"
 
 
 def chain_note(session: Session) -> str:
-    """Under the slots, or instead of them."""
+    """Shown below the slots, or instead of them."""
     running = session.running
     if running is None:
         return "" if not session.surveyed else "Select an interface."
@@ -45,7 +45,7 @@ def chain_note(session: Session) -> str:
         assert hook is not None
         what = f"{hook.name} (id {hook.prog_id}, tag {hook.tag or '?'}) holds the hook"
         todo = worded(running.todo, running.interface.netns, keys=not session.read_only)
-        # First what can be done: there may be no room for the rest.
+        # What to do comes first: there may be no room for the rest.
         return ". ".join(filter(None, (what, todo, f"{running.note[:1].upper()}{running.note[1:]}"))) + "."
     if not session.chain.slots:
         if session.removed:
@@ -57,7 +57,7 @@ def chain_note(session: Session) -> str:
 
 
 def waterfall_note(session: Session, why: str, counting: bool) -> str:
-    """Instead of the waterfall."""
+    """Shown instead of the waterfall."""
     running = session.running
     if counting:
         return "counting…"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was said in passing, kept until it is read. Pure."""
+"""Messages kept until they are read. Pure."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class Notice:
 
 
 def unread(notices: list[Notice]) -> int:
-    """How many warnings and errors nobody has looked at."""
+    """The number of unread warnings and errors."""
     return sum(notice.serious and not notice.read for notice in notices)

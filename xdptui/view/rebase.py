@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A candidate made from one chain, carried over to the chain that another editor put in its place. Pure."""
+"""Carry a candidate over to the chain that another editor put in place of its base. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["rebase"]
 
 
 def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str, ...]]:
-    """Make the same edits on ``now``, slot by slot; also returns, in words, what could not be carried over.
+    """Make the same edits on ``now``, slot by slot; also returns, as text, what could not be carried over.
 
-    An edit of a slot counts as what differs from ``base``, so that what the other editor did to the rest
-    stays.
+    An edit of a slot is what differs from ``base``, so the other editor's changes to the rest of the slot
+    stay.
     """
     lost: list[str] = []
     chain = replace(now, linkage=candidate.linkage if candidate.linkage is not base.linkage else now.linkage)
@@ -67,10 +67,10 @@ def _carry(chain: Chain, was: Slot, slot: Slot) -> Chain:
 
 
 def _routes(chain: Chain, was: Slot | None, slot: Slot) -> tuple[Chain, list[str]]:
-    """The routes that differ from what they were, in a chain where their targets stand by now."""
+    """Apply the slot's changed routes to the chain, which has their targets by now."""
     before = {route.code: route.target for route in was.routes} if was else {}
     after = {route.code: route.target for route in slot.routes}
-    here, lost = {one.key for one in chain}, []
+    here, lost = {slot.key for slot in chain}, []
     for code in dict.fromkeys((*before, *after)):
         target = after.get(code)
         if before.get(code) == target or slot.key not in here:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything the program knows at one moment, as one frozen value; each event makes a new one. Pure.
 
-Widgets are given parts of it, workers' messages change it, and nothing else holds state that matters.
+Widgets get parts of it, workers' messages change it, and no other state matters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONFIRM_SECONDS = 60.0
 
 
 class Order(StrEnum):
-    """By which column the interfaces are sorted; INDEX is the kernel's own order."""
+    """The column by which the interfaces are sorted; INDEX is the kernel's own order."""
 
     INDEX = "index"
     NAME = "name"
@@ -40,7 +40,7 @@ class Order(StrEnum):
 
 
 class Shown(StrEnum):
-    """Which number a counter column shows; where there is room for two lines, the second shows its
+    """Which figure a counter column shows; if there is room for two lines, the second shows its
     counterpart.
     """
 
@@ -60,7 +60,7 @@ class Shown(StrEnum):
 
 
 class BannerState(Enum):
-    """What the banner says of the selected interface."""
+    """What the banner says about the selected interface."""
 
     EMPTY = "NO INTERFACE"
     FREE = "FREE"
@@ -69,13 +69,13 @@ class BannerState(Enum):
     RUNNING = "RUNNING"
     CANDIDATE = "CANDIDATE"
     STALE = "STALE CANDIDATE"
-    ARMED = "ARMED"
+    PENDING = "PENDING"
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A candidate under work: what it was made from, and its versions. ``keep_maps``: those of slots that
-    leave are kept for a while.
+    """A candidate being edited: its base, and its versions. ``keep_maps``: keep the maps of removed slots for
+    a while.
     """
 
     base: Running
@@ -88,24 +88,27 @@ class Edit:
 
     @cached_property
     def changes(self) -> int:
-        """How many slots (and chain-wide settings) differ; 0 when the candidate is what runs."""
+        """The number of slots (and chain-wide settings) that differ; 0 if the candidate equals what runs."""
         return count(self.base.chain, self.candidate)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The selected interface is named by its ifindex, the selected slot by its place in the chain shown.
+    """The selected interface is identified by its ifindex, the selected slot by its place in the chain shown.
 
-    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words; ``freplace_missing`` is why
-    freplace linkage can't be had here (empty: it can). ``own`` are the interfaces
-    that carry the operator's own connection; ``waits`` says where the operator chose whether a change has to
-    be confirmed, and ``confirm_seconds`` is the setting: how long they all wait (0: only one's own do).
-    ``marked`` are the interfaces that a load is for, beside the selected one.
+    ``linkage`` is the linkage of new chains, and ``linkage_why`` the reason as text; ``freplace_missing`` is
+    why freplace linkage is not available here (empty: it is). ``own`` are the interfaces that carry the
+    operator's own connection. ``waits`` is the operator's choice for this session whether changes, of any
+    interface, must be confirmed (None: none yet); ``own_waits`` is False once that was turned off on an own
+    interface. ``confirm_seconds`` is the setting: how long every change waits (0: only on ``own``).
+    ``discarded`` are the candidates that `redone` brings back, by ifindex. ``marked`` are the interfaces that
+    a load applies to besides the selected one.
     """
 
     runnings: tuple[Running, ...] = ()
     surveyed: bool = False
     edits: Mapping[int, Edit] = field(default_factory=dict)
+    discarded: Mapping[int, Edit] = field(default_factory=dict)
     selected: int | None = None
     slot: int = 0
     action: Action = Action.PASS
@@ -121,11 +124,12 @@ class Session:
     freplace_missing: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
     own: frozenset[int] = frozenset()
-    waits: Mapping[int, bool] = field(default_factory=dict)
+    waits: bool | None = None
+    own_waits: bool = True
     confirm_seconds: float = 0
     marked: frozenset[int] = frozenset()
 
-    # What is looked at
+    # Queries
 
     @property
     def running(self) -> Running | None:
@@ -134,7 +138,7 @@ class Session:
 
     @property
     def together(self) -> tuple[Running, ...]:
-        """The interfaces that are marked, and the selected one; none where no other one is marked."""
+        """The marked interfaces and the selected one; empty if no other is marked."""
         wanted = self.marked | {self.selected}
         found = tuple(r for r in self.runnings if r.interface.ifindex in wanted)
         return found if len(found) > 1 else ()
@@ -145,7 +149,7 @@ class Session:
 
     @property
     def chain(self) -> Chain:
-        """The candidate if there is one, else what runs, else an empty chain to begin with."""
+        """The candidate if there is one, else the running chain, else an empty chain to start from."""
         if self.edit is not None:
             return self.edit.candidate
         return running_chain(self.running) or Chain(linkage=self.linkage)
@@ -159,12 +163,12 @@ class Session:
 
     @property
     def removed(self) -> tuple[Slot, ...]:
-        """Slots that run and that the candidate drops."""
+        """Slots that run but are not in the candidate."""
         return removed(self.base, self.chain) if self.edit else ()
 
     @property
     def keeps_maps(self) -> bool:
-        """Whether the candidate drops slots, and the maps of these are to be kept for a while."""
+        """Whether the candidate removes slots whose maps are to be kept for a while."""
         return bool(self.removed) and self.edit is not None and self.edit.keep_maps
 
     @property
@@ -190,15 +194,20 @@ class Session:
 
     @property
     def confirm(self) -> float | None:
-        """Seconds in which a change of the selected interface has to be confirmed; None: it need not be."""
-        usual = self.selected in self.own or self.confirm_seconds > 0
-        if self.selected is None or not self.waits.get(self.selected, usual):
-            return None
-        return self.patience
+        """Seconds within which a change of the selected interface must be confirmed; None: it need not be."""
+        return self.confirm_on(self.selected)
+
+    def confirm_on(self, *ifindexes: int | None, usual: bool = False) -> float | None:
+        """Seconds within which a change of these interfaces must be confirmed; None: it need not be.
+        ``usual``: it must be, unless the operator turned that off.
+        """
+        own = self.own_waits and any(ifindex in self.own for ifindex in ifindexes)
+        set_so = self.confirm_seconds > 0 or usual if self.waits is None else self.waits
+        return self.patience if own or set_so else None
 
     @property
     def patience(self) -> float:
-        """Seconds in which a change that waits has to be confirmed."""
+        """Seconds within which a pending change must be confirmed."""
         return self.confirm_seconds or CONFIRM_SECONDS
 
     @property
@@ -207,7 +216,7 @@ class Session:
 
     @property
     def read_only_why(self) -> str:
-        """Why nothing can be edited, in words; empty where it can."""
+        """Why nothing can be edited; empty if it can."""
         if self.replaying:
             return "this is a recording"
         return f"{', '.join(self.missing)} is missing" if self.missing else ""
@@ -232,7 +241,7 @@ class Session:
 
     @property
     def waiting(self) -> tuple[Running, ...]:
-        """Interfaces that run a change which waits to be confirmed."""
+        """Interfaces with a pending change."""
         if self.replaying:
             return ()
         return tuple(r for r in self.runnings if r.armed is not None and r.armed.state is not Armed.SETTLING)
@@ -261,10 +270,10 @@ class Session:
             return lambda r: (-self.traffic.get(r.interface.ifindex, 0.0), float(r.interface.ifindex))
         return lambda r: (float(r.interface.ifindex),)
 
-    # What happens
+    # Events
 
     def surveyed_as(self, runnings: Iterable[Running]) -> Session:
-        """The interfaces as they are now. Candidates of interfaces that are gone go with them."""
+        """With the interfaces as they are now. The candidates of interfaces that are gone go too."""
         fresh = tuple(runnings)
         here = {r.interface.ifindex for r in fresh}
         by_index = {r.interface.ifindex: r for r in fresh}
@@ -273,7 +282,8 @@ class Session:
             for i, e in self.edits.items()
             if i in here and (e.changes or by_index[i].identity == e.base.identity)
         }
-        session = replace(self, runnings=fresh, surveyed=True, edits=edits)
+        discarded = {i: e for i, e in self.discarded.items() if i in here}
+        session = replace(self, runnings=fresh, surveyed=True, edits=edits, discarded=discarded)
         if session.selected not in here:
             first = next((r for r in session.visible if r.hooks), next(iter(session.visible), None))
             session = replace(session, selected=first.interface.ifindex if first else None, slot=0)
@@ -285,23 +295,24 @@ class Session:
         return replace(self, selected=ifindex, slot=0)
 
     def mark(self) -> Session:
-        """The selected interface is marked, or is not any more."""
+        """Mark or unmark the selected interface."""
         return self if self.selected is None else replace(self, marked=self.marked ^ {self.selected})
 
     def at_slot(self, slot: int) -> Session:
         return replace(self, slot=slot)._clamped()
 
     def edited(self, chain: Chain, slot: int | None = None) -> Session:
-        """The candidate becomes ``chain``, and the cursor stands at ``slot``. Needs a selected interface."""
+        """The candidate becomes ``chain``, with the cursor at ``slot``. Needs a selected interface."""
         running = self.running
         if running is None:
             return self
         edit = self.edit or Edit(running, History(self.chain))
         session = self._with_edit(replace(edit, history=edit.history.push(chain)))
+        session = replace(session, discarded=_without(self.discarded, self.selected))
         return session.at_slot(self.slot if slot is None else slot)
 
     def keeping_maps(self, keep: bool) -> Session:
-        """Of the slots that the candidate drops."""
+        """Choose whether to keep the maps of slots that the candidate removes."""
         return self if self.edit is None else self._with_edit(replace(self.edit, keep_maps=keep))
 
     def undone(self) -> Session:
@@ -309,17 +320,31 @@ class Session:
             return self
         return self._with_edit(replace(self.edit, history=self.edit.history.undo()))._clamped()
 
+    @property
+    def may_redo(self) -> bool:
+        """Whether there is an edit that was undone, or a candidate that was discarded."""
+        return bool(self.edit.history.future) if self.edit is not None else self.selected in self.discarded
+
     def redone(self) -> Session:
+        """The edit that was undone last; without a candidate, the one that was discarded."""
         if self.edit is None:
-            return self
+            if self.selected is None or self.selected not in self.discarded:
+                return self
+            back = self._with_edit(self.discarded[self.selected])
+            return replace(back, discarded=_without(self.discarded, self.selected))._clamped()
         return self._with_edit(replace(self.edit, history=self.edit.history.redo()))._clamped()
 
     def dropped(self) -> Session:
-        """Without the candidate of the selected interface."""
-        return replace(self, edits={i: e for i, e in self.edits.items() if i != self.selected})._clamped()
+        """Without the candidate of the selected interface; `redone` brings it back."""
+        if self.edit is None or self.selected is None:
+            return self
+        kept = {**self.discarded, self.selected: self.edit} if self.changes else self.discarded
+        return replace(self, edits=_without(self.edits, self.selected), discarded=kept)._clamped()
 
     def rebased(self) -> tuple[Session, tuple[str, ...]]:
-        """The candidate's edits made again on what runs now, and in words what could not be."""
+        """Redo the candidate's edits on what runs now; also returns, as text, those that could not
+        be redone.
+        """
         edit, running = self.edit, self.running
         if edit is None or running is None or not running.editable:
             return self, ()
@@ -329,7 +354,7 @@ class Session:
         return self._with_edit(replace(edit, base=running, history=History(now).push(chain)))._clamped(), lost
 
     def applied(self, running: Running) -> Session:
-        """What runs after an apply; its candidate is done."""
+        """With what runs after an apply; its candidate is done."""
         index = running.interface.ifindex
         runnings = tuple(running if r.interface.ifindex == index else r for r in self.runnings)
         edits = {i: e for i, e in self.edits.items() if i != index}
@@ -344,8 +369,12 @@ class Session:
         return self if slot == self.slot else replace(self, slot=slot)
 
 
+def _without(edits: Mapping[int, Edit], ifindex: int | None) -> dict[int, Edit]:
+    return {i: edit for i, edit in edits.items() if i != ifindex}
+
+
 def running_chain(running: Running | None) -> Chain | None:
-    """The chain that runs, also one that can only be looked at."""
+    """The running chain, even one that can only be looked at."""
     return None if running is None else running.chain or running.shown
 
 

@@ -14,8 +14,8 @@ __all__ = ["TimeView", "time_line"]
 
 @dataclass(frozen=True, slots=True)
 class TimeView:
-    """Where a replay stands: times in seconds since the recording began; ``at``: the same moment since 1970;
-    ``revisions``: when something else ran.
+    """The position in a replay: times in seconds since the recording began; ``at``: the same moment since
+    1970; ``revisions``: when what runs changed.
     """
 
     name: str
@@ -28,7 +28,7 @@ class TimeView:
 
 
 def time_line(view: TimeView, width: int) -> Line:
-    """The line, exactly ``width`` wide: the file, the time of day, a bar with a mark for each change."""
+    """The line, exactly ``width`` wide: the file, the time of day, and a bar with a mark for each change."""
     state = " PLAY  " if view.playing else " PAUSE "
     clock = time.strftime(" %Y-%m-%d %H:%M:%S " if width >= 110 else " %H:%M:%S ", time.localtime(view.at))
     span = f" {_span(view.elapsed - view.began)} of {_span(view.ended - view.began)} "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the waterfall shows of a reading, and the caption above it. Pure."""
+"""What the waterfall shows of a reading, and its caption. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["caption", "numbered", "traffic"]
 
 
 def traffic(session: Session, reading: Reading | None) -> Flow | None:
-    """What becomes of the packets of the selected interface; None where that is not known (yet)."""
+    """What happens to the packets of the selected interface; None if not (yet) known."""
     if reading is None or session.running is None:
         return None
     chain = running_chain(session.running) or Chain()
@@ -25,14 +25,14 @@ def traffic(session: Session, reading: Reading | None) -> Flow | None:
 
 
 def numbered(session: Session) -> bool:
-    """Whether the slots that run have the same numbers in the chain that is shown."""
+    """Whether the running slots have the same numbers in the chain shown."""
     places = {slot.key: i for i, slot in enumerate(session.chain)}
     running = running_chain(session.running) or Chain()
     return all(places.get(slot.key, i) == i for i, slot in enumerate(running))
 
 
 def caption(session: Session, cost: int | None, lost: int | None) -> str:
-    """``cost`` is what counting adds to a packet, in ns; ``lost`` packets were lost a moment ago."""
+    """``cost`` is what counting adds per packet, in ns; ``lost`` packets were just lost."""
     what = "packets in total" if session.shown in (Shown.PACKETS, Shown.BYTES) else "packets/s"
     if session.changes:
         what += " of what runs"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a candidate would do to the packets that flow now, from the counters of what runs and from a sample of
-the packets. Pure.
+"""What a candidate would do to current traffic, from the running chain's counters and from a sample of
+packets. Pure.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LEAST = 0.5
 
 
 def traffic_effects(base: Chain, candidate: Chain, reading: Reading) -> tuple[str, ...]:
-    """A sentence for each kind of packet whose way changes for certain: a verdict that ends the chain now and
-    will not, or the reverse. What another order or another program does to packets is not claimed.
+    """A sentence for each kind of packet whose path changes for certain: a verdict that ends the chain now
+    and will not, or the reverse. Makes no claims about another order or another program.
     """
     if reading.verdict_rates is None:
         return ()
@@ -76,7 +76,7 @@ def traffic_effects(base: Chain, candidate: Chain, reading: Reading) -> tuple[st
 
 
 def _decided(candidate: Chain, place: int) -> str:
-    """What becomes of packets that come to this place of the candidate."""
+    """What happens to packets that reach this place in the candidate."""
     if place >= len(candidate):
         return "these will pass"
     if place == 0:
@@ -85,8 +85,8 @@ def _decided(candidate: Chain, place: int) -> str:
 
 
 def sampled_effects(tried: WhatIf, rate: float | None) -> tuple[str, ...]:
-    """A sentence for each fate that changes, of packets sampled while ``rate`` came a second (None: not
-    known).
+    """A sentence for each changed outcome of packets sampled while ``rate`` arrived per second (None:
+    unknown).
     """
     count = len(tried.crossings)
     found = [_fate(tally, count, rate) for tally in tried.tallies if tally.differs]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of the packets through a chain, from what the counters measured. Pure."""
+"""The path of packets through a chain, from the counters. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Stage:
     """One slot: how much entered it, how much goes on to the next, and how much ends here, by action.
 
     ``goes_on`` of the last slot is what the dispatcher turns into XDP_PASS. ``leads``: how much a route takes
-    to another slot than the next, by the index of that slot. In ``shadow`` everything goes on, and ``ends``
-    and ``leads`` are what would have been. One that is ``off`` lets by what goes on after the slot before it.
+    to a slot other than the next, by that slot's index. In ``shadow`` everything goes on, and ``ends`` and
+    ``leads`` are what would have been. A slot that is ``off`` passes through what the slot before it lets go
+    on.
     """
 
     key: str
@@ -47,11 +48,11 @@ class Flow:
 
 
 def _ways(chain: Chain) -> tuple[tuple[int, ...], ...]:
-    """As if no slot were in shadow: of one that is, they say what would have been."""
+    """The successors as if no slot were in shadow: for a slot that is, they say what would have been."""
     chain = replace(chain, slots=tuple(replace(slot, shadow=False) for slot in chain))
     try:
         return successors(chain)
-    except InvalidInput:  # a candidate under work, with a route that leads back: the plan will say so
+    except InvalidInput:  # an unfinished candidate with a backward route, which the plan reports
         return successors(_plain(chain))
 
 
@@ -60,9 +61,9 @@ def _plain(chain: Chain) -> Chain:
 
 
 def flow(chain: Chain, slots: Mapping[str, Rates], verdict: Rates) -> Flow:
-    """The flow of packets through ``chain``; the numbers may be rates or totals.
+    """The flow of packets through ``chain``; the figures may be rates or totals.
 
-    A slot without numbers counts as one that saw nothing: it was never reached since counting began.
+    A slot without figures counts as having seen nothing: it has not been reached since counting began.
     """
     stages: list[Stage] = []
     for index, (slot, ways) in enumerate(zip(chain, _ways(chain), strict=True)):

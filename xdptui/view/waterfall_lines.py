@@ -27,13 +27,13 @@ SIZES = ((150, 44, 64), (100, 32, 36), (76, 26, 20), (0, 26, 0))
 
 
 def rows_needed(slots: int) -> tuple[int, int, int]:
-    """Rows of the three forms: a line for everything, the outcomes on one line, two lines in all."""
+    """Rows of the three forms: a line for each item, the outcomes on one line, two lines in all."""
     return 1 + slots + len(OUTCOMES), 1 + slots + 1, 2
 
 
 def waterfall_lines(flow: Flow, width: int, height: int, *, numbered: bool = True) -> list[Line]:
-    """At most ``height`` lines, in the fullest of the three forms that fits. Not ``numbered``: slots go by
-    their names alone, because a candidate gives them other numbers.
+    """At most ``height`` lines, in the fullest of the three forms that fits. Not ``numbered``: slots are
+    shown by name alone, because a candidate numbers them differently.
     """
     full, middle, _ = rows_needed(len(flow.stages))
     if width < 44 or height < middle:
@@ -81,7 +81,7 @@ def _full(flow: Flow, width: int, numbered: bool) -> list[Line]:
 
 
 def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
-    """What leaves the chain in this slot, as far as there is room."""
+    """What leaves the chain in this slot, as far as it fits."""
     if stage.off:
         return [left("  off", room, "zero")]
     cells = [Cell("  would " if stage.shadow else "  ")]

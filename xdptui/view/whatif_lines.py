@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A what-if as lines with a style for each part: a row a packet, and a packet in detail. Pure."""
+"""A what-if as styled lines: one row per packet, and a packet in detail. Pure."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _way(outcome: Outcome, side: Side) -> str:
 
 
 def _bytes(before: bytes, after: bytes, change: Rewriting) -> list[list[Part]]:
-    """The first rows that changed: as they came in, and below only what became different."""
+    """The first rows that changed: as they came in and, below, only what became different."""
     odd = {at for first, last in change.ranges for at in range(first, last + 1)}
     odd |= set(range(max(change.head, 0)))
     odd |= set(range(len(after) - max(change.tail, 0), len(after)))
@@ -96,7 +96,7 @@ def _bytes(before: bytes, after: bytes, change: Rewriting) -> list[list[Part]]:
 
 
 def _columns(tried: WhatIf, width: int) -> tuple[int, int, int]:
-    """Cells of the old slots, the new ones, and a packet's name."""
+    """Widths of the old slots, the new ones, and a packet's name."""
     old, new = (max(LEAST, len(side.slots)) for side in (tried.old, tried.new))
     verdict = max((len(verdicts(crossing)) for crossing in tried.crossings), default=0)
     longest = max((len(crossing.packet.name) for crossing in tried.crossings), default=0)

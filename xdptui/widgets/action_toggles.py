@@ -17,7 +17,7 @@ __all__ = ["ActionToggles"]
 
 
 class ActionToggles(CellGrid, can_focus=True):
-    """Left and right choose, space and the letters toggle, so does a click."""
+    """Left and right move, space and the letters toggle, as does a click."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
@@ -32,7 +32,7 @@ class ActionToggles(CellGrid, can_focus=True):
     ]
 
     class Changed(Message):
-        """The set is another now."""
+        """The set of actions changed."""
 
         def __init__(self, actions: ActionSet) -> None:
             super().__init__()

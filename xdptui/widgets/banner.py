@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The top line: which interface, how its chain is linked, and the state of the edit."""
+"""The top line: the interface, the linkage of its chain, and the state of the edit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLE = {
     BannerState.RUNNING: "state-running",
     BannerState.CANDIDATE: "state-candidate",
     BannerState.STALE: "state-stale",
-    BannerState.ARMED: "state-armed",
+    BannerState.PENDING: "state-armed",
 }
 
 NOT_EDITABLE = (BannerState.EMPTY, BannerState.FOREIGN, BannerState.VIEW)
@@ -30,21 +30,21 @@ NOT_EDITABLE = (BannerState.EMPTY, BannerState.FOREIGN, BannerState.VIEW)
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A change that rolls back by itself in ``seconds`` unless it is confirmed; ``but`` says why it won't."""
+    """A change that rolls back in ``seconds`` unless confirmed; ``but`` says why it won't."""
 
     seconds: int
     but: str = ""
 
     @property
     def left(self) -> str:
-        """How long it waits, or why it won't roll back."""
+        """The time left, or why it won't roll back."""
         return self.but or f"{self.seconds // 60:02}:{self.seconds % 60:02}"
 
 
 def banner_line(
     session: Session, width: int, armed: Armed | None = None, *, recording: bool = False, unread: int = 0
 ) -> Line:
-    """The line, exactly ``width`` wide; the states at its right end are never cut off."""
+    """The line, exactly ``width`` wide; the states at its right end are never truncated."""
     badges: list[Cell] = []
     if session.frozen:
         badges += [Cell(" FROZEN ", "state-free"), Cell(" ")]
@@ -60,16 +60,17 @@ def banner_line(
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
-    state = BannerState.ARMED if armed else session.state
-    if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
-        wait = "CONFIRM WITHIN" if width >= 72 else "WAIT"
-        badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
+    state = BannerState.PENDING if armed else session.state
+    waits = session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE
+    if waits and not armed:  # a setting, not an order: calm
+        badges += [Cell(f" ROLLBACK {session.confirm:.0f} s ", "state-free"), Cell(" ")]
     text = f" {state.value} "
     if armed:
-        text = f" ARMED{',' * bool(armed.but)} {armed.left} "
+        keeps = ": C confirms" if width >= 72 and not armed.but else ""
+        text = f" PENDING{',' * bool(armed.but)} {armed.left}{keeps} "
     elif state in (BannerState.CANDIDATE, BannerState.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
-    if not session.replaying:  # what ran then is in the facts; it does not run now
+    if not session.replaying:  # what ran then is among the facts; it does not run now
         badges.append(Cell(text, STYLE[state]))
     used = sum(size_of(cell.text) for cell in badges)
     room = width - used - 1
@@ -83,7 +84,7 @@ def banner_line(
         if linkage := _linkage(session, running):
             facts.append(f"{linkage}{' linkage' if width >= 100 else ''}")
         if running.dispatcher:
-            facts.append(f"dispatcher {running.dispatcher.id}")
+            facts.append(f"dispatcher {running.dispatcher.id}{', bound' * running.dispatcher.bound}")
         elif running.hook:
             facts.append(f"program {running.hook.prog_id}")
         if running.chain is not None and not running.chain.counters:
@@ -101,7 +102,7 @@ def banner_line(
 
 
 def _linkage(session: Session, running: Running) -> str:
-    """How the chain is linked; with a candidate of another linkage, both."""
+    """The chain's linkage; both if the candidate has another one."""
     now = str(running.linkage or "")
     if session.edit is None or not session.chain.slots:
         return now

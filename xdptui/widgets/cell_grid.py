@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base of the tables: lines of cells, of which only those that differ are painted again."""
+"""The base of the tables: lines of cells, of which only those that differ are repainted."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["CellGrid", "Selecting"]
 
 
 class CellGrid(Widget):
-    """Lines of cells; subclasses make the lines, this class paints the difference. With the mouse lines are
-    selected from ``first_selectable`` on; what is dragged otherwise says ALLOW_SELECT = False.
+    """Lines of cells; subclasses make the lines, this class paints the difference. The mouse selects lines
+    from ``first_selectable`` on; grids with other uses for dragging set ALLOW_SELECT = False.
     """
 
     first_selectable: ClassVar[int] = 0
@@ -43,11 +43,11 @@ class CellGrid(Widget):
 
     @property
     def lines(self) -> Sequence[Line]:
-        """What is shown, line by line."""
+        """The lines shown."""
         return self._lines
 
     def paint(self, lines: Sequence[Line]) -> None:
-        """Show these lines; cells that are the same already are left alone."""
+        """Show these lines; unchanged cells are left alone."""
         old, self._lines = self._lines, list(lines)
         regions = []
         for y, line in enumerate(self._lines):
@@ -81,7 +81,7 @@ class CellGrid(Widget):
         return "\n".join(line.rstrip() for line in selection.extract("\n".join(lines)).splitlines()), "\n"
 
     def text_select_all(self) -> None:
-        """A double click is no selection here."""
+        """A double click selects nothing here."""
 
     def _style(self, tone: str, name: str) -> Style:
         style = self._styles_by_name.get((tone, name))
@@ -101,8 +101,8 @@ class CellGrid(Widget):
 
 
 class Selecting(Screen[ScreenResultType]):
-    """A screen on which cells can be selected. Textual's own way, the offset of each cell in its style, would
-    be another style for each cell, and more bytes on the wire.
+    """A screen whose cells can be selected. Textual's own way, with each cell's offset in its style, would
+    give every cell a different style, and cost more bytes on the wire.
     """
 
     def get_widget_and_offset_at(self, x: int, y: int) -> tuple[Widget | None, Offset | None]:

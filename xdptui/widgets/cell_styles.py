@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How cells look: by the names that lines give them, in the colours of the theme.
+"""Cell styles: from the names that lines give them, in the theme's colours.
 
-A table, not component classes of CSS: Textual computes each of those anew for each pane, each time that
-anything changes, which took half of the time until the first paint.
+This is a table instead of CSS component classes because Textual recomputes each of those for each pane on any
+change, which took half of the time until the first paint.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CELLS = {
     "state-stale": "background on error bold",
     "state-armed": "background on error bold",
     "state-readonly": "background on quiet bold",
-    # of whole lines
+    # for whole lines
     "head": "quiet on panel",
     "banner": "on panel",
     "cursor": "on row",
@@ -88,7 +88,7 @@ ATTRIBUTES = frozenset({"bold", "dim", "italic", "reverse", "strike", "underline
 
 
 def cell_style(name: str, variables: Mapping[str, str], *, ansi: bool) -> Style:
-    """Only what the name says: what it says nothing of is left as it is."""
+    """Only what the name defines; everything else is unchanged."""
     words = ((ansi and SIXTEEN.get(name)) or CELLS.get(name, "")).split()
     colors: dict[bool, RichColor] = {}
     for before, word in pairwise(["", *words]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chain: slots that are dragged, toggles that are clicked, counters that count."""
+"""The chain: draggable slots, clickable toggles, live counters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["ChainTable"]
 
 
 class ChainTable(Pane, can_focus=True):
-    """One or two lines a slot. It changes nothing by itself: it says what the user asked for."""
+    """One or two lines per slot. Changes nothing itself: it reports what the user asked for."""
 
     ALLOW_SELECT = False
 
     class Picked(Message):
-        """The cursor was put somewhere with the mouse."""
+        """The mouse placed the cursor."""
 
         def __init__(self, slot: int, action: Action | None = None) -> None:
             super().__init__()
@@ -61,10 +61,10 @@ class ChainTable(Pane, can_focus=True):
         return self._view.drag is not None
 
     def present(self, view: ChainView, note: str, *, two: bool, movable: bool) -> None:
-        """Show this chain, two lines a slot if ``two``; ``note`` is what stands where there is no slot."""
+        """Show this chain, with two lines per slot if ``two``; ``note`` is shown if there are no slots."""
         drag = self._view.drag
         if drag and view.chain != self._view.chain:
-            # Something else changed the chain while a slot was held: there is nothing left to put down.
+            # Something else changed the chain during the drag: there is nothing left to put down.
             drag = None
             self.release_mouse()
         self._view = replace(view, focused=self.has_focus, drag=drag)
@@ -105,12 +105,12 @@ class ChainTable(Pane, can_focus=True):
         self._redraw()
 
     def _slot_at(self, y: int) -> int | None:
-        """The slot whose line is at this row of the widget, None beside all of them."""
+        """The slot whose line is at this row of the widget, None if there is none."""
         place = (y - 1 + self._top) // (2 if self._two else 1)
         return place if y >= 1 and 0 <= place < len(self._view.chain) else None
 
-    # Dragging: press captures the mouse, moves show where the slot would go, and there is one exit, the
-    # release: it comes for a button let go, for a dialog that takes the mouse away, and for escape.
+    # Dragging: a press captures the mouse, moves show where the slot would go. The only exit is the release,
+    # which comes when the button is let go, when a dialog takes the mouse away, and on escape.
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         slot = self._slot_at(event.y)
@@ -155,7 +155,7 @@ class ChainTable(Pane, can_focus=True):
             self.post_message(self.Moved(*drag))
 
     def cancel_drag(self) -> bool:
-        """Put the slot back where it was; False if none is held."""
+        """Put the slot back where it was; False if none is being dragged."""
         if self._view.drag is None:
             return False
         self._view = replace(self._view, drag=None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pane that says more of the slot under the cursor, where there is room for it."""
+"""The pane with more about the slot under the cursor, if there is room."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Inspector"]
 
 
 class Inspector(Pane):
-    """Facts of one slot, and the warnings of its chain."""
+    """The facts of one slot, and the warnings of its chain."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -34,8 +34,8 @@ class Inspector(Pane):
         running: Running | None = None,
         reading: Reading | None = None,
     ) -> None:
-        """Show ``slot`` of ``chain``; ``was`` is the same slot as it runs in ``running``, and ``reading``
-        what is counted there.
+        """Show ``slot`` of ``chain``; ``was`` is the same slot as it runs in ``running``, ``reading`` its
+        counts.
         """
         self._chain, self._slot, self._was = chain, slot, was
         self._base, self._reading = running, reading

@@ -17,7 +17,7 @@ __all__ = ["InterfaceTable"]
 
 
 class InterfaceTable(Pane, can_focus=True):
-    """One line an interface; the selected one stays in view."""
+    """One line per interface; the selected one stays in view."""
 
     ALLOW_SELECT = False
 
@@ -46,7 +46,7 @@ class InterfaceTable(Pane, can_focus=True):
 
     @property
     def shown_rows(self) -> range:
-        """Places of the interfaces that are on the screen."""
+        """The indices of the interfaces on the screen."""
         return range(self._top, min(len(self._views), self._top + max(0, self.size.height - 1)))
 
     def present(
@@ -59,8 +59,8 @@ class InterfaceTable(Pane, can_focus=True):
         reverse: bool = False,
         matches: str = "",
     ) -> None:
-        """Show these, which are sorted so; ``empty`` is the text for when there are none, ``matches`` says
-        how many a filter left.
+        """Show these, sorted as ``order`` and ``reverse`` say; ``empty`` is the text if there are none,
+        ``matches`` says how many passed the filter.
         """
         self._order, self._reverse, self._matches = order, reverse, matches
         followed = selected != self._selected or len(views) != len(self._views)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""At the bottom: the keys that matter now, as many as fit whole. A click does what the key does."""
+"""The bottom line: the keys that matter now, as many as fit whole. A click does what the key does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["KeyBar"]
 
 
 class KeyBar(CellGrid):
-    """Hints that are never cut off: what doesn't fit isn't shown, ``?`` shows all."""
+    """Hints that are never truncated: those that don't fit aren't shown, ``?`` shows all."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = "KeyBar { height: 1; }"
@@ -51,7 +51,7 @@ class KeyBar(CellGrid):
         self.on_resize()
 
     def rows_for(self, width: int, most: int) -> int:
-        """How many rows the hints need, ``most`` at most."""
+        """How many rows the hints need, at most ``most``."""
         return len(self._offer(width, rows=most))
 
     def on_resize(self, event: events.Resize | None = None) -> None:

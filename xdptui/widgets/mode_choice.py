@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Native or generic: a choice of two, with brackets round what is chosen."""
+"""Native or generic: a choice of two, with brackets around the current one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODES = (Mode.NATIVE, Mode.GENERIC)
 
 
 class ModeChoice(CellGrid, can_focus=True):
-    """Left and right choose, space takes the other one, so does a click."""
+    """Left and right choose, space and a click switch to the other."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One choice of several, a line each; the sign before it tells which is chosen, not a colour."""
+"""A choice of several, one per line; a sign, not a colour, marks the current one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OneOf(OptionList):
         return self._chosen
 
     def present(self, words: Sequence[str], chosen: int) -> None:
-        """The same number of choices, in other words; the cursor goes along unless it is in use."""
+        """The same number of choices with new texts; the cursor follows the choice unless it is in use."""
         self._words, self._chosen = list(words), chosen
         for i in range(len(words)):
             self.replace_option_prompt_at_index(i, self._prompt(i))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pane of the main screen: its heading can be dragged, which moves the border to the pane above."""
+"""A pane of the main screen: dragging its heading moves the border to the pane above."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Pane"]
 
 
 class Pane(CellGrid):
-    """The first line is the heading. (Textual calls these handlers beside those of subclasses.)"""
+    """The first line is the heading. (Textual calls these handlers as well as those of subclasses.)"""
 
     first_selectable = 1
 
     class Dragged(Message):
-        """The heading was moved by so many rows: up is negative."""
+        """The heading was moved by this many rows: up is negative."""
 
         def __init__(self, pane: Pane, rows: int) -> None:
             super().__init__()

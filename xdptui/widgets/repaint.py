@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Partial updates that write no more than what changed.
+"""Partial updates that write only what changed.
 
-Textual's compositor (8.2.8, the version that is pinned) starts each changed stretch of a line at the left
-edge of its widget: a counter at the right end of a wide table costs the whole line, and five counters cost
-five lines. Over ssh that is ten times what changed. This compositor starts where the change starts; a test
-counts the bytes.
+Textual's compositor (8.2.8, the pinned version) starts each changed stretch of a line at the left edge of its
+widget: a counter at the right end of a wide table costs the whole line, and five counters cost five lines.
+Over ssh that is ten times what changed. This compositor starts where the change starts; a test counts the
+bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ThriftyCompositor"]
 
 
 class _Stretches(ChopsUpdate):
-    """Writes exactly the changed spans, and each style once: most of a counter's bytes are its colours."""
+    """Writes exactly the changed spans, and each style once: most bytes of a counter are its colours."""
 
     def render_segments(self, console: Console) -> str:
         by_style: dict[Style | None, list[str]] = {}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of all screens: rows of cells with a cursor, sorted by any column, filtered by words. Only rows on
-the screen are made and painted. The cursor is a sign in the first column, which rows leave blank.
+"""The list used by all screens: rows of cells with a cursor, sortable by any column, filtered by words. Only
+rows on the screen are made and painted. The cursor is a sign in the first column, which rows leave blank.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Words = Callable[[int], str]
 
 
 class RowList(CellGrid, can_focus=True):
-    """``present`` hands over how many rows there are and who makes one; the cursor stays on its row. Rows are
-    named by their place in the data, however they are sorted and filtered.
+    """``present`` gives the number of rows and a function that makes one; the cursor stays on its row. Rows
+    are identified by their index in the data, whatever the sorting and filter.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,7 +48,7 @@ class RowList(CellGrid, can_focus=True):
     ]
 
     class Moved(Message):
-        """The cursor stands on another row, or on the ``last`` one shown once more."""
+        """The cursor was moved; ``last``: it is on the last row, or was moved there again."""
 
         def __init__(self, rows: RowList, last: bool) -> None:
             super().__init__()
@@ -70,7 +70,7 @@ class RowList(CellGrid, can_focus=True):
             return self.rows
 
     def __init__(self, *, id: str | None = None, choosing: bool = True) -> None:
-        """``choosing``: enter does something to a row."""
+        """``choosing``: enter acts on a row."""
         super().__init__(id=id)
         self._choosing = choosing
         self._make: Maker = lambda _row, _width: ()
@@ -89,7 +89,7 @@ class RowList(CellGrid, can_focus=True):
 
     @property
     def row(self) -> int:
-        """The row under the cursor; where there are none, 0."""
+        """The row under the cursor; 0 if there are none."""
         return self._order[self._place] if self._place < len(self._order) else 0
 
     @row.setter
@@ -97,8 +97,8 @@ class RowList(CellGrid, can_focus=True):
         self._place = self._order.index(row) if row in self._order else max(0, row)
 
     def under(self, things: Sequence[Thing]) -> Thing | None:
-        """The one of these, a row each, that the cursor stands on; None where there is none, or a filter
-        leaves none.
+        """Which of these, one per row, is under the cursor; None if there are none, or the filter excludes
+        all.
         """
         row = self._order[self._place] if self._place < len(self._order) else len(things)
         return things[row] if row < len(things) else None
@@ -114,10 +114,10 @@ class RowList(CellGrid, can_focus=True):
         words: Words | None = None,
         fixed: int = 0,
     ) -> None:
-        """Show ``count`` rows; ``head`` makes the first line from the width and the position in words,
-        ``empty`` is the text for when there are none. ``sorts`` are what the rows can be sorted by, as the
-        head calls its columns; a name that begins with ``-``: the largest first. ``words`` is what they can
-        be filtered by. The first ``fixed`` rows stay where they are.
+        """Show ``count`` rows; ``head`` makes the first line from the width and the position as text,
+        ``empty`` is the text if there are none. ``sorts`` maps column names as in the head to sort keys; a
+        name beginning with ``-`` sorts largest first. ``words`` gives the text that the filter searches. The
+        first ``fixed`` rows stay where they are.
         """
         kept = self.row if self._place < len(self._order) else self._place
         self._make, self._empty, self._head = make, empty, head
@@ -151,7 +151,7 @@ class RowList(CellGrid, can_focus=True):
 
     @property
     def shown_rows(self) -> list[int]:
-        """The rows that are on the screen."""
+        """The rows on the screen."""
         return self._order[self._top : self._top + max(0, self._rows)]
 
     @property
@@ -193,12 +193,12 @@ class RowList(CellGrid, can_focus=True):
         return f"{max(0, len(self._order) - self._fixed)} of {self._count - self._fixed}"
 
     def _marked(self, head: tuple[Cell, ...]) -> tuple[Cell, ...]:
-        """The head with the direction beside the column that the rows are sorted by."""
+        """The head, with the direction beside the column that sorts the rows."""
         name = self._sorted_by.lstrip("-")
         texts = [cell.text for cell in head]
         cuts = [sum(map(len, texts[:i])) for i in range(len(texts) + 1)]
-        # A filter's words beside the headings may be a heading, too.
-        found = [(one.strip().lower() == name, i) for i, one in enumerate(texts) if name in one.lower()]
+        # The filter text beside the headings may equal a heading.
+        found = [(title.strip().lower() == name, i) for i, title in enumerate(texts) if name in title.lower()]
         if not name or not found:
             return head
         text, (_, column) = "".join(texts), max(found)
@@ -222,14 +222,14 @@ class RowList(CellGrid, can_focus=True):
         return " ".join(parts)
 
     def go(self, place: int) -> None:
-        """Put the cursor on the row shown at a place, as near as there is one."""
+        """Put the cursor on the row shown at this place, or the nearest one."""
         last = len(self._order) - 1
         self._place = max(0, min(place, last))
         self._redraw()
         self.post_message(self.Moved(self, self._place >= last))
 
     def action_sort(self) -> None:
-        """By the next of what the rows can be sorted by; at last in their own order."""
+        """Sort by the next key; after the last, return to the original order."""
         names = ["", *self._sorts]
         here = names.index(self._sorted_by) if self._sorted_by in names else 0
         self._sorted_by = names[(here + 1) % len(names)]
@@ -240,7 +240,7 @@ class RowList(CellGrid, can_focus=True):
         self._rearranged()
 
     def _sort_at(self, x: int) -> None:
-        """By the column whose heading is nearest to a click; once more: the other way round."""
+        """Sort by the column whose heading is nearest to the click; a second click reverses the order."""
         heading = "".join(cell.text for cell in self._head(self.size.width, "")).lower() if self._head else ""
         at = {heading.rfind(name.lstrip("-")): name for name in self._sorts if name.lstrip("-") in heading}
         if not at:
@@ -262,21 +262,21 @@ class RowList(CellGrid, can_focus=True):
     # The filter
 
     def forget_filter(self) -> None:
-        """Before other rows are presented, to which its words were not meant."""
+        """Clear the filter before presenting other rows, for which its words were not meant."""
         self._typing, self._needle = False, ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "choose":
             return self._choosing
-        return action != "search" or self._words is not None  # else the key is the screen's
+        return action != "search" or self._words is not None  # otherwise the screen handles the key
 
     def action_search(self) -> None:
-        """Type words that the rows must have."""
+        """Type words that rows must contain."""
         self._typing = True
         self._redraw()
 
     def on_key(self, event: events.Key) -> None:
-        """While words are typed keys are letters; escape lets go of the filter, then of the screen."""
+        """While typing, keys are letters; escape first clears the filter, then closes the screen."""
         if event.key == "escape" and (self._typing or self._needle):
             self._typing, self._needle = False, ""
         elif not self._typing:
@@ -307,7 +307,7 @@ class RowList(CellGrid, can_focus=True):
             self.post_message(self.Chosen(self, self.row))
 
     def action_copy_row(self) -> None:
-        """To the clipboard of the terminal, its columns one blank apart."""
+        """Copy the row to the terminal's clipboard, its columns separated by one space."""
         if self._order:
             cells = self._make(self.row, self.size.width)
             self.app.copy_to_clipboard(" ".join("".join(cell.text for cell in cells).split()))

@@ -19,7 +19,7 @@ __all__ = ["SlotChoice"]
 
 
 class SlotChoice(OptionList):
-    """A list of slots; space, enter or a click marks one or takes the mark away."""
+    """A list of slots; space, enter or a click marks or unmarks one."""
 
     DEFAULT_CSS = """
     SlotChoice, SlotChoice:focus {
@@ -30,7 +30,7 @@ class SlotChoice(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "select", show=False)]
 
     class Marked(Message):
-        """Other slots are marked now."""
+        """The marks changed."""
 
     def __init__(self, chain: Chain, marked: Iterable[int], *, id: str | None = None) -> None:
         super().__init__(id=id, compact=True, markup=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line that says where a replay stands."""
+"""The line that shows the position in a replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TimeBar"]
 
 
 class TimeBar(CellGrid):
-    """Under the banner, in a replay."""
+    """Below the banner, in a replay."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = "TimeBar { height: 1; }"

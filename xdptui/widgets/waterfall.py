@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The waterfall under the chain."""
+"""The waterfall below the chain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Waterfall"]
 
 
 class Waterfall(Pane):
-    """Received, after each slot, and the five outcomes; a note where nothing is known."""
+    """Received, after each slot, and the five outcomes; a note if nothing is known."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words and figures that the screen and the command line share: each sentence stands here once."""
+"""Text and figures shared by the screen and the command line: each sentence is here once."""

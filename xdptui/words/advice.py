@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's advice in words: once for the command line, and where a key does it, for the screen."""
+"""The engine's advice as text: once for the command line and, where a key does it, for the screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xdpchain.model.commands import Commands
 __all__ = ["KEYS", "WORDS", "told", "worded"]
 
 WORDS: dict[Do, str] = {
-    Do.GET_PERMISSION: "",  # depends on who asks
+    Do.GET_PERMISSION: "",  # depends on the caller
     Do.LIST_INTERFACES: "`{0}` lists the interfaces",
     Do.NEAR_INTERFACE: "Did you mean {all}?",
     Do.OTHER_NETNS: "Another network namespace has one of that name (`{0}`)",
@@ -90,8 +90,8 @@ def worded(
     keys: bool = False,
     root: bool | None = None,
 ) -> str:
-    """What to do, as a sentence without its full stop. ``netns`` is the namespace that the command at hand
-    looks into, ``keys``: the reader sits before the screen. Linkages that this kernel refuses are left out.
+    """What to do, as a sentence without its full stop. ``netns`` is the namespace the command works in;
+    ``keys``: the reader is at the screen. Leaves out linkages that this kernel refuses.
     """
     if isinstance(todo, str):
         return todo
@@ -108,7 +108,7 @@ def worded(
 
 
 def told(error: Exception, netns: str | None = None, *, keys: bool = False) -> str:
-    """What failed, why and what to do, on one line; ``netns`` and ``keys`` as for `worded`."""
+    """What failed, why, and what to do, on one line; ``netns`` and ``keys`` as for `worded`."""
     if not isinstance(error, XdpChainError):
         return str(error)
     text = f"{error.what}: {error.why}" if error.why else error.what
@@ -141,7 +141,7 @@ def _listed(words: tuple[str, ...]) -> str:
 
 
 def _works(linkage: str) -> bool:
-    """Whether this kernel takes that linkage: tried, once a process."""
+    """Whether this kernel accepts that linkage: tried once per process."""
     from xdpchain.linkage.probe import probe_freplace, probe_tailcall
 
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What else sits on an interface, in lines. Pure."""
+"""What else is attached to an interface, as lines. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ __all__ = ["beside_lines"]
 
 
 def beside_lines(seen: Beside) -> list[str]:
-    """A line for each thing, in the order of packets that come in, and one for what could not be seen."""
+    """One line per thing, in the order in which incoming packets meet them, and one for what could not be
+    seen."""
     lines = []
     for companion in seen.found:
         named = " ".join(
@@ -25,5 +26,5 @@ def beside_lines(seen: Beside) -> list[str]:
         lines.append(
             f"{companion.what}, {companion.at}: {', '.join(filter(None, (printable(named), companion.text)))}"
         )
-    lines += (f"not seen: {printable(one)}" for one in seen.unseen)
+    lines += (f"not seen: {printable(reason)}" for reason in seen.unseen)
     return lines or ["nothing else: no AF_XDP socket, no netkit or tcx program, no tc filter"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor's findings are called, and how they are grouped. Pure."""
+"""Titles of the doctor's findings, and their grouping. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARKS = {Level.OK: "ok", Level.INFO: "info", Level.WARN: "WARN", Level.ERROR: "E
 
 
 def groups(found: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
-    """The findings under their headings, in their order."""
+    """The findings under their headings, in order."""
     return [(heading, list(under)) for heading, under in groupby(found, key=_heading)]
 
 
@@ -28,7 +28,7 @@ def _heading(finding: Finding) -> str:
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """How many there are of what is not fine."""
+    """How many findings there are besides passed checks."""
     counts = Counter(finding.level for finding in found)
     words = {Level.ERROR: "error", Level.WARN: "warning", Level.INFO: "note"}
     parts = [f"{counts[n]} {word}{'s' * (counts[n] != 1)}" for n, word in words.items() if counts[n]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What slots did to a followed packet, in words. Pure."""
+"""What slots did to a followed packet, as text. Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def duration(ns: int) -> str:
 
 
 def change_lines(step: Step) -> list[str]:
-    """What a slot changed, a line a change; the first ones, where there are many."""
+    """What a slot changed, one line per change; only the first ones if there are many."""
     lines = [change_text(change) for change in step.changes[:MOST_CHANGES]]
     if len(step.changes) > MOST_CHANGES:
         lines.append(f"and {len(step.changes) - MOST_CHANGES} more places")
     shown = sum(len(change.after) - len(change.before) for change in step.changes)
-    if step.resized != shown:  # beyond the bytes that were looked at
+    if step.resized != shown:  # beyond the bytes captured
         lines.append(f"length {step.view.length - step.resized} B → {step.view.length} B")
     return lines
 

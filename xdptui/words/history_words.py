@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's entries in words. Pure."""
+"""Journal entries as text. Pure."""
 
 from __future__ import annotations
 
-from xdpchain.change.journal.entries import EntryKind, Moment
+from typing import TYPE_CHECKING
 
-__all__ = ["KINDS", "became", "ran"]
+from xdpchain.change.journal.entries import EntryKind
+from xdpchain.change.moment import Moment
+
+if TYPE_CHECKING:
+    from xdpchain.change.journal.undoing import Undo
+
+__all__ = ["KINDS", "became", "ran", "undo_notes"]
 
 KINDS = {
     EntryKind.CHANGE: "changed",
@@ -22,9 +28,15 @@ def ran(moment: Moment) -> str:
 
 
 def became(before: Moment, after: Moment) -> str:
-    """What ran before and after. Rows of a program array turn, and changes are confirmed, without another
-    program.
+    """What ran before and after. Rows of a program array may rotate, and changes may be confirmed, without
+    the program changing.
     """
     if before.program == after.program:
         return f"{ran(after)} stays"
     return f"{ran(before)} → {ran(after)}"
+
+
+def undo_notes(undo: Undo) -> tuple[str, ...]:
+    """What to know of an undo, apart from what it loses: that is among the plan's warnings."""
+    anew = f"counted anew: {', '.join(undo.recounted)}"
+    return (f"this undoes {undo.what}", *((anew,) if undo.recounted else ()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as text of a fixed greatest width, so that columns never shift. Pure."""
+"""Numbers as text of limited width, so that columns never shift. Pure."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def short(value: float | None) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """The share in at most four characters; a share that is neither none nor all is never shown as 0 % or 100
-    %.
-    """
+    """The share in at most four characters; 0 % and 100 % only if it is exactly that."""
     if whole <= 0:
         return UNKNOWN
     share = max(0.0, min(1.0, part / whole)) * 100
@@ -53,8 +51,8 @@ def percent(part: float, whole: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A share in percent, with two digits that count: ``0.31 %``, ``7.5 %``, ``42 %``. Neither none nor all
-    are claimed where it is not so.
+    """A share in percent, with two significant digits: ``0.31 %``, ``7.5 %``, ``42 %``. 0 % and 100 % only if
+    it is exactly that.
     """
     if whole <= 0:
         return "-"
@@ -69,7 +67,7 @@ def share(part: float, whole: float) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The newest ``width`` values, newest at the right, scaled to the greatest shown; zero is blank."""
+    """The newest ``width`` values, newest on the right, scaled to the largest shown; zero is blank."""
     shown = list(values)[-width:] if width > 0 else []
     top = max(shown, default=0.0)
     marks = [_LEVELS[0] if v <= 0 else _LEVELS[max(1, round(v / top * 8))] for v in shown]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose program it is, in words. Pure."""
+"""Who owns a program, as text. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def whose(owner: Owner) -> str:
 
 
 def evidence_lines(owner: str, evidence: Evidence) -> list[str]:
-    """Who is said to be the owner ("": nobody knows), and the pins of what it loaded, a line each."""
+    """The presumed owner ("": unknown), and the pins of what it loaded, one per line."""
     lines = [f"owner: {owner.removeprefix('of ') or 'not known'}"]
     lines += [f"pin: {pin}{' (of the link)' if pin in evidence.link_pins else ''}" for pin in evidence.pins]
     if not evidence.complete:

@@ -21,7 +21,7 @@ def packet_events_table(found: PacketEvents, width: int) -> str:
 
 
 def packet_events_document(found: PacketEvents) -> dict[str, Any]:
-    """A line of JSON; ``events`` are those that are new since the line before."""
+    """A line of JSON; ``events`` are those since the previous line."""
     rows = dict.fromkeys((*found.lost, *found.sent))
     return {
         "at": found.at,
@@ -35,9 +35,10 @@ def packet_events_document(found: PacketEvents) -> dict[str, Any]:
 
 
 def read_packet_events(documents: Sequence[Mapping[str, Any]]) -> PacketEvents:
-    """Read what `packet_events_document` made, oldest first: the rows of the last one, the events of all.
+    """Read what `packet_events_document` wrote, oldest first: the rows of the last document, the events of
+    all.
 
-    What can't be read is left out.
+    Skips what can't be read.
     """
     last = documents[-1] if documents else {}
     rows = _read(Told, last.get("rows"))
@@ -60,7 +61,7 @@ def _number(value: Any) -> float:
 
 
 def _read(kind: type[T], documents: Any) -> list[T]:
-    """Only what has every member, each of the kind that it is declared as."""
+    """The documents that have every member, each of its declared type."""
     if not isinstance(documents, list):
         return []
     found = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of packets after their program had spoken, in names and words, and as lines. Pure."""
+"""What happened to packets after their program returned: names, text and lines. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ WAY = 25
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One row: packets that were sent on, or lost, under one reason. Rates are packets a second;
-    ``target_sent`` is what the target itself counts as sent meanwhile, None if not known.
+    """One row: packets that were sent on, or lost, for one reason. Rates are packets per second;
+    ``target_sent`` is what the target itself counts as sent meanwhile, None if unknown.
     """
 
     tracepoint: str
@@ -53,8 +53,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One event; ``at`` is in seconds since 1970. ``head``: the packet's first bytes, in hex, where they were
-    kept. ``lost`` counts packets, of what a policy forbids those that it was about.
+    """One event; ``at`` is in seconds since 1970. ``head``: the packet's first bytes in hex, if kept.
+    ``lost`` counts packets; for policy violations, the packets concerned.
     """
 
     at: float
@@ -68,14 +68,14 @@ class Happened:
 
     @property
     def alike(self) -> tuple[str, ...]:
-        """What events have in common that take one line."""
+        """What events that share a line have in common."""
         return (self.interface, self.target, self.via, self.name, self.words)
 
 
 @dataclass(frozen=True, slots=True)
 class PacketEvents:
     """A reading: since ``seconds``. The last ``fresh`` of the events are new. ``untold`` events were counted
-    but not told, ``unplaced`` packets found no row, ``missed`` calls the kernel skipped.
+    but not reported, ``unplaced`` packets found no row, ``missed`` calls the kernel skipped.
     """
 
     at: float
@@ -100,7 +100,7 @@ def because(name: str, words: str) -> str:
 
 
 def packet_event_lines(found: PacketEvents, width: int = 80, events: int = 8) -> list[list[Part]]:
-    """A list of parts for each line, at most ``width`` wide but for names."""
+    """A list of parts for each line, at most ``width`` wide except for names."""
     lines: list[list[Part]] = [_head("Lost", "packets", "/s", width)]
     lines += _lost(found.lost, width) or [[("  nothing", DIM)]]
     lines += [[("", "")], _head("Sent on", "packets", "/s", width)]
@@ -144,7 +144,7 @@ def _sent(rows: Iterable[Told], width: int) -> list[list[Part]]:
 
 
 def _events(found: PacketEvents, most: int, width: int) -> list[list[Part]]:
-    """The newest first; what came several times in a row takes one line."""
+    """Newest first; repeated events take one line."""
     lines: list[list[Part]] = []
     newest: Happened | None = None
     times = 0

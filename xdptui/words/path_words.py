@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The replayed way of a packet through the source of its slots, in words and for JSON. Pure."""
+"""A packet's replayed path through the source of its slots, as text and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Paths = Mapping[int, Replayed | str]
 
 
 def arrivals(packet: Followed) -> Iterator[tuple[Step, View]]:
-    """Each slot that ran, and the packet as it came to it."""
+    """Each slot that ran, and the packet as it reached the slot."""
     view = packet.entry
     for step in packet.steps:
         yield step, view
@@ -26,7 +26,9 @@ def arrivals(packet: Followed) -> Iterator[tuple[Step, View]]:
 
 
 def path_lines(step: Step, view: View, path: Replayed | str) -> list[str]:
-    """What the replay is worth, then a line for each line that ran; → stands where a condition led on."""
+    """How reliable the replay is, then one line per source line that ran; → marks where a condition
+    led on.
+    """
     if isinstance(path, str):
         return [f"no path through {printable(step.name)}: {printable(path)}"]
     same = path.code == step.code

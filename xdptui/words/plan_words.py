@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The changes of a plan, fit to be read. Pure."""
+"""The changes of a plan, for reading. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLACED = re.compile(r"slot (\d+), (.*)", re.DOTALL)
 
 
 def grouped(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """The changes, with neighbouring slots that come or go and differ in nothing but their place as one."""
+    """The changes, with adjacent slots added or removed merged into one if they differ only in position."""
     found: list[Change] = []
     for _, run in groupby(changes, key=_kin):
         same = list(run)

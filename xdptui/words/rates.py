@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rates from two samples of counters, and the trend that a sparkline draws. Pure.
+"""Rates from two samples of counters, and the trend behind a sparkline. Pure.
 
-A rate is known only where both samples have the slot and nothing went backwards: counters of a fresh row
-begin anew, and a difference across that would be a guess.
+A rate is known only if both samples have the slot and no counter went backwards: counters of a fresh row
+start at zero, and a difference across that would be a guess.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ class Rates:
 
     @classmethod
     def totals(cls, counts: Counts) -> Rates:
-        """The counters as they stand."""
+        """The current counters."""
         return cls(tuple(counts.packets), tuple(counts.bytes))
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one look at the counters gives: totals, and rates where a look before it allows them.
+    """What one look at the counters gives: totals, and rates if there was a look before.
 
-    ``seconds`` is the time between the two looks, 0.0 after the first. ``verdict_totals`` are None where what
-    comes out of the chain is not counted. ``sites`` and ``site_rates``: packets and bytes of each verdict
-    site that is counted, by slot.
+    ``seconds`` is the time between the two looks, 0.0 after the first. ``verdict_totals`` is None if the
+    chain's own verdicts are not counted. ``sites`` and ``site_rates``: packets and bytes of each counted
+    verdict site, by slot.
     """
 
     seconds: float
@@ -95,7 +95,7 @@ def _rate(before: Counts, after: Counts, seconds: float) -> Rates | None:
 
 
 def between(before: Snapshot | None, after: Snapshot) -> Reading:
-    """The reading that two samples give; ``before`` is None for the first."""
+    """The reading from two samples; ``before`` is None for the first."""
     seconds = after.at - before.at if before else 0.0
     rates: dict[str, Rates] = {}
     verdict = None
@@ -134,7 +134,7 @@ def _site_rates(
 
 @dataclass(frozen=True, slots=True)
 class CpuCounts:
-    """What a chain returned on one CPU: totals, and rates where a look before allows them."""
+    """What a chain returned on one CPU: totals, and rates if there was a look before."""
 
     cpu: int
     totals: Rates
@@ -142,29 +142,29 @@ class CpuCounts:
 
 
 def between_cpus(before: Sequence[Counts], after: Sequence[Counts], seconds: float) -> Iterator[CpuCounts]:
-    """CPU by CPU; ``before`` is empty for the first look."""
+    """For each CPU; ``before`` is empty for the first look."""
     for cpu, counts in enumerate(after):
         rates = _rate(before[cpu], counts, seconds) if len(before) == len(after) else None
         yield CpuCounts(cpu, Rates.totals(counts), rates)
 
 
 class Trends(Generic[K]):
-    """The last two minutes of packets per second, by slot key or what else has a rate; the one thing here
-    that changes in place.
+    """The last two minutes of packets per second, by slot key or whatever else has a rate; the only mutable
+    object here.
     """
 
     def __init__(self) -> None:
         self._values: dict[K, deque[float]] = {}
 
     def note(self, rates: Mapping[K, float], known: Container[K]) -> None:
-        """Append rates, and forget what is not known any more."""
+        """Append rates, and forget what is no longer ``known``."""
         for key in [k for k in self._values if k not in known]:
             del self._values[key]
         for key, rate in rates.items():
             self._values.setdefault(key, deque(maxlen=TREND_SECONDS)).append(rate)
 
     def add(self: Trends[str], reading: Reading) -> None:
-        """Append a reading of slots."""
+        """Append the rates of a reading's slots."""
         self.note({key: rates.all_packets for key, rates in reading.rates.items()}, reading.totals)
 
     def all(self) -> Mapping[K, tuple[float, ...]]:

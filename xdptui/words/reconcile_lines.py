@@ -17,7 +17,7 @@ WHAT, NUMBER = 14, 15
 
 
 def reconcile_lines(account: Account, deaf: str = "") -> list[list[Part]]:
-    """A list of parts for each line. ``deaf`` says why failures are not listened to, if so."""
+    """A list of parts for each line. ``deaf``: why failures can't be listened to, if so."""
     head = f"{'':{WHAT}}{'the chain':>{NUMBER}}{'the device':>{NUMBER}}"
     lines: list[list[Part]] = [[(head, HEAD)]]
     for place, line in enumerate(account.lines):
@@ -40,7 +40,7 @@ def _line(line: Line, indent: int) -> list[list[Part]]:
 
 
 def conclusion(account: Account) -> Part:
-    """What the account comes to, in a sentence."""
+    """The account's conclusion in a sentence."""
     missing = account.uncounted
     if missing > 0:
         return f"≠ {missing} packets arrived that the chain did not count", BAD

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a slot in shadow would have done, in words. Pure."""
+"""What a slot in shadow would have done, as text. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verdict sites in words, and for JSON. Pure."""
+"""Verdict sites as text and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["site_document", "site_words"]
 
 
 def site_words(site: VerdictSite) -> str:
-    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and which way it went,
-    by the line where that led; without line information the instruction.
+    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and the branch taken, shown
+    by the line it led to; without line information, the instruction.
     """
     line = site.line
     if line is None:
@@ -27,7 +27,7 @@ def site_words(site: VerdictSite) -> str:
 
 
 def site_document(site: VerdictSite) -> dict[str, Any]:
-    """One site; ``line`` is null without line information, and ``text`` names the instruction then."""
+    """One site; without line information ``line`` is null and ``text`` names the instruction."""
     line = site.line
     return {
         "code": site.word,

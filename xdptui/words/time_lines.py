@@ -23,8 +23,8 @@ NAME, CELL = 26, 6
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """``run`` is the whole chain on the packets that come in; ``slots`` None: not timed (yet), ``why`` not
-    ("" if it is still to come).
+    """``run`` is the whole chain on incoming packets; ``slots`` is None if they are not timed, and ``why``
+    says why ("" if that is still to come).
     """
 
     run: RunTime
@@ -62,7 +62,7 @@ def _slots(times: SlotTimes, width: int) -> list[list[Part]]:
     head = f"{'Slots, on test packets':{NAME + 3}}{'ns':>{CELL}}{'reached by':>13}"
     lines: list[list[Part]] = [[(head, HEAD)]]
     medians = [times.of_slot(place) for place in range(len(times.names))]
-    whole = sum(one or 0.0 for one in medians)
+    whole = sum(median or 0.0 for median in medians)
     room = max(0, min(24, width - len(head) - 2))
     for place, (name, median) in enumerate(zip(times.names, medians, strict=True)):
         reached = f"{times.reached(place)} of {len(times.frames)}"

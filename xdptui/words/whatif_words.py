@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets of a what-if, in words and signs. Pure."""
+"""The packets of a what-if, as text and signs. Pure."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ DIDNT_RUN = "·"
 
 
 def arranged(tried: WhatIf) -> tuple[Crossing, ...]:
-    """The packets in the order in which they are shown. What may hurt comes first: another verdict, other
-    bytes, not known; and one's own connection before the rest.
+    """The packets in display order. What may hurt comes first: a changed verdict, changed bytes, unknown; and
+    our own connection before the rest.
     """
     return tuple(
         sorted(tried.crossings, key=lambda crossing: ("!~? ".index(mark(crossing)), not crossing.packet.own))
@@ -56,7 +56,7 @@ def _tally(tally: Tally) -> str:
 
 
 def mark(crossing: Crossing) -> str:
-    """A sign for what changes: its verdict, its bytes alone, or nobody knows."""
+    """A sign for what changes: the verdict, the bytes alone, or unknown."""
     if crossing.differs is None:
         return "?"
     if crossing.old.verdict != crossing.new.verdict:
@@ -65,7 +65,7 @@ def mark(crossing: Crossing) -> str:
 
 
 def letters(outcome: Outcome, side: Side) -> str:
-    """What each slot returned, a letter each; a small one for a slot in shadow, which decides nothing."""
+    """What each slot returned, one letter each; lower case for a slot in shadow, which decides nothing."""
     if outcome.verdict is None:
         return "?"
     found = [DIDNT_RUN if code is None else _letter(code) for code in outcome.slots]
@@ -73,14 +73,14 @@ def letters(outcome: Outcome, side: Side) -> str:
 
 
 def verdicts(crossing: Crossing) -> str:
-    """The verdict, before and after where they differ."""
+    """The verdict, before and after if they differ."""
     if crossing.old.verdict == crossing.new.verdict:
         return _name(crossing.new.verdict)
     return f"{_name(crossing.old.verdict)} → {_name(crossing.new.verdict)}"
 
 
 def decided_text(outcome: Outcome, side: Side) -> list[str]:
-    """Which line decided in each slot that ran, as far as that is known."""
+    """Which line decided in each slot that ran, if known."""
     return [
         f"{slot} {printable(name)} {_name(code)}: {site_words(sites[site])}"
         for slot, (name, code, sites, site) in enumerate(
@@ -91,7 +91,7 @@ def decided_text(outcome: Outcome, side: Side) -> list[str]:
 
 
 def reached_text(tried: WhatIf) -> list[str]:
-    """Which places of what would run the packets reached, slot by slot, and some that none did."""
+    """Which places of the candidate the packets reached, slot by slot, and some that none did."""
     found = []
     for name, sites, counts in zip(tried.new.slots, tried.new.sites, tried.reached, strict=False):
         missed = [site for n, site in enumerate(sites) if not counts.get(n)]
@@ -130,7 +130,7 @@ def rewriting_text(rewriting: Rewriting) -> str:
 
 
 def fitted(text: str, width: int) -> str:
-    """The text in exactly so many cells."""
+    """The text in exactly ``width`` cells."""
     return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
 
 

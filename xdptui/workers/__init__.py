@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What polls and listens while somebody looks: each holds what it reads from, and says what it saw.
+"""What polls and listens on behalf of a viewer: each worker owns its source, and reports what it saw.
 
-No worker knows a screen: it hands messages and readings to whoever asked for them.
+Workers know no screens: they pass messages and readings to whatever started them.
 """

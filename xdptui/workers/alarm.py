@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker that hears when packets are lost after their program, on any interface of the namespace.
+"""The worker that detects packets lost after their program, on any interface of the namespace.
 
-It listens to nothing but the tracepoints of failures: packets that fare well pay nothing for it. Where the
-kernel allows no listening there is no alarm; the screen of events says why.
+It listens only to the failure tracepoints: packets that succeed are not slowed. If the kernel forbids
+listening there is no alarm; the events screen says why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LASTING = 10
 
 
 class Alarmed(Message):
-    """Packets lost since the program was started, by ifindex, where some were lost a moment ago."""
+    """Packets lost since the program started, by ifindex, for interfaces that lost some a moment ago."""
 
     def __init__(self, lost: Mapping[int, int]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Alarmed(Message):
 
 
 class Alarm:
-    """Runs in a thread; ``post`` hands messages to the screen."""
+    """Runs in a thread; ``post`` sends messages to the screen."""
 
     def __init__(self, netns: str | None, post: Callable[[Message], object]) -> None:
         self._netns, self._post = netns, post
@@ -39,7 +39,7 @@ class Alarm:
         self._ended.set()
 
     def run(self) -> None:
-        """The worker's body: returns after `end`, or at once where nothing can be heard."""
+        """The worker's body: returns after `end`, or at once if listening is impossible."""
         from xdpchain.errors import XdpChainError
         from xdpchain.observe.tracepoints import Names, Scope, listen
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages of the screen of events: what each holds while it is shown, and what it reads."""
+"""The pages of the events screen: what each keeps open while it is shown, and what it reads."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SEARCH = 5
 
 
 class Page(Closing):
-    """Held by one thread; closing lets go of everything."""
+    """Owned by one thread; closing releases everything."""
 
     @abstractmethod
     def read(self) -> Render:
-        """Raises what the engine raises."""
+        """Read the page. Raises what the engine raises."""
 
 
 def open_page(page: str, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> Page:
-    """Begin to hold what a page takes, for as long as ``ended`` says no. Raises what the engine raises."""
+    """Open what a page needs, until ``ended`` returns True. Raises what the engine raises."""
     return _PAGES[page](netns, running, ended)
 
 
@@ -81,7 +81,7 @@ class _Account(Page):
 
 
 class _Time(Page):
-    """The first reading is of the whole chain alone; then the slots are timed, which takes a moment."""
+    """The first reading covers the whole chain only; then the slots are timed, which takes a moment."""
 
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
         from xdptui.workers.timing import Timing
@@ -99,7 +99,7 @@ class _Time(Page):
 
 
 class _Logs(Page):
-    """What programs print, the newest first."""
+    """What programs print, newest first."""
 
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
         from xdpchain.observe.logs import Logs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker that watches the kernel: it looks when something happened, and tells the screen what it saw."""
+"""The worker that watches the kernel: it looks when something happened, and reports to the screen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOBODY = 0
 
 
 class Surveyed(Message):
-    """The interfaces as they are now, and counters opened on the way."""
+    """The interfaces as they are now, and counters opened meanwhile."""
 
     def __init__(self, runnings: tuple[Running, ...], opened: tuple[Opened, ...]) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class LookFailed(Message):
 
 
 class Capabilities(Message):
-    """What is missing for edits; empty when all is there."""
+    """The capabilities that edits lack; empty if none."""
 
     def __init__(self, missing: tuple[tuple[str, str, str], ...]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Own(Message):
 
 
 class Defaults(Message):
-    """What a new chain gets here, and why."""
+    """The linkage of new chains here, and why."""
 
     def __init__(self, linkage: Linkage, why: str) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Defaults(Message):
 
 
 class TakenBack(Message):
-    """The plain dispatcher runs again where somebody had followed packets and was killed."""
+    """A killed follower's recording chain was replaced by the normal dispatcher."""
 
     def __init__(self, interface: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class TakenBack(Message):
 
 
 class Feed:
-    """Runs in a thread; ``post`` hands messages to the screen, ``known`` says which counters are open."""
+    """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Feed:
                     self._capabilities()
                     self._own()
                 self._watch(lambda: worker.is_cancelled)
-            except Exception as error:  # told to the user; the next look may succeed
+            except Exception as error:  # reported to the user; the next look may succeed
                 self._post(LookFailed(error))
                 for _ in range(10):
                     if worker.is_cancelled or self._asked.wait(NAP):
@@ -143,19 +143,19 @@ class Feed:
             self._take_back(running)
 
     def _take_back(self, running: Running) -> None:
-        """Put the plain dispatcher back where nobody follows packets any more; tried once."""
+        """Restore the normal dispatcher where the follower is gone; tried once."""
         left = running.following is not None and not running.following.alive
         if not left or running.hook is None or running.hook.prog_id in self._tried:
             return
         from xdpchain.follow import take_back_left_over
 
         self._tried.add(running.hook.prog_id)
-        with contextlib.suppress(XdpChainError):  # the banner says that it is there; `clean` will say why
+        with contextlib.suppress(XdpChainError):  # the banner shows it; `clean` will say why
             if take_back_left_over(running).following is None:
                 self._post(TakenBack(str(running.interface)))
 
     def _own(self) -> None:
-        from xdpchain.trial.own_connection import own_interfaces
+        from xdpchain.trial.packets.own_connection import own_interfaces
 
         if own := own_interfaces(self._netns):
             self._post(Own(own))

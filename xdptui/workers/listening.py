@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listening to the kernel's XDP tracepoints for somebody who looks: readings in names and words."""
+"""Listen to the kernel's XDP tracepoints on behalf of a viewer: readings as names and text."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ LEAST = 1e-3
 
 
 class Listening(Closing):
-    """Holds a listener, and turns what it hears into what is shown. May be used by one thread at a time."""
+    """Owns a listener, and turns its events into what is shown. For one thread at a time."""
 
     def __init__(self, netns: str | None, ifindex: int | None = None) -> None:
-        """Hear of one interface of a namespace, or of all. Raises what `tracepoints.listen` does."""
+        """Listen for one interface of a namespace, or for all. Raises what `tracepoints.listen` does."""
         from xdpchain.observe.tracepoints import Names, Sample, Transmitted, listen
 
         self._ifindex = ifindex
@@ -51,7 +51,7 @@ class Listening(Closing):
         self._last = Sample(self._begun)
 
     def follow(self, runnings: Iterable[Running]) -> None:
-        """Tell which programs run there: what cpumaps of theirs lose is theirs."""
+        """Set the running programs: losses in their cpumaps are attributed to them."""
         from xdpchain.observe.tracepoints import maps_used
 
         found = tuple(runnings)
@@ -60,7 +60,7 @@ class Listening(Closing):
             self._watch(running)
 
     def _watch(self, running: Running) -> None:
-        """Hear of what its policies forbid, if it has any; anew when the chain is another."""
+        """Listen for violations of the chain's policies, if it has any; restart if the chain changes."""
         from xdpchain.errors import XdpChainError
         from xdpchain.observe.violations import open_violations
 
@@ -73,7 +73,7 @@ class Listening(Closing):
             self._late += self._breached(before, reader.read())
             reader.close()
             del self._breaches[ifindex]
-        with contextlib.suppress(XdpChainError):  # the chain went away: so do its reports
+        with contextlib.suppress(XdpChainError):  # the chain went away, and its reports with it
             opened = open_violations(running)
             if opened is not None:
                 self._breaches[ifindex] = (opened, running)
@@ -109,7 +109,7 @@ class Listening(Closing):
 
         place, names = row.place, self._names
         why = reason(place) if row.tally.lost else None
-        earlier = next((one.tally for one in before.rows if one.place == place), TracepointTally())
+        earlier = next((row.tally for row in before.rows if row.place == place), TracepointTally())
         since, seconds = row.tally.since(earlier), max(at - before.at, LEAST)
         return Told(
             tracepoint=place.kind.tracepoint,
@@ -147,7 +147,7 @@ class Listening(Closing):
         )
 
     def _breached(self, running: Running, found: Iterable[Violation]) -> list[Happened]:
-        """What slots returned though their policies forbid it."""
+        """What slots returned against their policies."""
         from xdpchain.trial.packets.describe import describe
 
         policies = {slot.key: slot.policy for slot in running.chain or ()}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that reads and writes maps for the maps screen: it does what it is asked to, one after the
-other, and tells the screen what came of it.
+"""The thread that reads and writes maps for the maps screen: it runs requests one after the other, and
+reports the results to the screen.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Listed(Message):
 
 
 class Entries(Message):
-    """Entries of a map: the first ones, or (``more``) those that follow. ``next``: there are still more;
-    ``note``: what was left out, in words.
+    """Entries of a map: the first ones, or (``more``) the following ones. ``next``: there are still more;
+    ``note``: what was left out, as text.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Entries(Message):
 
 
 class Looked(Message):
-    """Some entries as they are now, by raw key; None for one that is gone."""
+    """The current state of some entries, by raw key; None for one that is gone."""
 
     def __init__(self, name: str, now: dict[bytes, TableEntry | None]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Looked(Message):
 
 
 class Planned(Message):
-    """A change that was checked, or why it can't be made."""
+    """A change that passed the checks, or why it can't be made."""
 
     def __init__(self, change: EntryChange | XdpChainError) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Planned(Message):
 
 
 class Written(Message):
-    """A change that was made, or why it was not."""
+    """A change that was made, or why it failed."""
 
     def __init__(self, change: EntryChange, error: XdpChainError | None) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class _Job:
 
 
 class MapReader:
-    """``run`` is the worker's body; everything else puts a job into its queue."""
+    """``run`` is the worker's body; everything else queues a request."""
 
     def __init__(self, running: Running, slot: int | None, post: Callable[[Message], object]) -> None:
         self._running, self._slot, self._post = running, slot, post
@@ -108,7 +108,7 @@ class MapReader:
         self._open_as: str | None = None
 
     def run(self) -> None:
-        """Do jobs until told to end."""
+        """Run requests until told to end."""
         try:
             while (job := self._jobs.get()) is not None:
                 try:
@@ -116,7 +116,7 @@ class MapReader:
                 except XdpChainError as error:
                     self._close()
                     self._post(Trouble(job.name, error))
-                except Exception as error:  # shown to the user: this thread has no other way to tell
+                except Exception as error:  # shown to the user: this thread has no other way to report
                     self._close()
                     self._post(Trouble(job.name, XdpChainError("Reading the map failed", repr(error))))
         finally:
@@ -126,15 +126,15 @@ class MapReader:
         self._jobs.put(None)
 
     def list_maps(self) -> None:
-        """Ask for the slot's maps: `Listed`."""
+        """Request the slot's maps: `Listed`."""
         self._jobs.put(_Job(None, lambda self: Listed(maps_of(self._running, self._slot))))
 
     def first(self, name: str, needle: str) -> None:
-        """Ask for the first entries, or for those that match: `Entries`."""
+        """Request the first entries, or those that match: `Entries`."""
         self._jobs.put(_Job(name, lambda self: self._first(name, needle)))
 
     def following(self, name: str, cursor: Cursor) -> None:
-        """Ask for the next page: `Entries`."""
+        """Request the next page: `Entries`."""
 
         def work(self: MapReader) -> Message:
             table = self._opened(name)
@@ -144,7 +144,7 @@ class MapReader:
         self._jobs.put(_Job(name, work))
 
     def look(self, name: str, keys: tuple[bytes, ...]) -> None:
-        """Ask for these entries anew: `Looked`."""
+        """Request these entries again: `Looked`."""
 
         def work(self: MapReader) -> Message:
             return Looked(name, dict(zip(keys, self._opened(name).look(keys), strict=True)))
@@ -152,8 +152,8 @@ class MapReader:
         self._jobs.put(_Job(name, work))
 
     def plan(self, name: str, raw_key: bytes | None, key: str, value: str, shown: str | None) -> None:
-        """Ask what writing would do, to a key that is there or to one given as text: `Planned`. ``shown`` is
-        the text that was edited.
+        """Request a check of a write, to an existing key or one given as text: `Planned`. ``shown`` is the
+        text that was edited.
         """
 
         def work(self: MapReader) -> Message:
@@ -167,7 +167,7 @@ class MapReader:
         self._jobs.put(_Job(name, work))
 
     def removal(self, name: str, raw_key: bytes) -> None:
-        """Ask what removing a key would do: `Planned`."""
+        """Request a check of a deletion: `Planned`."""
 
         def work(self: MapReader) -> Message:
             try:

@@ -30,10 +30,10 @@ Known = tuple[Identity, bool]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Counters opened by a worker: a reader (None where nothing counts), or why there is none.
+    """Counters opened by a worker: a reader (None if nothing counts), or why there is none.
 
-    ``traced``: counted from outside, for as long as the reader is open; ``cost`` is what that adds to a
-    packet that passes all slots, in ns, as measured on this machine.
+    ``traced``: counted from outside while the reader is open; ``cost`` is what that adds to a packet that
+    passes all slots, in ns, as measured on this machine.
     """
 
     identity: Identity
@@ -44,12 +44,13 @@ class Opened:
 
 
 def identity(running: Running) -> Identity:
-    """What counts there: another program, or the same with other maps of counters, needs another reader."""
+    """Identifies what counts there: another program, or the same one with other counter maps, needs another
+    reader."""
     return *running.identity, running.counting.maps if running.counting is not None else ()
 
 
 def is_traced(running: Running) -> bool:
-    """Whether counting all there means attaching a tracer, since not all of the chain counts by itself."""
+    """Whether counting everything there needs a tracer, as not all of the chain counts by itself."""
     return bool(running.hooks) and running.counters_map is None
 
 
@@ -60,10 +61,10 @@ def open_missing(
     *,
     attach: bool = True,
 ) -> tuple[Opened, ...]:
-    """Open the counters of chains that are not ``known`` yet; for a worker, since attaching may take long.
+    """Open the counters of chains not ``known`` yet; for a worker, since attaching may take long.
 
-    A tracer, where one is needed, is attached only on the interface with ifindex ``trace_only``, if given,
-    and nowhere without ``attach``: what counts by itself is read all the same.
+    A tracer, if needed, is attached only on the interface with ifindex ``trace_only``, if given, and nowhere
+    without ``attach``; the chain's own counters are read in any case.
     """
     from xdpchain.errors import XdpChainError
     from xdpchain.observe.counters import open_counters
@@ -75,7 +76,7 @@ def open_missing(
         if not running.hooks or (identity(running), traced) in known:
             continue
         if not here and running.counting is None:
-            continue  # packets pay for a tracer: only while somebody looks
+            continue  # a tracer costs packets time: attach it only while somebody looks
         try:
             reader = open_counters(running, attach=traced)
             found.append(
@@ -98,8 +99,8 @@ def _cost(running: Running) -> int | None:
 
 
 class Meter:
-    """Counters by ifindex: readers are adopted and closed here; ``read`` makes no system call. Within
-    ``shortest`` seconds it gives the last reading again.
+    """Counters by ifindex. Adopts and closes readers; ``read`` makes no system call. Within ``shortest``
+    seconds it returns the last reading again.
     """
 
     def __init__(self, shortest: float = 0.0) -> None:
@@ -117,33 +118,33 @@ class Meter:
     def sync(
         self, runnings: Iterable[Running], opened: Iterable[Opened], trace_only: int | None = None
     ) -> None:
-        """Adopt what a worker opened; let go of chains that are gone, and of tracers of other interfaces than
-        ``trace_only`` if it is given.
+        """Adopt what a worker opened; release chains that are gone, and tracers of interfaces other than
+        ``trace_only`` if given.
         """
         here = {running.interface.ifindex: running for running in runnings}
-        for one in opened:
-            index = one.identity[0]
+        for counters in opened:
+            index = counters.identity[0]
             running = here.get(index)
-            if running is None or identity(running) != one.identity:
-                _close(one)
+            if running is None or identity(running) != counters.identity:
+                _close(counters)
                 continue
             if index in self._open:
                 _close(self._open[index])
-            self._open[index] = one
+            self._open[index] = counters
         for index in list(self._open):
             running = here.get(index)
             left = self._open[index].traced and trace_only not in (None, index)
             if left or running is None or identity(running) != self._open[index].identity:
                 _close(self._open.pop(index))
                 if left or running is None or not running.hooks:
-                    # The samples outlive a swap, since counts go on, but not an emptied hook.
+                    # Samples survive a swap, since counts go on, but not an emptied hook.
                     self._last.pop(index, None)
                     self._readings.pop(index, None)
                     self._trends.pop(index, None)
         self.known = frozenset((opened.identity, opened.traced) for opened in self._open.values())
 
     def read(self, ifindex: int) -> Reading | None:
-        """Look at one interface's counters now; None where nothing counts."""
+        """Read one interface's counters now; None if nothing counts."""
         opened = self._open.get(ifindex)
         if opened is None or opened.reader is None:
             self._readings.pop(ifindex, None)
@@ -159,9 +160,7 @@ class Meter:
         return reading
 
     def cpus(self, ifindex: int) -> tuple[CpuCounts, ...]:
-        """What the chain returned CPU by CPU, now and since the last time that this was asked; empty where
-        that is not known.
-        """
+        """What the chain returned on each CPU, in total and since the last call; empty if unknown."""
         opened = self._open.get(ifindex)
         if opened is None or opened.reader is None:
             return ()
@@ -171,7 +170,7 @@ class Meter:
         return tuple(between_cpus(before, rows, now - at))
 
     def sample(self, ifindex: int) -> Sample | None:
-        """The counters as they were at the last `read`; None where nothing counts."""
+        """The counters at the last `read`; None if nothing counts."""
         return self._last.get(ifindex) if ifindex in self._readings else None
 
     def last(self, ifindex: int | None) -> Reading | None:
@@ -182,7 +181,7 @@ class Meter:
         return trends.all() if trends else {}
 
     def rate(self, ifindex: int) -> float | None:
-        """Packets per second through a chain, None if that is not known."""
+        """Packets per second through a chain, None if unknown."""
         reading = self._readings.get(ifindex)
         return reading.verdict_rates.all_packets if reading and reading.verdict_rates else None
 
@@ -191,16 +190,16 @@ class Meter:
         return {index: rate for index in self._readings if (rate := self.rate(index)) is not None}
 
     def lacks(self, running: Running | None) -> bool:
-        """Whether a tracer would have to be attached to count there."""
+        """Whether counting there would need a tracer."""
         return running is not None and is_traced(running) and (identity(running), True) not in self.known
 
     def cost(self, ifindex: int | None) -> int | None:
-        """What counting adds to a packet there, in ns; None if not known, or the chain counts itself."""
+        """What counting adds per packet there, in ns; None if unknown, or if the chain counts itself."""
         opened = self._open.get(ifindex) if ifindex is not None else None
         return opened.cost if opened else None
 
     def why(self, ifindex: int | None) -> str:
-        """Why nothing counts there, where the engine gave a reason."""
+        """Why nothing counts there, if the engine gave a reason."""
         opened = self._open.get(ifindex) if ifindex is not None else None
         return opened.why if opened else ""
 

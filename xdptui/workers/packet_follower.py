@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that follows packets for the follow screen: one following after the other, each told to end
-before the next begins.
+"""The thread that follows packets for the follow screen: each following is told to end before the next
+begins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TELL_EVERY = 0.5
 
 
 class FollowMessage(Message):
-    """What is said of the following with this number."""
+    """A message about the following with this number."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class FollowMessage(Message):
 
 
 class Began(FollowMessage):
-    """The chain records now; ``remark`` is what to know of the filter."""
+    """The chain is recording; ``remark`` is a note on the filter."""
 
     def __init__(self, number: int, expression: str, remark: str) -> None:
         super().__init__(number)
@@ -42,7 +42,7 @@ class Began(FollowMessage):
 
 
 class Packets(FollowMessage):
-    """Packets came."""
+    """Packets arrived."""
 
     def __init__(self, number: int, found: list[Followed]) -> None:
         super().__init__(number)
@@ -50,8 +50,8 @@ class Packets(FollowMessage):
 
 
 class Progress(FollowMessage):
-    """How many packets the filter looked at, how many of those followed were lost, and how many had another
-    verdict than those asked for.
+    """How many packets the filter examined, how many followed packets were lost, and how many had a verdict
+    other than those requested.
     """
 
     def __init__(self, number: int, looked_at: int, lost: int, passed_over: int) -> None:
@@ -68,7 +68,7 @@ class Replays(FollowMessage):
 
 
 class Ended(FollowMessage):
-    """The chain is as it was before; ``why`` in words (empty: it was told to), or what failed."""
+    """The chain is as it was before; ``why`` is the reason (empty: on request), or what failed."""
 
     def __init__(self, number: int, why: str, error: Exception | None = None) -> None:
         super().__init__(number)
@@ -76,8 +76,8 @@ class Ended(FollowMessage):
 
 
 class Followings:
-    """Begins and ends following on one interface. ``number`` is that of the last one; what comes of those
-    before is no news any more.
+    """Begins and ends following on one interface. ``number`` identifies the latest; messages from earlier
+    ones are outdated.
     """
 
     def __init__(self, running: Running, post: Callable[[Message], object]) -> None:
@@ -87,8 +87,8 @@ class Followings:
         self.number = 0
 
     def begin(self, expression: str, verdicts: ActionSet) -> Callable[[], None]:
-        """Work for a thread: follow what matches, to one of these verdicts (none: to any), after what went
-        before has ended.
+        """Work for a thread: once the previous following has ended, follow matching packets with one of these
+        verdicts (none: any).
         """
         self.end()
         stop = self._stop = threading.Event()
@@ -99,7 +99,7 @@ class Followings:
             with self._one_at_a_time:
                 try:
                     why = self._follow(number, expression, verdicts, stop)
-                except Exception as error:  # shown to the user, in words
+                except Exception as error:  # shown to the user as text
                     self._post(Ended(number, "", error))
                 else:
                     self._post(Ended(number, why))
@@ -127,7 +127,7 @@ class Followings:
         return work
 
     def end(self) -> None:
-        """End the following that goes on, soon."""
+        """End the current following soon."""
         self._stop.set()
 
     def _follow(self, number: int, expression: str, verdicts: ActionSet, stop: threading.Event) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be known of a plan before it is carried out: whether the kernel takes the candidate, what speaks
-against its new components, and what becomes of packets. Attached to nothing.
+"""What can be found out about a plan before it is carried out: whether the kernel accepts the candidate,
+objections to its new components, and the fate of packets. Attaches nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ __all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate", "sample_p
 
 @dataclass(frozen=True, slots=True)
 class PlanCheck:
-    """``refusal`` is the error with which applying would end, None where the kernel takes the candidate or
-    could not be asked (``note`` says which). ``packets``: what became of the built-in packets, in words, and
-    ``why`` that is not known. ``own``: packets of the operator's own connection are among those that change.
+    """``refusal`` is the error that applying would end with, None if the kernel accepts the candidate or
+    could not be asked (``note`` says which). ``packets``: what happened to the built-in packets, as text;
+    ``why``: why that is unknown. ``own``: some of the changed packets belong to the operator's own
+    connection.
     """
 
     refusal: XdpChainError | None = None
@@ -37,9 +38,9 @@ class PlanCheck:
 
 
 def link_candidate(plan: Plan) -> str:
-    """Link the candidate on copies of its maps, attached to nothing: what the kernel refuses is known then.
+    """Link the candidate on copies of its maps without attaching it, to find out what the kernel refuses.
 
-    Returns a remark. Raises LinkRefused and whatever else applying would raise while it links.
+    Returns a remark. Raises LinkRefused and anything else that applying would raise while linking.
     """
     if plan.empty or not plan.candidate.slots:
         return ""
@@ -55,7 +56,7 @@ def link_candidate(plan: Plan) -> str:
 
 
 def findings_of(plan: Plan) -> tuple[Finding, ...]:
-    """What speaks against the new components on this interface, each once."""
+    """Objections to the new components on this interface, without duplicates."""
     from xdpchain.change.checks import check_component
 
     found: dict[Finding, None] = {}
@@ -69,13 +70,13 @@ def findings_of(plan: Plan) -> tuple[Finding, ...]:
 
 
 def check_plan(plan: Plan) -> PlanCheck:
-    """All of it; takes tens of milliseconds. Raises nothing that the engine raises."""
+    """All of the above; takes tens of milliseconds. Raises none of the engine's errors."""
     findings = findings_of(plan)
     try:
         note = link_candidate(plan)
     except (KernelRefused, Unsupported, InvalidInput) as error:
         return PlanCheck(error, findings=findings)
-    except XdpChainError as error:  # what runs is another by now: applying will say so
+    except XdpChainError as error:  # what runs has changed: applying will say so
         return PlanCheck(None, f"not tried: {told(error)}", findings)
     from xdpchain.trial.packets.sources import BUILTIN, packets_of
     from xdpchain.trial.whatif import what_if
@@ -91,8 +92,8 @@ def check_plan(plan: Plan) -> PlanCheck:
 
 
 def sample_plan(plan: Plan, stop: threading.Event) -> tuple[WhatIf, tuple[str, ...]]:
-    """What the plan does to packets that flow now, and remarks on these; takes a second, less where ``stop``
-    is set. Raises what `live_packets` and `what_if` do.
+    """What the plan does to current packets, and remarks on them; takes a second, or less once ``stop`` is
+    set. Raises what `live_packets` and `what_if` do.
     """
     from xdpchain.follow.sample import live_packets
     from xdpchain.trial.whatif import what_if

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets by RX queue, per second and so far, for whoever reads them again and again."""
+"""Packets by RX queue, per second and in total, for repeated readings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["QueueMeter", "QueueReading"]
 
 @dataclass(frozen=True, slots=True)
 class QueueReading:
-    """``queues`` are totals; ``rates`` packets per second by queue and by what became of them; None in
-    a first reading. ``why`` says why there is nothing.
+    """``queues`` are totals; ``rates`` packets per second by queue and outcome, None in a first reading.
+    ``why`` says why there is nothing.
     """
 
     queues: tuple[QueueCounts, ...] = ()
@@ -26,13 +26,13 @@ class QueueReading:
 
 
 class QueueMeter:
-    """Remembers the reading before, by ifindex."""
+    """Remembers the previous reading by ifindex."""
 
     def __init__(self) -> None:
         self._before: dict[int, tuple[float, dict[tuple[int, str], int]]] = {}
 
     def read(self, running: Running) -> QueueReading:
-        """A reading now."""
+        """Take a reading."""
         try:
             queues = read_queues(running)
         except XdpChainError as error:

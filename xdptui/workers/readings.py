@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain has counted so far, where that can be had without starting to count."""
+"""What a chain has counted so far, if that can be read without starting to count."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["counts_already", "totals"]
 
 
 def totals(running: Running) -> Sample | None:
-    """The counters as they stand; None where nothing counts, or where they may not be read."""
+    """The current counters; None if nothing counts, or if they may not be read."""
     try:
         if not counts_already(running):
             return None
@@ -27,12 +27,12 @@ def totals(running: Running) -> Sample | None:
             return None
         with reader:
             return reader.read()
-    except XdpChainError:  # the chain was replaced a moment ago, or we may not
+    except XdpChainError:  # the chain was just replaced, or we lack permission
         return None
 
 
 def counts_already(running: Running) -> bool:
-    """Whether counting goes on already: counters attached now would all stand at zero."""
+    """Whether counting is already in progress: counters attached now would all be zero."""
     if running.counting is not None:
         return True
     if not running.hooks or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording what runs and what it counts into a file: the loop of ``xdptui record`` and of the key."""
+"""Record what runs and its counters to a file: the loop behind ``xdptui record`` and the record key."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ __all__ = ["Recorded", "Wanted", "record"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to record: ``interval`` and ``duration`` (None: until told) are in seconds, ``max_size`` in bytes;
-    no ``interfaces``: all of the namespace. ``events``: also what becomes of packets after their program.
+    """What to record: ``interval`` and ``duration`` (None: until stopped) are in seconds, ``max_size`` in
+    bytes; no ``interfaces``: all of the namespace. ``events``: also what happens to packets after their
+    program.
     """
 
     file: str
@@ -45,7 +46,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """How much was written: readings, and how often something else ran."""
+    """How much was written: readings, and how often what runs changed."""
 
     readings: int
     revisions: int
@@ -84,7 +85,7 @@ def record(
                 return Recorded(readings, revisions)
             due = max(
                 due + wanted.interval, time.monotonic()
-            )  # a slow disk skips readings, no pile builds up
+            )  # a slow disk skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0 and not stop.is_set():
                 again |= watch.wait(min(left, 0.5))
@@ -93,7 +94,7 @@ def record(
 
 
 class _Events:
-    """What becomes of packets after their program, where that can be heard; otherwise nothing."""
+    """What happens to packets after their program, if that can be listened to; otherwise nothing."""
 
     def __init__(self, wanted: Wanted, warn: Callable[[str], object]) -> None:
         self._names = frozenset(wanted.interfaces)
@@ -110,20 +111,20 @@ class _Events:
             self._listening.follow(found)
 
     def news(self) -> dict[str, Any] | None:
-        """A document, if something happened since the last one."""
+        """A document if something happened since the last one."""
         if self._listening is None:
             return None
         told = packet_events_document(self._listening.read())
         for what in ("rows", "events"):
-            told[what] = [one for one in told[what] if self._meant(one)]
+            told[what] = [event for event in told[what] if self._meant(event)]
         rows = [{name: value for name, value in row.items() if "rate" not in name} for row in told["rows"]]
         if rows == self._rows and not told["events"]:
             return None
         self._rows = rows
         return told
 
-    def _meant(self, one: dict[str, Any]) -> bool:
-        return not self._names or bool(self._names & {one["interface"], one["target"]})
+    def _meant(self, event: dict[str, Any]) -> bool:
+        return not self._names or bool(self._names & {event["interface"], event["target"]})
 
     def __enter__(self) -> Self:
         return self
@@ -144,11 +145,11 @@ def _reasons(running: Running) -> tuple[SlotReasons, ...]:
     try:
         return reasons_of(running)
     except XdpChainError:
-        return ()  # it went away meanwhile, or nobody can follow it
+        return ()  # it went away meanwhile, or can't be followed
 
 
 def _steady(running: Running) -> Running:
-    """Without what changes all the time, and what is not recorded."""
+    """Without what changes constantly and is not recorded."""
     device = replace(running.device, rx=(0, 0), tx=(0, 0))
     return replace(running, device=device, armed=None, settled=None, following=None)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long an interface's chain takes, for somebody who looks."""
+"""How long an interface's chain takes, on behalf of a viewer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["Timing"]
 
 
 class Timing(Closing):
-    """Holds the kernel's statistics on, and times the slots once for each chain: at the second reading, so
-    that the first comes at once. For one thread at a time.
+    """Keeps the kernel's run-time statistics on, and times the slots once for each chain: at the second
+    reading, so that the first comes at once. For one thread at a time.
     """
 
     def __init__(self, running: Running, cancelled: Callable[[], bool] = lambda: False) -> None:
@@ -36,7 +36,7 @@ class Timing(Closing):
         self._timed = False
 
     def read(self) -> Times:
-        """What is known by now. Raises NotFound when nothing runs there any more."""
+        """What is known so far. Raises NotFound when nothing runs there any more."""
         from xdpchain.observe.discover import look
 
         running = look(self._running.interface.name, self._running.interface.netns)

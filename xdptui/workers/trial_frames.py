@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frames of a trial: one of each kind that XDP programs tell apart. Addresses are those for
-documentation.
-"""
+"""The frames of a trial: one of each kind that XDP programs distinguish, with documentation addresses."""
 
 from __future__ import annotations
 

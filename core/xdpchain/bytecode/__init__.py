@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BPF instructions: reading, moving and writing them. Pure."""
+"""Read, move and write BPF instructions. Pure."""

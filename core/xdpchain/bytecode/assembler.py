@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one assembler: instructions in the making, with jumps, calls and addresses of functions by label. Pure.
+"""The assembler: instructions under construction, with jumps, calls and function addresses by label. Pure.
 
-A jump says in 16 bits how far it goes. One that has to go further goes over a *trampoline*: an unconditional
-jump that stands in between, and that those who come by pass over. Every kernel takes that. Where the kernel
-is known to take `gotol` (6.6 on), one trampoline is enough, and an unconditional jump needs none.
+A jump's distance has 16 bits. A jump that must go further takes a *trampoline*: an unconditional jump placed
+in between, which normal control flow skips. Every kernel accepts that. On kernels known to accept `gotol`
+(6.6 and later) one trampoline is enough, and unconditional jumps need none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARGIN = 64
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """What came out: all instructions, and the index of each label."""
+    """The result: all instructions, and the index of each label."""
 
     lines: tuple[Instruction, ...]
     labels: Mapping[Hashable, int]
@@ -34,7 +34,7 @@ class Assembled:
 
 
 class Assembly:
-    """Instructions in the making. Labels are any hashable values, and may be placed after their use."""
+    """Instructions under construction. Labels are any hashable values, and may be placed after their use."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[Instruction, Hashable | None]] = []
@@ -44,11 +44,11 @@ class Assembly:
         return len(self._lines)
 
     def put(self, code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> None:
-        """One instruction. The immediate may be given as an unsigned number of 32 bits."""
+        """One instruction. The immediate may be given as an unsigned 32-bit number."""
         self._lines.append((Instruction(code, target, source, offset, _signed(immediate)), None))
 
     def add(self, lines: Iterable[Instruction]) -> None:
-        """Instructions as they are; jumps among them are relative to one another."""
+        """Instructions as they are; jumps among them are relative to each other."""
         self._lines += [(line, None) for line in lines]
 
     def map(self, register: int, descriptor: int) -> None:
@@ -63,25 +63,25 @@ class Assembly:
         self._lines.append((Instruction(code, target, source, 0, _signed(immediate)), label))
 
     def refer(self, label: Hashable, line: Instruction) -> None:
-        """An instruction of which the distance to a label is a part: a jump, a call of a function, or the
-        first half of the address of one.
+        """An instruction that contains the distance to a label: a jump, a function call, or the first half of
+        a function's address.
         """
         self._lines.append((line, label))
 
     def label(self, name: Hashable) -> None:
-        """The next instruction is called ``name``."""
+        """Label the next instruction ``name``."""
         self._labels[name] = len(self._lines)
 
     def extend(self, lines: Iterable[tuple[Instruction, Hashable | None]]) -> None:
-        """Instructions, each with the label that it refers to (None: with none)."""
+        """Instructions, each with the label that it refers to (None: no label)."""
         self._lines += lines
 
     def label_all(self, labels: Mapping[Hashable, int]) -> None:
-        """Names of instructions by their index."""
+        """Label instructions by their index."""
         self._labels |= labels
 
     def include(self, fragment: Assembly, *, keep: type) -> None:
-        """Another assembly's instructions. Its labels are its own, but for those of the type ``keep``."""
+        """Another assembly's instructions. Its labels stay private, except for those of the type ``keep``."""
         scope = object()
 
         def scoped(label: Hashable | None) -> Hashable | None:
@@ -96,7 +96,7 @@ class Assembly:
         return any(used == label for _, used in self._lines)
 
     def assemble(self, *, gotol: bool = False) -> Assembled:
-        """Settle all distances. With ``gotol``, far jumps are made with it."""
+        """Resolve all distances. With ``gotol``, far jumps use it."""
         placed = _Placed(list(self._lines), dict(self._labels), gotol)
         placed.bridge()
         return placed.settled()
@@ -123,7 +123,7 @@ def _goes_on(line: Instruction) -> bool:
 
 @dataclass
 class _Placed:
-    """Lines with the labels that they refer to, while trampolines are put between them."""
+    """Lines with the labels that they refer to, while trampolines are inserted."""
 
     lines: list[tuple[Instruction, Hashable | None]]
     labels: dict[Hashable, int]
@@ -143,7 +143,7 @@ class _Placed:
         return Assembled(tuple(done), self.labels)
 
     def bridge(self) -> None:
-        """Add trampolines until every jump reaches. One serves all who go the same way."""
+        """Add trampolines until every jump reaches its label. Jumps to the same label share them."""
         trampolines: dict[Hashable, list[Hashable]] = {}
         changed = len(self.lines) > REACH
         while changed:
@@ -160,7 +160,7 @@ class _Placed:
         return abs(self.labels[label] - at - 1) <= REACH
 
     def _redirect(self, at: int, line: Instruction, label: Hashable, known: list[Hashable]) -> int:
-        """Lead one jump over a trampoline; returns by how many lines it moved."""
+        """Send one jump over a trampoline; returns by how many lines the jump itself moved."""
         if self.gotol and line.code == op.GOTO:
             self.lines[at] = (Instruction(op.GOTOL, 0, 0, 0, 0), label)
             return 0
@@ -178,7 +178,7 @@ class _Placed:
         jump = Instruction(op.GOTOL if self.gotol else op.GOTO, 0, 0, 0, 0)
         over = ("over", name)
         pieces: list[tuple[Instruction, Hashable | None]] = [(jump, label)]
-        # Where nobody comes by there is nothing to pass over, and the verifier refuses dead code.
+        # If control flow can't get here there is nothing to skip, and the verifier refuses dead code.
         if landing or _goes_on(self.lines[place - 1][0]):
             pieces.insert(0, (Instruction(op.GOTO, 0, 0, 0, 0), over))
         for other, index in self.labels.items():
@@ -190,8 +190,8 @@ class _Placed:
         return len(pieces) if place <= at else 0
 
     def _whole(self, place: int) -> tuple[int, bool]:
-        """The next place that cuts nothing apart: no 64-bit load, and no sequence with jumps of its own; and
-        whether such a jump leads there.
+        """The next place that splits nothing (a 64-bit load, a sequence with jumps of its own), and whether
+        such a jump leads there.
         """
         spans = []
         targets = set()

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classic BPF, which libpcap compiles filter expressions to, translated to eBPF. Pure.
+"""Translate classic BPF, to which libpcap compiles filter expressions, to eBPF. Pure.
 
-The result is a function of its own: it gets a pointer to a ``struct follow_head`` (bpf/include/follow.h: the
-packet's length, how many of its bytes are there, the bytes) and returns what the filter returns, 0 for "not
-this one". It means what libpcap's own interpreter means (pcap_offline_filter, bpf_filter.c): whoever reads
-beyond the end of the packet, or divides by zero, does not match. Beyond the 256 bytes that are there, a
-packet ends as well.
+The result is a function: it gets a pointer to a ``struct follow_head`` (bpf/include/follow.h: the packet's
+length, how many of its bytes are present, the bytes) and returns what the filter returns, 0 for "no match".
+The semantics are those of libpcap's own interpreter (pcap_offline_filter, bpf_filter.c): a read beyond the
+end of the packet or a division by zero does not match. Bytes beyond the first 256 count as beyond the end.
 
 A classic instruction is (code, jump if true, jump if false, k); jumps only go forward.
 """
@@ -35,10 +34,10 @@ MEMORY_WORDS = 16
 LONGEST = 1 << 15
 """Instructions of a translated filter: it runs for every packet."""
 
-# Registers: r0 is the result and a scratch register, r1 another.
+# Registers: r0 is the result and a scratch register, r1 a second scratch register.
 SCRATCH, OFFSET, PACKET, A, X, CAPTURED = 0, 1, 6, 7, 8, 9
 
-# The classic machine's own. Its sizes and operations are those of its successor.
+# Of classic BPF alone. Sizes and operations are the same as in eBPF.
 LOAD, LOAD_X, STORE, STORE_X, ALU, JUMP, RETURN, MISC = range(8)
 IMMEDIATE, ABSOLUTE, INDIRECT, MEMORY, LENGTH, HEADER_LENGTH = 0x00, 0x20, 0x40, 0x60, 0x80, 0xA0
 SIZES = {size: op.BYTES[size] for size in (op.W, op.H, op.B)}
@@ -52,7 +51,7 @@ TO_BIG_ENDIAN = op.X
 
 
 class Classic(NamedTuple):
-    """``struct bpf_insn`` of libpcap."""
+    """libpcap's ``struct bpf_insn``."""
 
     code: int
     if_true: int
@@ -62,8 +61,8 @@ class Classic(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter as eBPF, and how many bytes of a packet it may look at. ``beyond`` are offsets that it asks
-    for and that lie outside of what it can see.
+    """A filter as eBPF, and how many bytes of a packet it may read. ``beyond``: offsets that it reads and
+    that are outside of what it can see.
     """
 
     instructions: bytes
@@ -75,7 +74,7 @@ FAIL = -1
 
 
 def translate(program: Sequence[Classic]) -> Filter:
-    """Translate a classic program. Raises InvalidInput for what is none."""
+    """Translate a classic program. Raises InvalidInput if it is not valid classic BPF."""
     _check(program)
     out = Assembly()
     needs, beyond = 0, set[int]()
@@ -83,12 +82,12 @@ def translate(program: Sequence[Classic]) -> Filter:
     out.put(LOAD_OF[4], CAPTURED, PACKET, CAPTURED_AT)
     for register in (A, X):
         out.put(op.MOV32_IMM, register)
-    for word in sorted({one.k for one in program if _uses_memory(one)}):
+    for word in sorted({insn.k for insn in program if _uses_memory(insn)}):
         out.put(op.ST_W, FRAME, 0, _slot(word))
-    for index, one in enumerate(program):
+    for index, insn in enumerate(program):
         out.label(index)
-        needs = max(needs, _one(out, index, one, beyond))
-    if out.uses(FAIL):  # the verifier refuses what can't be reached
+        needs = max(needs, _one(out, index, insn, beyond))
+    if out.uses(FAIL):  # the verifier refuses unreachable code
         out.label(FAIL)
         out.put(op.MOV32_IMM, SCRATCH)
         out.put(op.EXIT)
@@ -100,49 +99,51 @@ def translate(program: Sequence[Classic]) -> Filter:
 
 
 def _fail(out: Assembly) -> None:
-    """Never match from here. Put as a question, so that what follows can be reached, for the verifier."""
+    """Never match from here on. Written as a condition, so that the verifier sees the code after it as
+    reachable.
+    """
     out.jump(FAIL, op.JLE_IMM, CAPTURED, HEAD)
 
 
-def _one(out: Assembly, index: int, one: Classic, beyond: set[int]) -> int:
-    """Translate one instruction; returns up to which byte it looks at the packet."""
-    kind = one.code & op.CLASS
+def _one(out: Assembly, index: int, insn: Classic, beyond: set[int]) -> int:
+    """Translate one instruction; returns how many bytes of the packet it needs."""
+    kind = insn.code & op.CLASS
     if kind in (LOAD, LOAD_X):
-        return _load(out, one, A if kind == LOAD else X, beyond)
+        return _load(out, insn, A if kind == LOAD else X, beyond)
     if kind in (STORE, STORE_X):
-        out.put(op.STX_W, FRAME, A if kind == STORE else X, _slot(one.k))
+        out.put(op.STX_W, FRAME, A if kind == STORE else X, _slot(insn.k))
     elif kind == ALU:
-        _arithmetic(out, one.code & op.OPERATION, bool(one.code & FROM_X), one.k)
+        _arithmetic(out, insn.code & op.OPERATION, bool(insn.code & FROM_X), insn.k)
     elif kind == JUMP:
-        _jump(out, index, one)
+        _jump(out, index, insn)
     elif kind == RETURN:
-        if one.code & 0x18 == RETURN_A:
+        if insn.code & 0x18 == RETURN_A:
             out.put(op.MOV32_REG, SCRATCH, A)
         else:
-            out.put(op.MOV32_IMM, SCRATCH, immediate=one.k)
+            out.put(op.MOV32_IMM, SCRATCH, immediate=insn.k)
         out.put(op.EXIT)
-    elif one.code & 0xF8 == TXA:
+    elif insn.code & 0xF8 == TXA:
         out.put(op.MOV32_REG, A, X)
     else:
         out.put(op.MOV32_REG, X, A)
     return 0
 
 
-def _load(out: Assembly, one: Classic, register: int, beyond: set[int]) -> int:
-    mode, size = one.code & 0xE0, SIZES[one.code & 0x18]
+def _load(out: Assembly, insn: Classic, register: int, beyond: set[int]) -> int:
+    mode, size = insn.code & 0xE0, SIZES[insn.code & 0x18]
     if mode == IMMEDIATE:
-        out.put(op.MOV32_IMM, register, immediate=one.k)
+        out.put(op.MOV32_IMM, register, immediate=insn.k)
     elif mode == MEMORY:
-        out.put(LOAD_OF[4], register, FRAME, _slot(one.k))
+        out.put(LOAD_OF[4], register, FRAME, _slot(insn.k))
     elif mode == LENGTH:
         out.put(LOAD_OF[4], register, PACKET, LENGTH_AT)
     elif mode == INDIRECT:
-        # As 64 bits: an offset that would wrap around lies beyond the end, as it does for libpcap.
+        # In 64 bits, so that an offset that would wrap around is beyond the end, as it is for libpcap.
         out.put(op.MOV64_REG, OFFSET, X)
-        if one.k > HEAD - size:
+        if insn.k > HEAD - size:
             _fail(out)
             return 0
-        out.put(op.ADD64_IMM, OFFSET, immediate=one.k)
+        out.put(op.ADD64_IMM, OFFSET, immediate=insn.k)
         out.jump(FAIL, op.JMP | op.JGT, OFFSET, immediate=HEAD - size)
         out.put(op.MOV64_REG, SCRATCH, OFFSET)
         out.put(op.ADD64_IMM, SCRATCH, immediate=size)
@@ -151,13 +152,13 @@ def _load(out: Assembly, one: Classic, register: int, beyond: set[int]) -> int:
         _packet(out, register, OFFSET, BYTES_AT, size)
         return HEAD
     else:
-        end = one.k + size
+        end = insn.k + size
         if end > HEAD:
-            beyond.add(one.k)
+            beyond.add(insn.k)
             _fail(out)
             return 0
         out.jump(FAIL, op.JMP | op.JLT, CAPTURED, immediate=end)
-        _packet(out, register, PACKET, BYTES_AT + one.k, size)
+        _packet(out, register, PACKET, BYTES_AT + insn.k, size)
         if mode == HEADER_LENGTH:
             out.put(op.ALU | op.AND, X, immediate=0xF)
             out.put(op.ALU | op.LSH, X, immediate=2)
@@ -182,7 +183,7 @@ def _arithmetic(out: Assembly, operation: int, from_x: bool, k: int) -> None:
         else:
             out.put(op.ALU | operation, A, immediate=k)
     elif operation in (op.LSH, op.RSH):
-        # eBPF takes the shift modulo 32, libpcap shifts everything out.
+        # eBPF takes shifts modulo 32, in libpcap they shift everything out.
         out.put(op.JMP32 | op.JLT, X, 0, 2, 32)
         out.put(op.MOV32_IMM, A)
         out.put(op.GOTO, offset=1)
@@ -193,21 +194,21 @@ def _arithmetic(out: Assembly, operation: int, from_x: bool, k: int) -> None:
         out.put(op.ALU | operation | op.X, A, X)
 
 
-def _jump(out: Assembly, index: int, one: Classic) -> None:
-    operation = one.code & op.OPERATION
+def _jump(out: Assembly, index: int, insn: Classic) -> None:
+    operation = insn.code & op.OPERATION
     if operation == op.JA:
-        out.jump(index + 1 + one.k)
+        out.jump(index + 1 + insn.k)
         return
-    from_x = one.code & FROM_X
+    from_x = insn.code & FROM_X
     code = op.JMP32 | operation | (op.X if from_x else op.K)
-    out.jump(index + 1 + one.if_true, code, A, one.k, source=X if from_x else 0)
-    if one.if_false:
-        out.jump(index + 1 + one.if_false)
+    out.jump(index + 1 + insn.if_true, code, A, insn.k, source=X if from_x else 0)
+    if insn.if_false:
+        out.jump(index + 1 + insn.if_false)
 
 
-def _uses_memory(one: Classic) -> bool:
-    kind = one.code & op.CLASS
-    return kind in (STORE, STORE_X) or (kind in (LOAD, LOAD_X) and one.code & 0xE0 == MEMORY)
+def _uses_memory(insn: Classic) -> bool:
+    kind = insn.code & op.CLASS
+    return kind in (STORE, STORE_X) or (kind in (LOAD, LOAD_X) and insn.code & 0xE0 == MEMORY)
 
 
 def _slot(word: int) -> int:
@@ -232,13 +233,13 @@ KNOWN = (
 
 
 def _check(program: Sequence[Classic]) -> None:
-    for index, one in enumerate(program):
-        if one.code not in KNOWN:
-            raise InvalidInput("the filter can't be translated", f"instruction {one.code:#x} is not known")
-        if _uses_memory(one) and one.k >= MEMORY_WORDS:
-            raise InvalidInput("the filter can't be translated", f"it has no word {one.k}")
-        if one.code & op.CLASS == JUMP:
-            distances = (one.k,) if one.code & op.OPERATION == op.JA else (one.if_true, one.if_false)
+    for index, insn in enumerate(program):
+        if insn.code not in KNOWN:
+            raise InvalidInput("the filter can't be translated", f"instruction {insn.code:#x} is not known")
+        if _uses_memory(insn) and insn.k >= MEMORY_WORDS:
+            raise InvalidInput("the filter can't be translated", f"it has no word {insn.k}")
+        if insn.code & op.CLASS == JUMP:
+            distances = (insn.k,) if insn.code & op.OPERATION == op.JA else (insn.if_true, insn.if_false)
             if index + 1 + max(distances) >= len(program):
                 raise InvalidInput("the filter can't be translated", "it jumps out of itself")
     if not program or program[-1].code & 7 != RETURN:
@@ -246,5 +247,5 @@ def _check(program: Sequence[Classic]) -> None:
 
 
 def unpack(data: bytes) -> tuple[Classic, ...]:
-    """``struct bpf_insn``s out of memory."""
+    """Decode an array of ``struct bpf_insn``."""
     return tuple(Classic(*fields) for fields in struct.iter_unpack("=HBBI", data))

@@ -2,17 +2,17 @@
 """Which edge of a program decides its return code? Pure.
 
 A *deciding edge* is the branch after which only one code was possible. It is found on a graph of
-(instruction, what is known there of the values that may become the code); at an exit, r0 is the code.
-Backwards, each state gets the set of codes that can still come out: where that set shrinks to one, the edge
+(instruction, what is known there about values that may become the code); at an exit, r0 is the code. Working
+backwards, each state gets the set of codes that it can still lead to: where that set shrinks to one, the edge
 decides.
 
-XDP_ABORTED is the code of errors ("the look-up can't fail"): it is left out of the sets, unless it is what
-comes out. Otherwise a program would seem undecided until the null check of its last look-up.
+XDP_ABORTED is the code for errors ("the lookup can't fail"): it is left out of the sets, unless it is the
+only result. Otherwise a program would seem undecided until the null check of its last lookup.
 
-Followed are registers, slots of 4 and 8 bytes of the stack that nothing can write to through a pointer, and
-calls of functions of the program, each call by itself. Known are constants, and what
-comparisons with constants tell. Where the states become too many, they are joined: less is then known (an
-edge is missed, and its code is told by a later one or at the exit), but nothing wrong.
+Tracked are registers, 4- and 8-byte stack slots that no pointer can write to, and calls of the program's own
+functions, each call separately. Known are constants, and the results of comparisons with constants. If there
+are too many states, they are joined: then less is known (an edge is missed, and its code is found at a later
+edge or at the exit), but nothing wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Called", "Code", "Decisions", "Edge", "Source", "decisions"]
 
 
 class Source(Enum):
-    """Where a code comes from that is no constant."""
+    """Where a code that is not a constant comes from."""
 
     COMPUTED = "computed"
     """Calculated, loaded from memory, or returned by a function that is not followed."""
@@ -41,7 +41,9 @@ class Source(Enum):
 
 
 class Called(NamedTuple):
-    """What this helper returned: bpf_redirect() and its kin say XDP_REDIRECT, or the code in their flags."""
+    """The return value of this helper: bpf_redirect() and similar return XDP_REDIRECT, or the code in their
+    flags.
+    """
 
     helper: int
 
@@ -54,7 +56,7 @@ REDIRECTING = (Helper.REDIRECT, Helper.REDIRECT_MAP)
 
 
 class Edge(NamedTuple):
-    """From one instruction to another that may come right after it."""
+    """From one instruction to another that may follow it directly."""
 
     source: int
     target: int
@@ -62,11 +64,11 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """``edges``: the codes that a deciding edge decides for; mostly one. ``last``: the codes that can come
-    out after that edge was the last deciding one that was passed; more than one where it is passed as well
-    by those whose code was decided before. ``undecided``: what comes out where no edge decides, because
-    there is one code only, or because the code is chosen without a branch. ``sets``: the instructions that
-    set the code, behind the edge (None: where none decides). ``joined``: states were joined.
+    """``edges``: the codes that a deciding edge decides, mostly one. ``last``: the codes that can result when
+    that edge was the last deciding one passed; more than one if paths whose code was already decided pass it
+    too. ``undecided``: the codes that no edge decides, because there is only one, or because it is chosen
+    without a branch. ``sets``: the instructions that set the code after the edge (None: no edge decides).
+    ``joined``: states were joined.
     """
 
     edges: Mapping[Edge, frozenset[Code]]
@@ -78,8 +80,8 @@ class Decisions:
 
 @lru_cache(maxsize=32)
 def decisions(image: bytes, *, calls: bool = True) -> Decisions:
-    """The deciding edges of a program's main function, and with ``calls`` of the functions whose result it
-    returns. Raises InvalidInput for what are no instructions.
+    """The deciding edges of a program's main function, and with ``calls`` also of functions whose result it
+    returns. Raises InvalidInput if these are not valid instructions.
     """
     graph = flow_of(image)
     for most, follow in ((MOST_ALIKE, calls), (1, calls), (1, False)):
@@ -113,7 +115,7 @@ Node = tuple[tuple[Frame, ...], int, Env | None]
 
 
 class _Places:
-    """The slots of one function's stack that can be followed, and which places are live where."""
+    """One function's trackable stack slots, and which places are live at each instruction."""
 
     def __init__(self, graph: FlowGraph, function: Function) -> None:
         self.lines = {at: line for at, line in whole(graph.lines) if function.start <= at < function.end}
@@ -121,13 +123,13 @@ class _Places:
         self.slots = _slots(self.lines)
 
     def slot(self, line: Instruction) -> int | None:
-        """The place that a load or store is about."""
+        """The place that a load or store accesses."""
         if base_register(line) != op.FRAME or line.code & op.MODE not in (op.MEM, op.MEMSX):
             return None
         return self.slots.get((line.offset, op.BYTES[line.code & op.SIZE]))
 
     def overwritten(self, line: Instruction) -> list[int]:
-        """The places of slots that a store changes in part, or in a way that is not followed."""
+        """The places of slots that a store changes partly, or in a way that is not tracked."""
         if not op.is_store(line.code) or line.target != op.FRAME:
             return []
         low, high = line.offset, line.offset + op.BYTES[line.code & op.SIZE]
@@ -139,8 +141,8 @@ class _Places:
         ]
 
     def liveness(self, entered: Mapping[int, int]) -> dict[int, int]:
-        """The places, as bits, whose values may become the code before each instruction; ``entered``: those
-        that functions look at when they are called.
+        """The places, as bits, whose values may become the code, before each instruction; ``entered``: those
+        that functions read when they are called.
         """
         before: dict[int, list[int]] = {at: [] for at in self.lines}
         for at, line in self.lines.items():
@@ -192,8 +194,8 @@ class _Places:
 
 
 def _slots(lines: Mapping[int, Instruction]) -> dict[tuple[int, int], int]:
-    """The slots (offset, bytes) that plain loads and stores are about and no pointer leads to, and their
-    places. Slots may overlap: what is stored in one changes the other.
+    """The slots (offset, bytes) that plain loads and stores access and no pointer reaches, and their places.
+    Slots may overlap: storing to one changes the other.
     """
     touched: set[tuple[int, int]] = set()
     lowest = 0
@@ -212,8 +214,8 @@ def _slots(lines: Mapping[int, Instruction]) -> dict[tuple[int, int], int]:
 
 
 def _address(lines: list[tuple[int, Instruction]], place: int) -> int:
-    """The lowest place of the stack that may be written to through a copy of the frame pointer that is made
-    there; 0: none. What lies above an address may be part of what it is the address of.
+    """The lowest stack offset that may be written through the copy of the frame pointer made here; 0: none.
+    Anything above an address may belong to the object at that address.
     """
     copy = lines[place][1]
     if copy.code != op.MOV64_REG or place + 1 == len(lines):
@@ -249,7 +251,7 @@ class _Search:
         self._live: dict[int, int] = {}
         places = {function.start: _Places(graph, function) for function in graph.functions}
         entered: dict[int, int] = {}
-        # What a function looks at when it is called depends on those that it calls.
+        # What a function reads when it is called depends on the functions it calls.
         for _ in range(DEEPEST_CALLS + 1 if calls else 1):
             before = dict(entered)
             for start, one in places.items():
@@ -353,7 +355,7 @@ class _Search:
             if op.is_jump(line.code) and not op.is_goto(line.code):
                 refined = _refined(line, values, taken=bool(taken))
                 if refined is None:
-                    continue  # nobody goes this way
+                    continue  # this edge can't be taken
                 learned = values | refined
             found.append((frames, following, self._env(following, learned)))
         return found
@@ -402,10 +404,10 @@ class _Search:
             if line.code & op.MODE == op.ATOMIC and line.immediate & op.FETCH:
                 put(_RESULT if line.immediate == op.CMPXCHG else line.source, _COMPUTED, fresh=True)
 
-    # -- what comes out ---------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------------
 
     def decide(self) -> Decisions:
-        """Which edges decide, once the graph stands."""
+        """Find the deciding edges in the finished graph."""
         reached = self._reached()
         back: dict[Node, list[Node]] = {node: [] for node in reached}
         for node in reached:
@@ -445,7 +447,7 @@ class _Search:
         return Decisions(found, last, undecided, sets, bool(self._joined))
 
     def _reached(self) -> list[Node]:
-        """What the start leads to; joining leaves states behind that nothing leads to any more."""
+        """What is reachable from the start; joining leaves unreachable states behind."""
         order, seen = [self._start], {self._start}
         for node in order:
             for following in self._edges[node]:
@@ -455,7 +457,7 @@ class _Search:
         return order
 
     def _undecided(self, deciding: set[tuple[Node, Node]]) -> frozenset[Code]:
-        """The codes of exits to which a way leads on which nothing was decided."""
+        """The codes of exits that some path reaches without passing a deciding edge."""
         codes: frozenset[Code] = frozenset()
         seen, todo = {self._start}, [self._start]
         while todo:
@@ -468,7 +470,7 @@ class _Search:
         return codes
 
     def _set_behind(self, nodes: list[Node]) -> set[tuple[int, Code]]:
-        """(instruction, code) of what sets the code on the ways from these nodes."""
+        """(instruction, code) of what sets the code on paths from these nodes."""
         found: set[tuple[int, Code]] = set()
         seen, todo = set(nodes), list(nodes)
         while todo and len(seen) < _LOOK_AHEAD:
@@ -485,7 +487,7 @@ _LOOK_AHEAD = 2_000
 
 
 def _recursive(target: int, frames: tuple[Frame, ...], places: Mapping[int, _Places]) -> bool:
-    """Whether a function calls itself, which no kernel takes."""
+    """Whether a function calls itself, which no kernel accepts."""
     return len(frames) >= DEEPEST_CALLS or any(places[back].start == target for back, _ in frames)
 
 
@@ -518,7 +520,7 @@ def _calculated(line: Instruction, values: Mapping[int, Values]) -> Values:
         other = values.get(line.source, _COMPUTED)
     if operation == op.MOV:
         if line.offset not in (0, 8, 16, 32):
-            return _COMPUTED  # no kernel takes it
+            return _COMPUTED  # no kernel accepts it
         if line.offset:  # sign-extending (kernel 6.6)
             other = _resized(other, line.offset // 8, signed=True)
         return other if wide else _resized(other, 4, signed=False)
@@ -532,7 +534,7 @@ def _calculated(line: Instruction, values: Mapping[int, Values]) -> Values:
             mask = _MASK64 if wide else _MASK32
             result = _FOLDS[operation](a & mask, b & mask, 63 if wide else 31) & mask
             if 1 << 16 < result < mask - (1 << 16):
-                return _COMPUTED  # no code: a counter, a hash, an address
+                return _COMPUTED  # not a code: a counter, a hash, an address
             found.add(result)
     return frozenset(found)
 
@@ -549,9 +551,7 @@ _FOLDS: Final[Mapping[int, Callable[[int, int, int], int]]] = {
 
 
 def _refined(line: Instruction, values: Mapping[int, Values], *, taken: bool) -> dict[int, Values] | None:
-    """What a comparison with a constant tells of the register, where it is followed; None: nobody goes this
-    way.
-    """
+    """What a comparison with a constant says about a tracked register; None: this edge can't be taken."""
     if line.code & op.X or line.code == op.MAY_GOTO or line.target not in values:
         return {}
     operation, wide = line.code & op.OPERATION, line.code & op.CLASS == op.JMP

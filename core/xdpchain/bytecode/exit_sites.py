@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which verdict site decided, told at a program's exit from the deciding edges that were passed. Pure.
+"""Which verdict site decided, as known at a program's exit from the deciding edges that were passed. Pure.
 
-For each return code the last edge counts that decides for it: one that is passed later, by those whose code
-was decided before, is for another code and changes nothing.
+For each return code, the last edge that decides it counts. Edges passed later by paths whose code was already
+decided are for other codes and change nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOT_CONSTANT = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class ExitSites:
-    """``marks``: edges to be remembered by `unfolding`. ``others``: by subject, the sites that no edge
+    """``marks``: edges that `unfolding` must remember. ``others``: by subject, the sites that no edge
     decides. ``silent``: codes whose edges are not remembered.
     """
 
@@ -33,8 +33,8 @@ class ExitSites:
     silent: frozenset[int] = frozenset()
 
     def site(self, end: Exit, code: int | None) -> int | None:
-        """The index of the site that decided ``code`` at this exit (None: some code that is not told); None:
-        not known.
+        """The index of the site that decided ``code`` (None: any code not listed) at this exit; None if
+        unknown.
         """
         if code is None or code in self.silent:
             return None
@@ -51,8 +51,8 @@ NOWHERE = ExitSites({}, {})
 
 
 def exit_sites(sites: Sequence[VerdictSite]) -> tuple[ExitSites, ...]:
-    """What to try, in this order: all sites; all but those of XDP_PASS, of which programs have most, and
-    which are asked for least.
+    """What to try, in this order: all sites; then all except those of XDP_PASS, which are the most numerous
+    and the least wanted.
     """
     return _of(sites, frozenset()), _of(sites, frozenset((int(Action.PASS),)))
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,8 +16,8 @@ __all__ = ["Block", "FlowGraph", "Function", "flow_of"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Instructions from ``start`` up to ``end`` that run one after the other, and where it may go on: the
-    block behind it first, then the target of its jump.
+    """Instructions from ``start`` up to ``end`` that run in sequence, and what may follow: the next block
+    first, then the jump's target.
     """
 
     start: int
@@ -29,7 +28,7 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Function:
     """Instructions from ``start`` up to ``end``. ``callback``: its address is taken, for a helper such as
-    bpf_loop to call it. What no way leads to is in no block.
+    bpf_loop to call. Unreachable instructions are in no block.
     """
 
     start: int
@@ -40,7 +39,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class FlowGraph:
-    """A program's instructions, and its functions in their order; the first is its main function."""
+    """A program's instructions, and its functions in order; the first is its main function."""
 
     lines: tuple[Instruction, ...]
     functions: tuple[Function, ...]
@@ -49,18 +48,14 @@ class FlowGraph:
     def main(self) -> Function:
         return self.functions[0]
 
-    def function_at(self, index: int) -> Function:
-        """The function that an instruction is in."""
-        return self.functions[bisect_right([function.start for function in self.functions], index) - 1]
-
     def successors(self, index: int) -> tuple[int, ...]:
-        """The instructions that may come after one, in the same function."""
+        """The instructions that may follow this one in the same function."""
         return successors(index, self.lines[index])
 
 
 @lru_cache(maxsize=32)
 def flow_of(image: bytes) -> FlowGraph:
-    """The graph of a program's final instructions. Raises InvalidInput for what leads out of its function."""
+    """The graph of a program's final instructions. Raises InvalidInput if one leads out of its function."""
     lines = decode(image)
     if not lines:
         raise InvalidInput("there are no instructions")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BPF instructions as bytes: reading them, and splicing components behind a dispatcher. Pure.
+"""BPF instructions as bytes: read them, and splice components behind a dispatcher. Pure.
 
-An instruction has 8 bytes: opcode, registers (source in the high half, on little-endian machines), offset,
-immediate. Calls of
-subprograms and addresses of functions are relative to the instruction, so a component can be appended as it
-is; only the dispatcher's calls are pointed anew.
+An instruction has 8 bytes: opcode, registers (source in the high half on little-endian machines), offset,
+immediate. Subprogram calls and function addresses are relative to the instruction, so a component can be
+appended unchanged; only the dispatcher's calls are redirected.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ class Instruction(NamedTuple):
 
 @lru_cache(maxsize=32)
 def decode(image: bytes) -> tuple[Instruction, ...]:
-    """All instructions of an image by index, decoded once for all who look at it; the second half of a 64-bit
-    load stands as an instruction of its own. Raises InvalidInput.
+    """All instructions of an image by index, decoded once for all readers; the second half of a 64-bit load
+    is an instruction of its own. Raises InvalidInput.
     """
     if len(image) % SIZE:
         raise InvalidInput(f"{len(image)} bytes are not BPF instructions")
@@ -82,7 +81,7 @@ def decode(image: bytes) -> tuple[Instruction, ...]:
 
 
 def encode(lines: Iterable[Instruction]) -> bytes:
-    """The image that these instructions are."""
+    """These instructions as an image."""
     pack = _LINE.pack
     return b"".join(
         [
@@ -97,7 +96,7 @@ LET_PASS = encode((Instruction(op.MOV64_IMM, 0, 0, 0, 2), Instruction(op.EXIT, 0
 
 
 def whole(lines: Sequence[Instruction]) -> Iterator[tuple[int, Instruction]]:
-    """(index, instruction); the second half of a 64-bit load is passed over."""
+    """(index, instruction), skipping the second half of 64-bit loads."""
     index, count = 0, len(lines)
     while index < count:
         line = lines[index]
@@ -106,9 +105,7 @@ def whole(lines: Sequence[Instruction]) -> Iterator[tuple[int, Instruction]]:
 
 
 def instructions(image: bytes) -> Iterator[tuple[int, Instruction]]:
-    """(index, instruction) of an image; the second half of a 64-bit load is passed over. Raises
-    InvalidInput.
-    """
+    """(index, instruction) of an image, skipping the second half of 64-bit loads. Raises InvalidInput."""
     return whole(decode(image))
 
 
@@ -123,7 +120,7 @@ def map_references(image: bytes) -> tuple[tuple[int, int], ...]:
 
 @lru_cache(maxsize=64)
 def function_starts(image: bytes) -> tuple[int, ...]:
-    """Where functions begin: at 0, and wherever a call or a function's address points."""
+    """Where functions begin: at 0, and at the target of every call or function address."""
     starts = {0}
     for index, instruction in instructions(image):
         if names_function(instruction):
@@ -140,12 +137,12 @@ def names_function(instruction: Instruction) -> bool:
 
 
 def jump_target(index: int, line: Instruction) -> int:
-    """Where a jump at an index leads when it is taken."""
+    """Where the jump at this index leads when taken."""
     return index + 1 + (line.immediate if line.code == op.GOTOL else line.offset)
 
 
 def successors(index: int, line: Instruction) -> tuple[int, ...]:
-    """The instructions of the same function that may come next; the one behind a jump first."""
+    """The instructions of the same function that may come next; the one directly after a jump first."""
     if line.code == op.EXIT:
         return ()
     if not op.is_jump(line.code):
@@ -162,7 +159,7 @@ def base_register(instruction: Instruction) -> int | None:
 
 
 def module_calls(image: bytes) -> bool:
-    """Whether the code calls functions of a kernel module, which an image can't carry along."""
+    """Whether the code calls functions of a kernel module, which an image can't carry."""
     return any(
         instruction.code == op.CALL and instruction.source == op.CALL_KFUNC and instruction.offset
         for _, instruction in instructions(image)
@@ -200,8 +197,8 @@ def put_at(image: bytes, places: Iterable[int], instruction: Instruction) -> byt
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A spliced image, the index at which each component begins (None: there is none), and by their old
-    index where the dispatcher's own functions do.
+    """A spliced image, the index at which each component begins (None: there is none), and where the
+    dispatcher's own functions begin, by old index.
     """
 
     image: bytes
@@ -212,12 +209,12 @@ class Linked:
 def splice(
     main: bytes, stubs: Sequence[int], components: Sequence[bytes | None], helpers: Sequence[int] = ()
 ) -> Linked:
-    """Append ``components`` to the dispatcher's own functions and point its calls at them.
+    """Append ``components`` to the dispatcher's own functions and redirect its calls to them.
 
     ``main`` is the whole dispatcher, whose stub for slot *i* begins at ``stubs[i]``. Its main function stays,
-    and the functions that begin at ``helpers``; all others, the stubs above all, are cut out: the verifier
-    refuses unreachable functions. The calls of slots that no component fills are dead (the configuration is
-    constant, and says so) and become a plain ``r0 = 0``.
+    and so do the functions that begin at ``helpers``. All others, mainly the stubs, are removed, because the
+    verifier refuses unreachable functions. Calls for slots without a component are dead (the constant
+    configuration says so) and become a plain ``r0 = 0``.
     """
     starts = function_starts(main)
     ends = dict(zip(starts, (*starts[1:], len(main) // SIZE), strict=True))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A unit: a component in linkable form, as libbpf handed it to the kernel. Pure.
+"""A unit: a component in linkable form, as libbpf passed it to the kernel. Pure.
 
-CO-RE, maps and subprograms are settled in it; only map descriptors are not, for they belong to a process. A
-static or tail-call chain carries the unit of each of its components, so that an edit is a matter of
-splicing: no object file is opened, no component verified by itself, once it runs.
+CO-RE relocations, maps and subprograms are resolved; only map descriptors are not, since they belong to a
+process. A static or tailcall chain carries the unit of each component, so that an edit only splices: once a
+component runs, no object file is opened and it is not verified on its own again.
 
-Encoded: a header of magic, version and four lengths (little endian u32), then the JSON head, instructions,
-func_info records (8 bytes each) and BTF; behind these, as many bytes of line_info records (16 each) as the
-head says. Releases that knew no line_info wrote none, and ignore what stands there.
+Encoding: a header of magic, version and four lengths (little-endian u32), then the JSON head, instructions,
+func_info records (8 bytes each) and BTF, then as many bytes of line_info records (16 each) as the head says.
+Older releases without line_info write none, and ignore what follows.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _HEADER = struct.Struct("<4sIIIII")
 
 @dataclass(frozen=True, slots=True)
 class LinkableProgram:
-    """Instructions of one component, its functions as (instruction index, BTF type id), its BTF, its map
+    """A component's instructions, its functions as (instruction index, BTF type ID), its BTF, its map
     references.
 
-    ``functions`` is empty for an object without BTF; ``lines`` are its source lines, with strings of its
-    BTF; ``type_ids`` are the instructions that hold the id of a type of its BTF, ``device_calls`` those that
-    read RX metadata, for which the program must be bound to a device. ``stack`` is the verifier's
-    account of the stack in bytes a frame, ``verified`` the number of instructions it walked, ``jited`` the
-    size of the machine code, when it was loaded alone.
+    ``functions`` is empty for an object without BTF; ``lines`` are its source lines, with strings in its BTF;
+    ``type_ids`` are the instructions that hold the ID of a type in its BTF, ``device_calls`` those that read
+    RX metadata, for which the program must be bound to a device. As of when it was loaded alone, ``stack`` is
+    the verifier's stack depth per frame in bytes, ``verified`` the number of instructions it walked, and
+    ``jited`` the size of the machine code.
     """
 
     instructions: bytes
@@ -60,21 +60,21 @@ class LinkableProgram:
     device_calls: tuple[int, ...] = ()
 
     def image(self, maps: Mapping[str, SupportsIndex], shift: int = 0) -> bytes:
-        """Its instructions with these maps (descriptors of this process), where ``shift`` was added to the
-        ids of its types.
+        """Its instructions with these maps (descriptors of this process) and ``shift`` added to its
+        type IDs.
         """
         code = patch_maps(self.instructions, self.references, maps)
         return add_to_immediates(code, self.type_ids, shift) if shift else code
 
     def unbound(self) -> LinkableProgram:
-        """The same for a program that is bound to no device: there is no RX metadata (-EOPNOTSUPP), as with a
-        driver that provides none.
+        """The same unit for a program that is not bound to a device: reading RX metadata fails (-EOPNOTSUPP),
+        as with a driver that provides none.
         """
         none = Instruction(op.MOV64_IMM, 0, 0, 0, -EOPNOTSUPP)
         return replace(self, instructions=put_at(self.instructions, self.device_calls, none))
 
     def __hash__(self) -> int:
-        """By what bytes remember: units are keys of what is worked out once."""
+        """The hash of the instructions: units are cache keys."""
         return hash(self.instructions)
 
     def encode(self) -> bytes:
@@ -133,7 +133,7 @@ class LinkableProgram:
 
 
 def _within(image: bytes, head: Fields, name: str) -> tuple[int, ...]:
-    """Units of earlier releases name none."""
+    """Units of earlier releases have none."""
     places = head.integers(name, most=MOST_REFERENCES) if name in head else ()
     if any(place >= len(image) // SIZE for place in places):
         raise InvalidInput(

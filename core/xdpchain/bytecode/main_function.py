@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A component's main function: how long it is, how much stack it uses, whether it makes tail calls. Pure."""
+"""A component's main function: its length, its stack use, whether it makes tail calls. Pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["main_length", "main_stack", "own_tail_calls"]
 
 
 def main_length(code: bytes) -> int:
-    """Instructions of a component's main function, which comes first."""
+    """The number of instructions of a component's main function, which comes first."""
     starts = function_starts(code)
     return starts[1] if len(starts) > 1 else len(code) // SIZE
 
 
 @lru_cache(maxsize=64)
 def own_tail_calls(code: bytes) -> bool:
-    """Whether a component's main function makes tail calls: such a component has to be called."""
+    """Whether a component's main function makes tail calls: such a component must be called."""
     end = main_length(code)
     return any(at < end and _is_tail_call(instruction) for at, instruction in instructions(code))
 
 
 @lru_cache(maxsize=64)
 def main_stack(code: bytes, depth: int) -> int:
-    """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
-    # It leaves out what it optimised away (spills around bpf_fastcall functions), and may not do so again.
+    """Bytes of stack that a component's main function uses; ``depth`` is what the verifier reported."""
+    # It excludes what it optimised away (spills around bpf_fastcall functions), and may not do so again.
     end = main_length(code)
     touched = (
         -instruction.offset

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The opcodes of BPF instructions, once for all who read or write code. Pure.
+"""The opcodes of BPF instructions, for all code that reads or writes them. Pure.
 
-Names and values: the kernel's Documentation/bpf/standardization/instruction-set.rst and uapi/linux/bpf.h.
-An opcode is the sum of a class and, for arithmetic and jumps, a source (K: the immediate, X: a register) and
-an operation; for memory accesses, a size and a mode. Whole opcodes are named as an assembler's mnemonics.
+Names and values: the kernel's Documentation/bpf/standardization/instruction-set.rst and uapi/linux/bpf.h. An
+opcode is the sum of a class and, for arithmetic and jumps, a source (K: the immediate, X: a register) and an
+operation, or for memory accesses, a size and a mode. Whole opcodes are named like assembler mnemonics.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Final
 LD, LDX, ST, STX, ALU, JMP, JMP32, ALU64 = range(8)
 CLASS: Final = 0x07
 
-# Sources, of arithmetic and jumps.
+# Sources for arithmetic and jumps.
 K: Final = 0x00
 X: Final = 0x08
 
-# Operations of arithmetic.
+# Arithmetic operations.
 ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG, MOD, XOR, MOV, ARSH, END = range(0x00, 0xE0, 0x10)
 OPERATION: Final = 0xF0
 
-# Operations of jumps. JCOND is may_goto (kernel 6.9).
+# Jump operations. JCOND is may_goto (kernel 6.9).
 JA, JEQ, JGT, JGE, JSET, JNE, JSGT, JSGE, JCALL, JEXIT, JLT, JLE, JSLT, JSLE, JCOND = range(0x00, 0xF0, 0x10)
 
-# Sizes of memory accesses, and modes.
+# Sizes and modes of memory accesses.
 W, H, B, DW = 0x00, 0x08, 0x10, 0x18
 SIZE: Final = 0x18
 IMM, ABS, IND, MEM, MEMSX, ATOMIC = 0x00, 0x20, 0x40, 0x60, 0x80, 0xC0
@@ -69,13 +69,13 @@ FRAME: Final = 10
 STACK: Final = 512
 """Bytes of stack of one frame."""
 
-# What the source register of CALL and LD_IMM64 says of the immediate.
+# What the source register of CALL and LD_IMM64 says about the immediate.
 CALL_HELPER, CALL_FUNCTION, CALL_KFUNC = 0, 1, 2
 IMM_VALUE, IMM_MAP, IMM_MAP_VALUE, IMM_FUNCTION = 0, 1, 2, 4
 
 
 class Helper(IntEnum):
-    """``enum bpf_func_id``, as far as somebody here calls or looks for them. The numbers never change."""
+    """The part of ``enum bpf_func_id`` that is called or looked for here. The numbers never change."""
 
     MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
@@ -116,15 +116,15 @@ CALLING_BACK: Final = (Helper.FOR_EACH_MAP_ELEM, Helper.LOOP, Helper.USER_RINGBU
 
 
 def is_jump(code: int) -> bool:
-    """Whether an instruction with this opcode may go on elsewhere in its function than with the next one."""
+    """Whether an instruction with this opcode may continue elsewhere in its function."""
     return code & CLASS in (JMP, JMP32) and code not in (CALL, EXIT)
 
 
 def is_goto(code: int) -> bool:
-    """Whether it always goes on elsewhere."""
+    """Whether it always continues elsewhere."""
     return code in (GOTO, GOTOL)
 
 
 def is_store(code: int) -> bool:
-    """Whether it writes to memory; atomic operations do."""
+    """Whether it writes to memory, as atomic operations also do."""
     return code & CLASS in (ST, STX)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a program store into the packet directly? Found by following pointers through its code. Pure.
+"""Does a program store into the packet directly? Found by tracking pointers through its code. Pure.
 
-The kernel lets any XDP program write through ``ctx->data``, and records nowhere whether it does. Here each
-register and each word of the stack is a set of what it may hold: the context, a pointer into the packet, a
-pointer into a stack. Where two ways meet, the sets are joined, so that a store through what may point into
-the packet is found whichever way led there; a store that no packet ever reaches is found, too. Never the
-other way round: what is said to write nothing, writes nothing directly (helpers are another matter).
+The kernel lets any XDP program write through ``ctx->data``, and does not record whether it does. Here each
+register and each stack word is a set of what it may hold: the context, a pointer into the packet, a pointer
+into a stack. Where paths meet, the sets are joined, so a store through a possible packet pointer is found
+whichever path leads there. Stores that no packet ever reaches are found too, but never the reverse: a program
+reported as not writing does not write directly (helpers are another matter).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIELDS = {0: PACKET, 4: END, 8: PACKET}  # struct xdp_md: data, data_end, data_m
 
 
 class TooLong(Exception):
-    """The program is longer than what is followed."""
+    """The program is too long to be tracked."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Code:
 
 
 class Value(NamedTuple):
-    """What a register may hold; ``at`` is the offset of a pointer into the stack, None where it varies."""
+    """What a register may hold; ``at`` is a stack pointer's offset, None if it varies."""
 
     holds: int = 0
     at: int | None = 0
@@ -60,7 +60,7 @@ NOTHING = Value()
 
 
 class WriteState(NamedTuple):
-    """Eleven registers, and the words of the stack by offset."""
+    """Eleven registers, and the stack words by offset."""
 
     registers: tuple[Value, ...]
     stack: Mapping[int, Value]
@@ -81,9 +81,9 @@ class WriteState(NamedTuple):
 
 
 def writes_packet(functions: Mapping[str, Code], entries: Sequence[str]) -> bool:
-    """Whether any of the programs ``entries``, or what they call, may store into the packet. Raises TooLong.
+    """Whether any of the programs ``entries``, or what they call, may store into the packet.
 
-    Raises InvalidInput for what are no instructions.
+    Raises TooLong; InvalidInput if these are not valid instructions.
     """
     if sum(len(code.image) for code in functions.values()) > 8 * LIMIT:
         raise TooLong
@@ -97,7 +97,7 @@ class _Search:
         }
         self._given: dict[str, tuple[Value, ...]] = {}
         self._returned: dict[str, Value] = {}
-        self._shared = 0  # what anybody stored through a pointer into another function's stack
+        self._shared = 0  # what is stored through pointers into another function's stack
         self._changed = True
         self._found = False
         self._left = ROUNDS
@@ -199,7 +199,7 @@ class _Search:
         )
 
     def _share(self, holds: int) -> None:
-        # A frame is another function's to whoever reads it from there.
+        # For a function that reads it from there, a pointer to this frame points to another's.
         holds = holds & ~FRAME | (OUTSIDE if holds & FRAME else 0)
         if holds & ~self._shared:
             self._shared |= holds
@@ -209,7 +209,7 @@ class _Search:
         result, given = NOTHING, state.registers[1:6]
         known = instruction.source == 0 and instruction.immediate not in op.CALLING_BACK
         if not known and any(value.holds & FRAME for value in given):
-            # Somebody else will read our stack. Helpers that call nobody back read bytes, and no pointers.
+            # Another function will read our stack. Helpers without callbacks read bytes, not pointers.
             for word in state.stack.values():
                 self._share(word.holds)
         if instruction.source == op.CALL_FUNCTION and target is not None:
@@ -225,7 +225,7 @@ class _Search:
 
 
 def _handed(value: Value) -> Value:
-    """A value as another function has it: a pointer into our stack is one into a stack of others."""
+    """A value as another function sees it: a pointer into our stack points into somebody else's."""
     if value.holds & FRAME:
         return Value(value.holds & ~FRAME | OUTSIDE, None)
     return value

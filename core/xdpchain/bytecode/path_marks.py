@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that leaves marks of the way that it went, and does nothing else differently; and the way that
-they tell. Pure.
+"""Instrument a program so that it marks the path it took, and read that path from the marks. Pure.
 
-Both edges of each branch of the main function set a byte on the stack; exits copy the bytes into a cell (an
-element of an array map). Functions that it calls are not looked into.
+The program otherwise behaves the same. Both edges of each branch of the main function set a byte on the
+stack; exits copy the bytes into a cell (an element of an array map). Functions that it calls are not
+instrumented.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _PASSED, _NOT_PASSED = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class WayMarks:
-    """The woven program, and the edge of each byte of the cell."""
+    """The woven program, and the edge for each byte of the cell."""
 
     woven: Woven
     edges: tuple[Edge, ...]
 
     def passed(self, cell: bytes) -> frozenset[Edge]:
-        """The edges that a run went along."""
+        """The edges that a run took."""
         return frozenset(edge for edge, mark in zip(self.edges, cell, strict=False) if mark == _PASSED)
 
 
 def mark_way(code: bytes, depth: int, cell: int) -> WayMarks | None:
-    """``code`` has this process's map descriptors; ``depth`` is the stack of its main function in bytes;
-    ``cell`` the descriptor of an array map with values of `WAY_SIZE`. None: the stack has no room.
+    """``code`` has this process's map descriptors; ``depth`` is its main function's stack in bytes; ``cell``
+    is the descriptor of an array map with values of `WAY_SIZE`. None: the stack has no room.
     """
     graph = flow_of(code)
     branches = [at for at in _instructions(graph) if len(set(graph.successors(at))) == 2]
@@ -55,9 +55,9 @@ def mark_way(code: bytes, depth: int, cell: int) -> WayMarks | None:
     for place in range(base, base + room):
         begin.put(op.ST_B, op.FRAME, 0, place, _NOT_PASSED)
     weave.at_entry(0, begin)
-    for number, edge in enumerate(edges):
+    for place, edge in enumerate(edges):
         mark = Assembly()
-        mark.put(op.ST_B, op.FRAME, 0, base + number, _PASSED)
+        mark.put(op.ST_B, op.FRAME, 0, base + place, _PASSED)
         weave.on_edge(edge.source, edge.target, mark)
     for at in range(graph.main.start, graph.main.end):
         if graph.lines[at].code == op.EXIT:
@@ -72,8 +72,8 @@ def mark_way(code: bytes, depth: int, cell: int) -> WayMarks | None:
 
 
 def way_of(code: bytes, passed: Set[Edge]) -> Iterator[tuple[int, int | None]]:
-    """The instructions that ran, each once, and of a branch where it led (None: it is none). Of a branch that
-    went both ways, as in a loop, both are told.
+    """The instructions that ran, each once, and where a branch led (None: not a branch). A branch that went
+    both ways, as in a loop, appears once for each.
     """
     graph = flow_of(code)
     seen: set[int] = set()
@@ -95,7 +95,7 @@ def way_of(code: bytes, passed: Set[Edge]) -> Iterator[tuple[int, int | None]]:
 
 
 def _instructions(graph: FlowGraph) -> list[int]:
-    """Those of the main function that can be reached."""
+    """The reachable instructions of the main function."""
     found: set[int] = set()
     todo = [0]
     while todo:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that leaves a mark of where its return code was decided, and does nothing else differently. Pure.
+"""Instrument a program so that it marks where its return code was decided. Pure.
 
-Each deciding edge of the main function leaves its number on the stack; exits write the last one into a cell
-(an element of an array map). A program that hands on by a tail call writes nothing.
+The program otherwise behaves the same. Each deciding edge of the main function stores its number on the
+stack; exits write the last one into a cell (an element of an array map). A program that tail-calls another
+writes nothing.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ NO_EDGE = 0
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """The woven program, and the edge of each mark from 1 on."""
+    """The woven program, and the edge of each mark, starting at 1."""
 
     woven: Woven
     edges: Mapping[int, Edge]
 
 
 def mark_sites(code: bytes, depth: int, cell: int) -> Marked | None:
-    """``code`` has this process's map descriptors; ``depth`` is the stack of its main function in bytes;
-    ``cell`` the descriptor of an array map, whose first word gets the mark. None: the stack has no room.
+    """``code`` has this process's map descriptors; ``depth`` is its main function's stack in bytes; ``cell``
+    is the descriptor of an array map whose first word gets the mark. None: the stack has no room.
     """
     place = -(-main_stack(code, depth) // 8) * -8 - 8
     if -place > op.STACK:
@@ -42,8 +43,8 @@ def mark_sites(code: bytes, depth: int, cell: int) -> Marked | None:
     weave = Weave(graph)
     weave.at_entry(0, _store(place, NO_EDGE))
     edges = dict(enumerate(sorted(decisions(code, calls=False).edges), 1))
-    for number, edge in edges.items():
-        weave.on_edge(edge.source, edge.target, _store(place, number))
+    for site_number, edge in edges.items():
+        weave.on_edge(edge.source, edge.target, _store(place, site_number))
     for at in range(graph.main.start, graph.main.end):
         if graph.lines[at].code == op.EXIT:
             out = Assembly()
@@ -55,7 +56,7 @@ def mark_sites(code: bytes, depth: int, cell: int) -> Marked | None:
     return Marked(weave.finish(), edges)
 
 
-def _store(place: int, number: int) -> Assembly:
+def _store(place: int, site_number: int) -> Assembly:
     out = Assembly()
-    out.put(op.ST_W, op.FRAME, 0, place, number)
+    out.put(op.ST_W, op.FRAME, 0, place, site_number)
     return out

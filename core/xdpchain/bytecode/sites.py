@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verdict sites: the places in a program where its return code is decided, with their source lines. Pure.
 
-A site is the condition after which only one code was possible (`deciding`), or, where no branch decides, the
-return itself. Branches that compilers made of one condition are one site.
+A site is the condition after which only one code was possible (`deciding`), or, if no branch decides, the
+return itself. Branches that the compiler made from one condition are one site.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_TEXT = 200
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """A line of source: its file (the last part of the path), its number, its text. All of it printable."""
+    """A line of source: its file (the last part of the path), line number and text, all printable."""
 
     file: str
     number: int
@@ -32,7 +32,7 @@ class SourceLine:
 
     @classmethod
     def clean(cls, file: str, number: int, text: str) -> SourceLine:
-        """From an object file or a program that somebody else made: no control characters, no long text."""
+        """From an object file or program of somebody else's: no control characters, no long text."""
         return cls(_printable(file.rpartition("/")[2]), number, _printable(text.strip())[:LONGEST_TEXT])
 
 
@@ -50,12 +50,12 @@ class SourceMap:
         object.__setattr__(self, "_firsts", [at for at, _ in self.lines])
 
     def function(self, insn: int) -> str:
-        """The function's name; empty where it is not known."""
+        """The function's name; empty if unknown."""
         place = bisect_right(self._starts, insn) - 1
         return self.functions[place][1] if place >= 0 else ""
 
     def line(self, insn: int) -> SourceLine | None:
-        """The source line; compilers give some instructions none, which then count to the one before."""
+        """The source line; an instruction without one counts to the line before it."""
         function = bisect_right(self._starts, insn) - 1
         start = self._starts[function] if function >= 0 else 0
         place = bisect_right(self._firsts, insn) - 1
@@ -69,9 +69,9 @@ class SourceMap:
 @dataclass(frozen=True, slots=True)
 class VerdictSite:
     """Where one code is decided. ``condition``: after that line only this code was possible; None: no branch
-    decides it. ``returns``: the line that sets the code behind it, where there is one such line. ``insn``:
-    the branch, or what sets the code. ``edges``: the branches, of which each decides. ``leads``: the line
-    that comes next on that side of the condition, where it is the same for all of them.
+    decides it. ``returns``: the line after it that sets the code, if there is exactly one. ``insn``: the
+    branch, or what sets the code. ``edges``: the branches, each of which decides. ``leads``: the next line on
+    that side of the condition, if it is the same for all edges.
     """
 
     code: Code
@@ -84,7 +84,7 @@ class VerdictSite:
 
     @property
     def line(self) -> SourceLine | None:
-        """What to show: the condition, or the return where there is none."""
+        """What to show: the condition, or else the return."""
         return self.condition or self.returns
 
     @property
@@ -99,7 +99,7 @@ class VerdictSite:
 
 
 def only_site(sites: Sequence[VerdictSite], code: int) -> int | None:
-    """The index of the only site that can have decided a code; None: several can, or none."""
+    """The index of the only site that can have decided a code; None if several can, or none."""
     able = [n for n, site in enumerate(sites) if site.code == code or not isinstance(site.code, int)]
     return able[0] if len(able) == 1 else None
 
@@ -114,8 +114,8 @@ def code_word(code: Code) -> str:
 
 
 def verdict_sites(image: bytes, source: SourceMap, *, calls: bool = True) -> tuple[VerdictSite, ...]:
-    """The sites of a program, in the order of its instructions. Without ``calls`` those of its main function
-    alone. Raises InvalidInput for what are no instructions.
+    """The sites of a program, in the order of its instructions; without ``calls`` only those of its main
+    function. Raises InvalidInput if these are not valid instructions.
     """
     found, graph = decisions(image, calls=calls), flow_of(image)
     grouped: dict[tuple[object, ...], VerdictSite] = {}
@@ -144,7 +144,7 @@ def verdict_sites(image: bytes, source: SourceMap, *, calls: bool = True) -> tup
 
 
 def _leads(graph: FlowGraph, source: SourceMap, site: VerdictSite) -> SourceLine | None:
-    """The line that comes next after a site's branches: past the condition's own, up to the next branch."""
+    """The line that follows a site's branches: after the condition's own, up to the next branch."""
     found = set()
     for edge in site.edges:
         at = edge.target
@@ -172,7 +172,9 @@ def _only_line(source: SourceMap, insns: Iterable[int]) -> SourceLine | None:
 
 
 def _return_line(source: SourceMap, insns: Iterable[int]) -> SourceLine | None:
-    """The same if it reads like a return: optimisers set codes early, among instructions of other lines."""
+    """The same, but only if it reads like a return: optimisers set codes early, among other lines'
+    instructions.
+    """
     line = _only_line(source, insns)
     return line if line is not None and ("return" in line.text or "XDP_" in line.text) else None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trial can't know of a component, by what its code asks the kernel for. Pure.
+"""What a trial can't know about a component, judging by what its code asks the kernel for. Pure.
 
-Helpers are told by their numbers (enum bpf_func_id, include/uapi/linux/bpf.h), which never change.
+Helpers are identified by number (enum bpf_func_id, include/uapi/linux/bpf.h), which never changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TO_DEVICES = ("devmap", "devmap_hash")
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a component's code does that a trial can only do in part. ``ingress`` and ``queue``: it may read
+    """What a component's code does that a trial can only partly do. ``ingress`` and ``queue``: it may read
     where a packet came in (its code reads a word at that offset of something).
     """
 
@@ -45,8 +45,8 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A component in a trial: its slot and name, its maps' types by name as bpftool spells them, the names of
-    those that were copied in part, and the names of the devices in its device maps.
+    """A component in a trial: its slot and name, its maps' types (bpftool's spelling) by name, the names of
+    those that were only partly copied, and the names of the devices in its device maps.
     """
 
     slot: int
@@ -79,8 +79,8 @@ def traits(code: bytes, *, device: bool = False) -> Traits:
 
 
 def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
-    """What can't be known of the component, a sentence each. ``arrived``: the packets seemed to come in on
-    the interface itself, not on the loopback device.
+    """What can't be known about the component, a sentence each. ``arrived``: the packets appeared to arrive
+    on the interface itself, not on the loopback device.
     """
     found = []
     if has.helpers & CLOCKS and Helper.GET_PRANDOM_U32 in has.helpers:
@@ -116,13 +116,13 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
 
 
 def only_to_stack(where: Where, has: Traits) -> bool:
-    """Whether what the component redirects can only go to another CPU, and on to the network stack."""
+    """Whether the component can redirect only to another CPU, and from there to the network stack."""
     kinds = set(where.maps.values())
     return "cpumap" in kinds and not kinds & {*TO_DEVICES, "xskmap"} and Helper.REDIRECT not in has.helpers
 
 
 def redirect_words(where: Where, has: Traits) -> str:
-    """Where the packets would go that the component redirected, as far as that is known."""
+    """Where packets that the component redirects would go, as far as is known."""
     targets = []
     for name, devices in (where.devices or {}).items():
         targets.append(f"to {', '.join(devices) or 'nobody'} by its map {name}")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program's main function with its ways unfolded: as many exits as it has return codes. Pure.
+"""Unfold a program's main function: as many exits as it has return codes. Pure.
 
-Compilers let many ways meet before one exit, each with its code in a register. Here such a way keeps a copy
-of what follows for itself, so that the exit that it comes to knows its code, and can be a jump to wherever
-that leads.
+Compilers let many paths meet before one exit, each with its code in a register. Here such a path gets its own
+copy of what follows, so that its exit knows the code and can be a jump to wherever that leads.
 
-It is a walk over a graph of (instruction, what is known there of the values that may become the code). What
-is known: constants, and what a comparison with one tells. Only 32 bits count, as for the kernel. Values are
-followed through registers, and through the stack as far as no pointer to it may have changed them. Where
-the copies become too many, less is remembered; a code that is not known costs a test, never a mistake.
+This is a walk over a graph of (instruction, what is known there about values that may become the code). Known
+are constants, and the results of comparisons with them. Only 32 bits count, as for the kernel. Values are
+tracked through registers, and through the stack unless a pointer to it may have changed them. If there are
+too many copies, less is remembered; an unknown code costs a test, never an error.
 
-A way may also remember which marked edges it passed (`Marks`), so that an exit tells them apart that way.
+A path may also remember which marked edges it passed (`Marks`), so that exits are distinguished by that too.
 """
 
 from __future__ import annotations
@@ -64,9 +63,7 @@ than `_allowed` is taken.
 
 
 class Exit(NamedTuple):
-    """Where the function ends: its return code (32 bits; None: not known), and by subject the marks that were
-    passed.
-    """
+    """Where the function ends: its return code (32 bits; None: unknown), and the marks passed, by subject."""
 
     code: int | None
     marks: tuple[tuple[int, int], ...] = ()
@@ -79,8 +76,8 @@ class _Callee(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """A function as it will stand: for each instruction its old index (`_NEW`: a jump that was none) and what
-    it refers to (a number: the instruction that stands there); and which of them others refer to.
+    """A function's final layout: for each instruction its old index (`_NEW`: an added jump) and what it
+    refers to (a number: the instruction at that place); and which places others refer to.
     """
 
     lines: Sequence[tuple[int, Exit | _Callee | int | None]]
@@ -93,8 +90,8 @@ _JUMP = Instruction(op.GOTO, 0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Unfolded:
-    """``ways`` leads from each node to those that may come next, as `successors` orders them. ``marks`` are
-    those that are remembered. What follows from it is worked out once.
+    """``ways`` leads from each node to those that may follow, in the order of `successors`. ``marks`` are
+    those that are remembered. Everything derived from it is cached.
     """
 
     lines: Sequence[Instruction]
@@ -108,8 +105,8 @@ class Unfolded:
 
     @property
     def codes(self) -> frozenset[int | None]:
-        """The return codes; None among them: one that is not known."""
-        return frozenset(one.code for one in self.exits)
+        """The return codes; None stands for an unknown one."""
+        return frozenset(exit.code for exit in self.exits)
 
     @cached_property
     def reads_context(self) -> bool:
@@ -121,14 +118,13 @@ class Unfolded:
 
 
 def unfold(lines: Sequence[Instruction], *, reach: int = EVERYWHERE, marks: Sequence[Marks] = ()) -> Unfolded:
-    """The main function's instructions, which come first in ``lines`` and end where it does. ``reach`` 0
-    remembers nothing. Of ``marks`` the first are remembered that cost neither knowledge of codes nor too many
-    copies.
+    """Unfold the main function, which comes first in ``lines`` and ends where they do. ``reach`` 0 remembers
+    nothing. Of ``marks`` the first are used that cost neither knowledge of codes nor too many copies.
     """
     tracking = _Tracking(lines)
     allowed = _allowed(len(lines))
     tries = [(EVERYWHERE, some) for some in marks if some and reach == EVERYWHERE]
-    for most, some in (*tries, *((one, {}) for one in (*REACHES, 0) if one <= reach)):
+    for most, some in (*tries, *((nearer, {}) for nearer in (*REACHES, 0) if nearer <= reach)):
         ways = tracking.walk(most, allowed if most else EVERYWHERE, some)
         if ways is not None:
             break
@@ -150,10 +146,9 @@ def lay_out(
     origins: dict[int, int],
     lines: Sequence[Instruction] | None = None,
 ) -> None:
-    """Append it. In the place of an exit is a jump to its ``exit_label``, with the code still in
-    r0; calls and addresses of functions refer to ``function_label`` of where they begin. ``origins`` gets
-    the old index of each new instruction. ``lines``: the instructions as they are by now, with the maps of
-    this process.
+    """Append it. Each exit becomes a jump to its ``exit_label``, with the code still in r0; calls and
+    addresses of functions refer to the ``function_label`` of where they begin. ``origins`` gets the old index
+    of each new instruction. ``lines``: the current instructions, with this process's maps.
     """
     layout, scope, first = unfolded.layout, object(), len(out)
     known: dict[Exit | _Callee | int | None, Hashable] = {None: None}
@@ -163,7 +158,7 @@ def lay_out(
                 known[used] = exit_label(used)
             else:
                 known[used] = function_label(used.start) if isinstance(used, _Callee) else (scope, used)
-    now = [*(lines or unfolded.lines)[: len(unfolded.lines)], _JUMP]  # the last one is that at _NEW
+    now = [*(lines or unfolded.lines)[: len(unfolded.lines)], _JUMP]  # the last one is at _NEW
     out.extend((now[old], known[used]) for old, used in layout.lines)
     out.label_all({(scope, place): first + place for place in layout.places})
     origins |= {first + at: old for at, (old, _) in enumerate(layout.lines) if old != _NEW}
@@ -182,7 +177,7 @@ def _laid_out(unfolded: Unfolded) -> _Layout:
         return node
 
     def straight(node: Node) -> Node:
-        """Where unconditional jumps lead."""
+        """Follow unconditional jumps."""
         seen = set()
         while op.is_goto(lines[node[0]].code) and node not in seen:
             seen.add(node)
@@ -199,13 +194,13 @@ def _laid_out(unfolded: Unfolded) -> _Layout:
                 break
             placed[node] = len(done)
             at, line = node[0], lines[node[0]]
-            following = [straight(one) for one in ways[node]]
+            following = [straight(way) for way in ways[node]]
             refers: Exit | _Callee | Node | None = None
             if names_function(line):
                 refers = _Callee(at + line.immediate + 1)
             elif op.is_jump(line.code):
                 refers = led_to(following[-1])
-            # An unconditional jump that is placed is an endless loop, which no verifier takes.
+            # An unconditional jump that is placed is an endless loop, which the verifier rejects.
             done.append((_NEW if op.is_goto(line.code) else at, refers))
             if line.code == op.LD_IMM64:
                 done.append((at + 1, None))
@@ -215,7 +210,7 @@ def _laid_out(unfolded: Unfolded) -> _Layout:
 
 
 def reads_context(lines: Sequence[Instruction]) -> bool:
-    """Whether a function may look at the context that it gets in r1."""
+    """Whether a function may read the context that it gets in r1."""
     seen, waiting = set(), [0]
     while waiting:
         at = waiting.pop()
@@ -231,7 +226,7 @@ def reads_context(lines: Sequence[Instruction]) -> bool:
 
 
 def _allowed(length: int) -> int:
-    """How many instructions may become of so many."""
+    """How many instructions this many may become."""
     return 3 * length + 100
 
 
@@ -264,7 +259,7 @@ class _Tracking:
                 before[following].append(at)
         self._before = before
         self._pointers = self._stack_pointers()
-        # A pointer that lies in memory may come from anywhere.
+        # A pointer in memory may come from anywhere.
         self._stack = not any(
             line.code & op.CLASS == op.STX and line.source in self._pointers[at]
             for at, line in self._whole.items()
@@ -273,7 +268,7 @@ class _Tracking:
         self._distance = self._distances()
 
     def walk(self, reach: int, most: int, marks: Marks) -> dict[Node, tuple[Node, ...]] | None:
-        """The graph from the entry on; None if it has more than ``most`` nodes."""
+        """The graph from the entry; None if it has more than ``most`` nodes."""
         start: Node = (0, ())
         ways: dict[Node, tuple[Node, ...]] = {}
         waiting = [start]
@@ -312,14 +307,14 @@ class _Tracking:
             values[target] = value
 
     def _target(self, line: Instruction) -> Place | None:
-        """The place that a whole value is put into."""
+        """The place that a whole value is written to."""
         kind = line.code & op.CLASS
         if kind in (op.ALU, op.ALU64, op.LDX) or line.code == op.LD_IMM64:
             return line.target, 0
         return _on_stack(line) if self._stack and kind in (op.ST, op.STX) else None
 
     def _source(self, line: Instruction) -> Place | int | None:
-        """Where that comes from: another place, a constant, or None (nobody knows)."""
+        """Where the value comes from: another place, a constant, or None (unknown)."""
         kind, code = line.code & op.CLASS, line.code
         if kind in (op.ALU, op.ALU64) and code & op.OPERATION == op.MOV and line.offset == 0:
             return (line.source, 0) if code & op.X else line.immediate & 0xFFFFFFFF
@@ -396,7 +391,7 @@ class _Tracking:
         return {at: frozenset(places) for at, places in live.items()}
 
     def _distances(self) -> dict[int, int]:
-        """Instructions from each one to the next exit."""
+        """The number of instructions from each one to the nearest exit."""
         found = {at: 0 for at, line in self._whole.items() if line.code == op.EXIT}
         edge = list(found)
         while edge:
@@ -411,12 +406,12 @@ class _Tracking:
 
 
 def _sets(line: Instruction) -> bool:
-    """Whether arithmetic forgets what was in its target."""
+    """Whether arithmetic discards what was in its target."""
     return line.code & op.OPERATION == op.MOV
 
 
 def _on_stack(line: Instruction) -> Place | None:
-    """The place on the stack that a plain load or store of 4 or 8 bytes is about."""
+    """The stack place that a plain 4- or 8-byte load or store accesses."""
     kind = line.code & op.CLASS
     base = line.source if kind == op.LDX else line.target if kind in (op.ST, op.STX) else None
     size = op.BYTES[line.code & op.SIZE]
@@ -425,7 +420,7 @@ def _on_stack(line: Instruction) -> Place | None:
 
 
 def _learned(line: Instruction, *, taken: bool) -> dict[Place, int]:
-    """What a comparison for equality with a constant tells of a register."""
+    """What a comparison for equality with a constant says about a register."""
     kind, operation = line.code & op.CLASS, line.code & op.OPERATION
     if kind not in (op.JMP, op.JMP32) or line.code & op.X or operation not in (op.JEQ, op.JNE):
         return {}

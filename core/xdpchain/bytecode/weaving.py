@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Putting instructions into a program, anywhere; all that refers to a place moves along. Pure.
+"""Insert instructions anywhere in a program; everything that refers to a place moves along. Pure.
 
-A fragment is an `Assembly` of its own: its labels are its own, and `At` leads to an instruction of the
-program. It can be put before an instruction, so that all who come there run it; at a function's entry, so
-that it runs once a call; on one edge, so that only those run it who go that way; or in place of an
-instruction.
+A fragment is an `Assembly` of its own with private labels; `At` refers to an instruction of the program. It
+can be inserted before an instruction, for all paths that reach it; at a function's entry, once per call; on
+one edge, for the paths that take it; or in place of an instruction.
 
-What moves: jumps of all kinds (gotol and may_goto too), calls of functions and their addresses, the records
-of functions and source lines, references to maps. Where a jump does not reach any more, it goes over a
-trampoline (see `assembler`).
+What moves: jumps of all kinds (gotol and may_goto too), function calls and addresses, the records of
+functions and source lines, references to maps. A jump that no longer reaches its target takes a trampoline
+(see `assembler`).
 """
 
 from __future__ import annotations
@@ -28,15 +27,14 @@ __all__ = ["At", "LineRecord", "Weave", "Woven", "complete_lines"]
 
 
 class At(NamedTuple):
-    """A label: an instruction of the program that is woven into, by its index there."""
+    """A label: an instruction of the original program, by its index there."""
 
     insn: int
 
 
 class LineRecord(NamedTuple):
-    """``struct bpf_line_info``: which source line an instruction and those behind it come from. ``file`` and
-    ``text`` are offsets of strings of the program's BTF; ``place`` is the line's number and column as
-    ``line << 10 | column``.
+    """``struct bpf_line_info``: the source line of an instruction and those after it. ``file`` and ``text``
+    are string offsets in the program's BTF; ``place`` is the line and column as ``line << 10 | column``.
     """
 
     insn: int
@@ -47,9 +45,8 @@ class LineRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Woven:
-    """The program that came out. ``entries``: where whoever jumped to an old index arrives, ``moved``: where
-    that instruction is itself; both have one more element, for the end. ``starts``: where functions begin, by
-    their old start.
+    """The result. ``entries``: where a jump to an old index arrives; ``moved``: where the instruction itself
+    is; both have one more element, for the end. ``starts``: where functions begin, by old start.
     """
 
     lines: tuple[Instruction, ...]
@@ -62,7 +59,7 @@ class Woven:
         return encode(self.lines)
 
     def functions(self, records: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-        """func_info records (index, type id), moved along."""
+        """func_info records (index, type ID), moved along."""
         return tuple((self.starts[at], type_id) for at, type_id in records)
 
     def references(self, references: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
@@ -70,7 +67,7 @@ class Woven:
         return tuple((self.moved[at], name) for at, name in references)
 
     def line_records(self, records: Iterable[LineRecord]) -> tuple[LineRecord, ...]:
-        """line_info records, moved along: what was put before an instruction counts as a part of its line."""
+        """line_info records, moved along: what is inserted before an instruction belongs to its line."""
         found: dict[int, LineRecord] = {}
         for record in records:
             at = self.starts.get(record.insn, self.entries[record.insn])
@@ -79,7 +76,7 @@ class Woven:
 
 
 class Weave:
-    """Collects what is to be put where, and does it."""
+    """Collects fragments and inserts them."""
 
     def __init__(self, graph: FlowGraph) -> None:
         self._graph = graph
@@ -89,25 +86,25 @@ class Weave:
         self._edges: dict[tuple[int, int], list[Assembly]] = {}
 
     def before(self, index: int, fragment: Assembly) -> None:
-        """All who come to an instruction run the fragment first; fragments run in the order given."""
+        """Run the fragment before an instruction, however it is reached; fragments run in the order given."""
         self._before.setdefault(index, []).append(fragment)
 
     def at_entry(self, start: int, fragment: Assembly) -> None:
-        """Each call of the function that begins at ``start`` runs the fragment once, before all else."""
+        """Run the fragment once at each call of the function that begins at ``start``, before all else."""
         self._entry.setdefault(start, []).append(fragment)
 
     def instead(self, index: int, fragment: Assembly) -> None:
-        """The fragment in place of an instruction; what comes after it is up to the fragment."""
+        """Put the fragment in place of an instruction; what comes after it is up to the fragment."""
         self._instead[index] = fragment
 
     def on_edge(self, source: int, target: int, fragment: Assembly) -> None:
-        """Those who go from one instruction to another in one step run the fragment in between."""
+        """Run the fragment whenever control passes directly from one instruction to the other."""
         if target not in self._graph.successors(source):
             raise InvalidInput(f"no way leads from instruction {source} to {target}")
         self._edges.setdefault((source, target), []).append(fragment)
 
     def finish(self, *, gotol: bool = False) -> Woven:
-        """Put all together. With ``gotol``, far jumps are made with it."""
+        """Build the program. With ``gotol``, far jumps use it."""
         graph, out = self._graph, Assembly()
         lines = graph.lines
         own: list[tuple[str, int]] = []
@@ -147,7 +144,7 @@ class Weave:
             done.lines,
             tuple(done.labels[At(at)] for at in range(count + 1)),
             (*(done.labels["own", at] for at in range(count)), len(done.lines)),
-            {one.start: done.labels["function", one.start] for one in graph.functions},
+            {function.start: done.labels["function", function.start] for function in graph.functions},
         )
 
     def _refer(self, out: Assembly, at: int, line: Instruction, pads: list[tuple[int, int]]) -> None:
@@ -170,8 +167,8 @@ class Weave:
 
 
 def complete_lines(records: Sequence[LineRecord], starts: Iterable[int]) -> tuple[LineRecord, ...]:
-    """The records, with one of no line for each function that has none at its first instruction: the kernel
-    takes all functions or none (check_btf_line).
+    """The records, plus one without a line for each function whose first instruction has none: the kernel
+    accepts records for all functions or none (check_btf_line).
     """
     if not records:
         return ()

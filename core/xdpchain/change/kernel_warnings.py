@@ -37,9 +37,10 @@ def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan
     """
     if around is None:
         around = kernel_context(plan.running, plan.candidate)
-    plain = lint(plan.candidate, plan.running)
+    plain = lint(plan.candidate, plan.running, keep_maps=plan.keep_maps)
     of_the_change = tuple(warning for warning in plan.warnings if warning not in plain)
-    return replace(plan, warnings=(*lint(plan.candidate, plan.running, around), *of_the_change))
+    known = lint(plan.candidate, plan.running, around, keep_maps=plan.keep_maps)
+    return replace(plan, warnings=(*known, *of_the_change))
 
 
 def kernel_context(running: Running, candidate: Chain) -> Surroundings:

@@ -77,9 +77,15 @@ NOTHING_KNOWN = Surroundings()
 
 
 def lint(
-    chain: Chain, running: Running | None = None, around: Surroundings = NOTHING_KNOWN
+    chain: Chain,
+    running: Running | None = None,
+    around: Surroundings = NOTHING_KNOWN,
+    *,
+    keep_maps: bool = False,
 ) -> tuple[Warning, ...]:
-    """Judge a candidate; ``running`` is what it would replace, including the device."""
+    """Judge a candidate; ``running`` is what it would replace, including the device. ``keep_maps``: the maps
+    of removed slots are kept.
+    """
     device = running.device if running else None
     return (
         *_ways(chain),
@@ -90,7 +96,7 @@ def lint(
         *_fragments(chain, device),
         *_fills(chain),
         *_redirects(chain, device, around),
-        *(_lost(chain, running, around) if running else ()),
+        *(_lost(chain, running, around, keep_maps) if running else ()),
     )
 
 
@@ -257,7 +263,8 @@ def _order(chain: Chain) -> Iterator[Warning]:
         slots = list(tied)
         names = {slot.name for _, slot in slots}
         if len(names) > 1:
-            who = " and ".join(slot.name for _, slot in slots)
+            *others, last = (slot.name for _, slot in slots)
+            who = f"{', '.join(others)} and {last}"
             text = f"{who} have the same priority ({priority}): they run in order of their names"
             yield Warning(slots[0][0], text)
 
@@ -348,7 +355,7 @@ def _deaf(neighbour: Neighbour) -> bool:
     return neighbour.features is not None and "ndo-xmit" not in neighbour.features
 
 
-def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warning]:
+def _lost(chain: Chain, running: Running, around: Surroundings, keep_maps: bool) -> Iterator[Warning]:
     """The state that is lost with a removed slot or a replaced program."""
     old = running.chain
     if old is None:
@@ -357,6 +364,8 @@ def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warn
     after = {slot.key: i for i, slot in enumerate(chain.slots)}
     told: set[int] = set()
     for slot in old.slots:
+        if keep_maps and slot.key not in after:
+            continue
         gone = [ref for ref in slot.component.maps if _matters(ref, around) and ref.id not in kept | told]
         told.update(ref.id for ref in gone)
         if not gone:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,10 +17,10 @@ from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import owners_of
 
-from .journal.entries import Moment
 from .lint import Warning, lint
+from .moment import Moment
 
-__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "why_no_policy"]
 
 GAP = (
     "the kernel can't switch modes atomically: for a moment no program runs, and packets pass as "
@@ -111,11 +112,12 @@ def make_plan(
     restores: Moment | None = None,
     mode: WantedMode | None = None,
     keep_maps: bool = False,
+    lost: Sequence[str] = (),
 ) -> Plan:
     """Compare, and describe what applying will do. ``adopts``: the ID of the program that was proved to be
     the candidate's first slot (`adoption.adoption_of`) and may therefore be replaced; ``restores``: from an
     undo (`journal.undoing.undo_of`). ``mode`` overrides the candidate's, even if the running chain's differs
-    and must leave the hook for a moment.
+    and must leave the hook for a moment. ``lost`` is what else is lost, one warning each (`Undo.lost`).
 
     Raises NotOurs if the program on the hook must not be replaced, InvalidInput if the candidate's mode
     differs from the running chain's without an explicit ``mode``, or its routes are not possible.
@@ -162,7 +164,7 @@ def make_plan(
     steps = _steps(running, candidate, adopted) if changes else ()
     if steps and keep_maps:
         steps = ("pin the maps of removed slots, for a week at most", *steps)
-    warnings = lint(candidate, running)
+    warnings = (*lint(candidate, running, keep_maps=keep_maps), *(Warning(None, text) for text in lost))
     if best and candidate.mode is Mode.GENERIC:
         changes, warnings = _generic(changes, warnings, "the driver has no native XDP")
     if moved:
@@ -226,14 +228,10 @@ def _check_policies(running: Running, chain: Chain) -> None:
     where, before = running.interface, running.chain
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
-    theirs = next((slot for slot in chain if slot.policy and slot.component.object is None), None)
-    if chain.linkage is Linkage.FREPLACE and theirs is not None:
-        raise InvalidInput(
-            f"{theirs.name} can't have a policy",
-            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
-            "xdptui loads keep to one by themselves",
-            advise(Do.MEND, "Unload it, and load it again from its object file"),
-        )
+    for slot in chain:
+        if slot.policy and (why := why_no_policy(chain, slot)):
+            todo = advise(Do.MEND, "Unload it, and load it again from its object file")
+            raise InvalidInput(f"{slot.name} can't have a policy", why, todo)
     if not chain.counters:
         off = before is not None and not before.counters
         raise InvalidInput(
@@ -241,6 +239,16 @@ def _check_policies(running: Running, chain: Chain) -> None:
             "they count what it forbids",
             advise(Do.SWITCH_COUNTERS_ON, on=where) if off else lift or "Leave the counters on",
         )
+
+
+def why_no_policy(chain: Chain, slot: Slot) -> str:
+    """Why a slot of this chain can't have a policy; "" if it can."""
+    if chain.linkage is Linkage.FREPLACE and slot.component.object is None:
+        return (
+            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
+            "xdptui loads keep to one by themselves"
+        )
+    return ""
 
 
 def _check_bound(running: Running, chain: Chain) -> None:

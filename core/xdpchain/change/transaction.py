@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import (
@@ -43,8 +42,9 @@ from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
 from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
+from .under_way import ChangeUnderWay, Hook
 
-__all__ = ["LOCK_TIMEOUT", "ChangeUnderWay", "Hook", "NativeRefused", "apply"]
+__all__ = ["LOCK_TIMEOUT", "NativeRefused", "apply"]
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
@@ -62,35 +62,12 @@ LINKERS: dict[Linkage, Callable[[], Linker]] = {
 }
 
 
-class ChangeUnderWay(NamedTuple):
-    """A change under way. ``now`` is what runs before it; ``confirm``: seconds in which it must be confirmed
-    (None: it is final). ``armed``: a rollback may restore ``now``.
-    """
-
-    plan: Plan
-    now: Running
-    confirm: float | None
-    armed: bool
-
-
 class NativeRefused(Exception):
     """The kernel or driver refused native mode, and the plan allows generic. Nothing was changed."""
 
     def __init__(self, plan: Plan, error: XdpChainError) -> None:
         super().__init__(str(error))
         self.plan, self.error = plan, error
-
-
-class Hook(Protocol):
-    """Called before and after one change, under its lock."""
-
-    def before(self, change: ChangeUnderWay) -> Running | None:
-        """Called before anything is built. Returns what runs now if this changed it. An error ends the change
-        with nothing done.
-        """
-
-    def after(self, change: ChangeUnderWay, after: Running) -> str:
-        """Called when ``after`` runs. Returns a message if something went wrong; never fails the change."""
 
 
 def apply(
@@ -290,7 +267,9 @@ class _Part:
         return not self._stays and took_effect(self.interface, self._mode, self.new)
 
     def finish(self, tell: Callable[[str], None], *, retire: bool) -> tuple[Running, list[str]]:
-        """Let go of what ran, unless it may come back; returns what runs, and what went wrong beside."""
+        """Release what ran, unless it may come back; returns what runs now, and messages about what went
+        wrong.
+        """
         forget_settled(self.now.device.netns_inode, self.interface.ifindex)
         if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
@@ -300,7 +279,7 @@ class _Part:
 
     @contextlib.contextmanager
     def named(self, parts: int) -> Iterator[None]:
-        """Says in an error which of several interfaces it is about."""
+        """Name the interface in an error if there are several."""
         try:
             yield
         except XdpChainError as error:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow packets through a chain while it runs: what each slot returned, what it changed, and the time it
-took.
-"""
+"""Follow packets through a running chain: what each slot returned and changed, and how long it took."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of followed packets after XDP_PASS: whether the network stack dropped them, and why.
+"""What happened to followed packets after XDP_PASS: whether the network stack dropped them, and why.
 
-A driver builds the socket buffer around the packet, so it begins where the packet did when it passed: the
-follower's programs note that address, and raw tracepoints of the kernel where socket buffers are freed look
-it up (bpf/fates.bpf.c). Where a driver copies the packet, where it is merged with another, or loses an outer
-header, nothing is found, and nobody knows. A buffer's memory serves other packets later: one that comes in
-there makes forget the one before.
+A driver builds the socket buffer around the packet, so its data begins where the packet began when it passed.
+The follower's programs note that address, and raw tracepoints where the kernel frees socket buffers look it
+up (bpf/fates.bpf.c). If a driver copies the packet, or it is merged with another or loses an outer header,
+nothing is found and its fate is unknown. A buffer's memory is reused for other packets: one that arrives
+there replaces the note of the one before.
 
-Tried and left: the socket buffer's own address, which the program of XDP doesn't know; and the packet's
-bytes, which many packets share.
+Tried and rejected: the address of the socket buffer itself, which the XDP program does not know, and the
+packet's bytes, which many packets share.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _FATE = struct.Struct("=IIQII")
 
 
 class Fates(Closing):
-    """Tells the fates of packets that passed, until it is closed."""
+    """Reports the fates of packets that passed, until it is closed."""
 
     def __init__(self, passed: bpf.Fd) -> None:
-        """``passed`` is the map where the follower's programs note them. Raises Unsupported, and what the
+        """``passed`` is the map in which the follower's programs note them. Raises Unsupported, and what the
         kernel refuses.
         """
         self._waiting: deque[tuple[float, Followed]] = deque()
@@ -65,7 +65,9 @@ class Fates(Closing):
                     opened.load()
                 except LoadFailed as error:
                     raise bpf.refusal(error, WHAT, log=error.log) from error
-                maps = {one.name: held.enter_context(bpf.Fd(os.dup(one.fd))) for one in opened.maps()}
+                maps = {
+                    created.name: held.enter_context(bpf.Fd(os.dup(created.fd))) for created in opened.maps()
+                }
                 for program in opened.programs():
                     try:
                         tracepoint = program.section.partition("/")[2]
@@ -76,7 +78,7 @@ class Fates(Closing):
             self._held = held.pop_all()
 
     def read(self) -> None:
-        """What was told since. To be called before the packets are read: so each fate's packet is known."""
+        """Read new reports. Call it before packets are read, so that the packet of each report is known."""
         for record in self._ring.drain():
             cpu, packet, place, reason, _ = _FATE.unpack(record)
             if packet <= self._settled.get(cpu, -1):
@@ -87,7 +89,7 @@ class Fates(Closing):
             )
 
     def settled(self, packets: Iterable[Followed], *, all_of_them: bool = False) -> list[Followed]:
-        """These packets and those that waited, in order, as far as nothing more is to be waited for."""
+        """These packets and the waiting ones, in order, up to the first whose fate is still awaited."""
         now = time.monotonic()
         self._waiting += ((now + WAIT, packet) for packet in packets)
         found = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A packet that was followed: what came in, what each slot made of it, and what became of it. Pure."""
+"""A followed packet: as it arrived, what each slot made of it, and what happened to it after. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["WAIT", "ByteChange", "Fate", "Followed", "Step", "View", "changes"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A packet at one moment: its length in bytes, and its first bytes, as many as are known."""
+    """A packet at one moment: its length in bytes, and as many of its first bytes as are known."""
 
     length: int
     head: bytes
@@ -21,8 +21,8 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class ByteChange:
-    """Bytes that a slot changed: ``before`` at offset ``at`` of the packet as it came to the slot, ``after``
-    at offset ``at_after`` of the packet as it left. One of them is empty where bytes were added or removed.
+    """Bytes that a slot changed: ``before`` at offset ``at`` of the packet as it entered the slot, ``after``
+    at offset ``at_after`` as it left. One of them is empty if bytes were added or removed.
     """
 
     at: int
@@ -33,9 +33,9 @@ class ByteChange:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one slot did: its key and component's name, what it returned, the time it took in ns (one reading
-    of the clock included), the packet afterwards, and by how many bytes its start had moved (less than 0:
-    bytes were put in front).
+    """What one slot did: its key and component's name, what it returned, the time it took in ns (including
+    one clock reading), the packet afterwards, and by how many bytes its start moved (below 0: bytes were
+    added in front).
     """
 
     slot: str
@@ -57,9 +57,9 @@ WAIT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of a packet after XDP_PASS. ``reason`` is the kernel's for a drop (`NO_SOCKET`), and
-    ``function`` the one that dropped it ("": not known); without a reason it was freed ``without_drop``, or
-    nobody knows.
+    """What happened to a packet after XDP_PASS. ``reason`` is the kernel's drop reason (`NO_SOCKET`),
+    ``function`` the function that dropped it ("": unknown). Without a reason it was freed ``without_drop``,
+    or its fate is unknown.
     """
 
     reason: str = ""
@@ -69,11 +69,11 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A packet's way: ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` what the dispatcher
-    returned; ``ns`` the time from the entry to the verdict, recording included; ``clock_ns`` what one reading
-    of the clock took; ``layer`` is how it begins,
-    ``queue`` the RX queue that it came in on. ``on_cpu`` is its number among those that this CPU recorded,
-    ``fate`` what became of it after XDP_PASS, where that was asked for.
+    """A packet's path. ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` is what the
+    dispatcher returned; ``ns`` is the time from entry to verdict, including recording, and ``clock_ns`` the
+    time of one clock reading; ``layer`` is its link layer, ``queue`` the RX queue it arrived on. ``on_cpu``
+    is its number among the packets that this CPU recorded, ``fate`` what happened after XDP_PASS, if
+    requested.
     """
 
     number: int
@@ -97,11 +97,11 @@ class Followed:
 
 
 def changes(before: View, after: View, moved: int) -> tuple[ByteChange, ...]:
-    """What differs, as far as the heads show: bytes that came or went at the front, each run of bytes that
-    changed in place, and bytes that came or went at the end.
+    """The differences that the heads show: bytes added or removed at the front, each run of bytes changed in
+    place, and bytes added or removed at the end.
 
-    What was put in front may have made room for something behind the addresses, as a VLAN tag does: then the
-    bytes came where they make less of a difference, after what is the same from the start.
+    Bytes added at the front may have made room after the addresses, as a VLAN tag does. The place of the
+    addition is then after the unchanged start, if that makes the difference smaller.
     """
     found = _changes(before, after, moved, 0)
     if not moved:
@@ -112,7 +112,7 @@ def changes(before: View, after: View, moved: int) -> tuple[ByteChange, ...]:
 
 
 def _same(old: bytes, new: bytes, longest: int) -> int:
-    """How many bytes are the same from the start, of so many."""
+    """How many of the first ``longest`` bytes are equal."""
     return next((i for i in range(longest) if old[i] != new[i]), max(0, longest))
 
 
@@ -121,7 +121,7 @@ def _size(found: tuple[ByteChange, ...]) -> int:
 
 
 def _changes(before: View, after: View, moved: int, place: int) -> tuple[ByteChange, ...]:
-    """The same, for bytes that came or went at ``place``; what is before it must be the same."""
+    """The same, for bytes added or removed at ``place``; what is before it must be equal."""
     found = []
     old, new = before.head, after.head
     if moved > 0:
@@ -138,7 +138,7 @@ def _changes(before: View, after: View, moved: int, place: int) -> tuple[ByteCha
         while at < last and old[at] != new[at - moved]:
             at += 1
         found.append(ByteChange(start, old[start:at], start - moved, new[start - moved : at - moved]))
-    # The end of one is a place within the other; what lies beyond the heads is not known.
+    # The end of one is inside the other; what lies beyond the heads is unknown.
     if before.length < after.length + moved:
         end = before.length - moved
         if end < len(new):

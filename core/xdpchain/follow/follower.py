@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow packets: a filter, a number of packets, a rate, and each packet's way through the chain."""
+"""Follow packets: a filter, a number of packets, a rate, and each packet's path through the chain."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ BEAT = 0.5
 
 
 def compile_filter(expression: str, layer: LinkLayer) -> Filter:
-    """A filter in tcpdump's syntax (pcap-filter(7)), for packets of a device of that layer; the empty one
-    takes every packet.
+    """A filter in tcpdump's syntax (pcap-filter(7)), for packets of a device with that link layer; an empty
+    one matches every packet.
 
-    Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing, and where it is not known
-    how packets begin on the device.
+    Raises InvalidInput with libpcap's message; Unsupported if libpcap is missing, or if the device's packet
+    format is unknown.
     """
     if expression and not layer.known:
         raise Unsupported(
@@ -58,9 +58,9 @@ def compile_filter(expression: str, layer: LinkLayer) -> Filter:
 
 
 class Follower(Closing):
-    """Follows packets until it is closed. Iterating waits for packets and ends when as many came as were
-    asked for, when `stop` was called, or when there is nothing to follow any more: ``ended`` then says why.
-    ``passed_over`` counts packets that were followed to another verdict than those asked for.
+    """Follows packets until it is closed. Iterating waits for packets and ends at the requested number, when
+    `stop` is called, or when there is nothing left to follow; ``ended`` then says why. ``passed_over`` counts
+    packets that were followed but whose verdict was not requested.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Follower(Closing):
 
     @property
     def remark(self) -> str:
-        """What to know of the filter; mostly nothing."""
+        """A remark about the filter; usually empty."""
         if not self.filter.beyond:
             return ""
         where = ", ".join(map(str, self.filter.beyond))
@@ -123,7 +123,7 @@ class Follower(Closing):
 
     @property
     def lost(self) -> int:
-        """Packets that were followed, but of which a record got lost."""
+        """Followed packets of which a record was lost."""
         return self._assembly.lost
 
     def tally(self) -> FollowTally:
@@ -133,9 +133,9 @@ class Follower(Closing):
         return self._tally
 
     def poll(self, *, last: bool = False) -> list[Followed]:
-        """The packets that came since, without waiting; those of which the fates are asked for come when that
-        is known, or, the ``last`` time, as they are. What is granted for the next second is reckoned here as
-        well.
+        """The packets that arrived since the last call, without waiting. If fates are requested, packets come
+        when theirs is known, or, at the ``last`` call, as they are. This also grants the packets for the next
+        second.
         """
         if self._closed or self.ended:
             return []
@@ -160,7 +160,7 @@ class Follower(Closing):
         return found
 
     def _wanted(self, packet: Followed) -> bool:
-        """The kernel takes a code that is no action for XDP_ABORTED."""
+        """The kernel treats a code that is no action as XDP_ABORTED."""
         known = packet.verdict in Action.__members__.values()
         return (Action(packet.verdict) if known else Action.ABORTED) in self.verdicts
 
@@ -168,7 +168,7 @@ class Follower(Closing):
         now = time.monotonic()
         due = (now - self._at) * self.rate
         self._at = now
-        # At most a second's packets at once; and what was granted and not taken is not lost.
+        # At most one second's packets at once; what was granted and not used is not lost.
         self._grant(min(self._granted + due, self._tapping.taken + self.rate))
 
     def _grant(self, packets: float) -> None:
@@ -192,7 +192,7 @@ class Follower(Closing):
             yield from self.poll(last=True)
 
     def close(self) -> None:
-        """Stop following, and bring the plain chain back. Raises as `Inside.close`."""
+        """Stop following and restore the plain chain. Raises the same as `Inside.close`."""
         if self._closed:
             return
         self._over.set()
@@ -232,19 +232,18 @@ def follow(
     snaplen: int = HEAD,
     fates: bool = False,
 ) -> Follower:
-    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second,
-    with so many bytes of each (``snaplen``, rounded up to a multiple of 8; of packets in fragments under
-    freplace linkage those of the first). With ``fates`` each packet that passed tells what the network stack
-    did with it, if that is seen within `followed.WAIT` seconds; for that, each buffer that the kernel frees
-    is looked at.
-    With ``verdicts``, those that the chain gives one of these; as that is known at a packet's end only, the
-    others are recorded as well, and count for the rate.
+    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` per second,
+    with ``snaplen`` bytes of each, rounded up to a multiple of 8 (in freplace linkage, of a multi-buffer
+    packet's first buffer only). With ``fates``, each passed packet also reports what the network stack did
+    with it, if that is seen within `followed.WAIT` seconds; this examines each buffer that the kernel frees.
+    With ``verdicts``, only packets that get one of these are returned; since a verdict is known only at the
+    end, the others are recorded too, and count towards the rate.
 
-    Under static and tailcall linkage the chain is swapped for one that records, and back when the follower
-    is closed: the same components over the same maps, and no packet is lost. Under freplace linkage, and on
-    a single program of somebody else, tracing programs are attached meanwhile. Raises InvalidInput for the
-    filter, NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a
-    change waits to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
+    In static and tailcall linkage the chain is swapped for one that records, and swapped back when the
+    follower is closed: same components, same maps, and no packet is lost. In freplace linkage, and for a
+    single program of somebody else's, tracing programs are attached meanwhile. Raises InvalidInput for the
+    filter, NotFound and NotOurs if there is nothing to follow, Busy if somebody else is following or a change
+    is pending, RaceLost if the chain changed, and what the linkage and the kernel refuse.
     """
     require_capabilities()
     return Follower(running, expression, count, rate, lock_timeout, verdicts, snaplen, fates)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a program still runs on an interface, asked again and again."""
+"""Check repeatedly whether a program still runs on an interface."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LOOK_EVERY = 0.5
 
 
 class HookWatch:
-    """Watches the hook of an interface for another program than the one with the id ``program``."""
+    """Watches an interface's hook for any program other than the one with the ID ``program``."""
 
     def __init__(self, interface: Interface, mode: Mode, program: int) -> None:
         self._interface, self._mode, self._program = interface, mode, program
         self._looked = time.monotonic()
 
     def why_not(self) -> str:
-        """Who put what in its place; empty while it runs, or was looked at a moment ago."""
+        """Who replaced it, and with what; empty while it runs, or if it was just checked."""
         if time.monotonic() - self._looked < LOOK_EVERY:
             return ""
         self._looked = time.monotonic()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following packets through a static or tail-call chain, from inside: for as long as somebody follows, the
-chain is one program that records, linked from the same parts, over the same maps, and swapped in; then the
-program that ran before comes back. So a tail-call chain, too, is a static one meanwhile.
+"""Follow packets from inside a static or tailcall chain: while somebody follows, a recording program, linked
+from the same parts over the same maps, takes the chain's place, and then the original program comes back. So
+a tailcall chain, too, is static meanwhile.
 
 The recording chain says which program it replaces and who follows (`Running.replaces_prog_id`,
-`Running.following`): to an edit it is the same chain, and an edit made meanwhile ends the following. A
-follower that was killed leaves it behind, silent after some seconds; `take_back` links the plain chain again.
+`Running.following`). For an edit it is the same chain, and an edit meanwhile ends the following. A killed
+follower leaves it behind; it stops recording after some seconds, and `take_back` links the plain chain again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Inside(Tapping):
     def __init__(
         self, running: Running, filter: Filter, expression: str, lock_timeout: float, keep: Keep
     ) -> None:
-        """Swap it in. Raises what `editing.apply` does; nothing was changed then."""
+        """Swap it in. Raises what `editing.apply` does; nothing is changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
         with contextlib.ExitStack() as held:
@@ -83,8 +83,8 @@ class Inside(Tapping):
         return self._watch.why_not()
 
     def close(self) -> None:
-        """Bring the plain chain back, if the recording one still runs. Raises Busy, where another editor
-        holds the lock for too long, and what the kernel refuses: the recording chain then stays, silent.
+        """Restore the plain chain, if the recording one still runs. Raises Busy if another editor holds the
+        lock for too long, and what the kernel refuses: the recording chain then stays, but records nothing.
         """
         try:
             with bpffs.lock(self._lock_timeout):
@@ -97,14 +97,14 @@ class Inside(Tapping):
             self._held.close()
 
     def _swap_back(self) -> None:
-        with contextlib.suppress(RaceLost, NotFound):  # somebody, or the interface, was faster
+        with contextlib.suppress(RaceLost, NotFound):  # somebody else was faster, or the interface is gone
             now = look(self._interface.name, self._interface.netns)
             if now.hook is not None and now.hook.prog_id == self.recording:
                 swap(now, self._plain, self._chain.mode)
 
 
 def ready(running: Running) -> Running:
-    """What runs now, if it is the chain of ``running`` and nobody else follows it. Take the lock.
+    """What runs now, if it is the chain of ``running`` and nobody else follows it. Take the lock first.
 
     Raises RaceLost, Busy.
     """
@@ -125,8 +125,8 @@ def ready(running: Running) -> Running:
 
 
 def take_back(now: Running) -> Running:
-    """Link the plain chain again in place of one that records, which a killed follower left; returns what
-    runs then. Take the lock.
+    """Replace a recording chain, left by a killed follower, with the plain one, linked again; returns what
+    runs then. Take the lock first.
     """
     chain, hook = now.chain, now.hook
     assert chain is not None
@@ -148,7 +148,7 @@ def take_back(now: Running) -> Running:
 
 
 def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Running:
-    """`take_back`, if nobody is there any more who follows; returns what runs then.
+    """`take_back`, if the follower is gone; returns what runs then.
 
     Raises Busy, RaceLost, and what the linkage and the kernel refuse.
     """
@@ -171,7 +171,7 @@ def _build(now: Running, chain: Chain, tap: Tap | None) -> BuiltChain:
 
 
 def _maker(program: int) -> Author:
-    """Who made the chain: it stays theirs."""
+    """The chain's author, who stays its author."""
     carried = manifest_of(program)
     return carried.author if carried else current_author()
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following packets from outside, where a chain has no dispatcher of ours: fentry where a packet comes in,
-fexit on each component and on the dispatcher (bpf/follow_trace.bpf.c).
+"""Follow packets from outside, for chains without a dispatcher of ours: fentry where a packet enters, fexit
+on each component and on the dispatcher (bpf/follow_trace.bpf.c).
 
-Nothing is swapped, and nothing stays: the links belong to this process. Stubs are never traced, for a traced
-function can't be replaced. The filter is spliced into the entry program, which libbpf loads once with a stub
-in its place, to have it relocated, and which is then loaded by hand.
+Nothing is swapped and nothing stays: the links belong to this process. Stubs are never traced, because a
+traced function can't be replaced. The filter is spliced into the entry program: libbpf loads it once with a
+stub in the filter's place, for the relocations, and it is then loaded by hand.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class _Aim:
 
 
 class Outside(Tapping):
-    """Tracing programs on what runs, attached (see `Tapping`)."""
+    """Tracing programs, attached to what runs (see `Tapping`)."""
 
     def __init__(self, running: Running, filter: Filter, keep: Keep) -> None:
-        """Attach them. Raises RaceLost, PermissionDenied, Unsupported and KernelRefused; nothing is attached
+        """Attach them. Raises RaceLost, PermissionDenied, Unsupported, KernelRefused; nothing is attached
         then.
         """
         now = look(running.interface.name, running.interface.netns)
@@ -110,8 +110,8 @@ def _declared(program: bpf.Fd) -> TracedFunction:
 def _attach(
     aims: Mapping[int, _Aim], filter: Filter, keep: Keep, maps: Mapping[str, bpf.Fd], place: Place
 ) -> list[bpf.Fd]:
-    """Attach everything, the way in last. A dispatcher whose main function a single component has replaced
-    can't be traced, and needn't: what that returns is the verdict.
+    """Attach everything, the entry last. A dispatcher whose main function was replaced by its single
+    component can't be traced and needn't be: what that component returns is the verdict.
     """
     components = {stage: aim for stage, aim in aims.items() if stage}
     main = aims.get(0)
@@ -172,7 +172,7 @@ def _attach_all(
 
 
 def _with_filter(loaded: ObjectProgram, door: _Aim, filter: Filter) -> bpf.Fd:
-    """The entry program once more, with the filter in the place of its stub. Raises BpfError."""
+    """The entry program again, with the filter in place of its stub. Raises BpfError."""
     code, functions = loaded.instructions(), loaded.func_info()
     types = bpf.prog_info(loaded.fd).btf_id
     btf = Btf.parse(bpf.btf_raw(types))
@@ -198,4 +198,4 @@ def _with_filter(loaded: ObjectProgram, door: _Aim, filter: Filter) -> bpf.Fd:
         try:
             return load()
         except bpf.BpfError:
-            return load(log_level=1, log_size=1 << 22)  # for the verifier's reasoning
+            return load(log_level=1, log_size=1 << 22)  # for the verifier's log

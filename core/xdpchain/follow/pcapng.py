@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Followed packets as a pcapng file (draft-ietf-opsawg-pcapng), for Wireshark and tshark. Pure.
 
-The first interface of the file is the network interface: each packet as it came in, with its whole way as
-the comment and the verdict as the option for that. There is another one for each slot: packets that it
-changed, as they left it. Packets of one way share a packet id.
+The file's first interface is the network interface: each packet as it arrived, with its whole path as comment
+and its verdict as verdict option. Each slot is another interface: packets that it changed, as they left it.
+All records of a packet share its packet ID.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Option = tuple[int, bytes]
 
 
 def file_header(interface: str, slots: Sequence[str], layer: LinkLayer, snaplen: int = HEAD) -> bytes:
-    """What the file begins with: the section, the interface, and one more for each slot, by name."""
+    """The start of the file: the section, the interface, and one more interface per slot, by name."""
     fixed = struct.pack("=IHHQ", BYTE_ORDER, 1, 0, LENGTH_UNKNOWN)
     blocks = [_block(SECTION, fixed, [(USER_APPLICATION, b"xdptui")])]
     names = [(interface, "as it arrived")]
@@ -51,7 +51,7 @@ def file_header(interface: str, slots: Sequence[str], layer: LinkLayer, snaplen:
 
 
 def packet_blocks(packet: Followed, slots: Sequence[str]) -> bytes:
-    """One packet: as it came in, and as each slot left it that changed it. ``slots`` are the keys of all
+    """One packet: as it arrived, and as it left each slot that changed it. ``slots`` are the keys of all
     slots, in order.
     """
     number = struct.pack("=Q", packet.number)
@@ -70,7 +70,7 @@ def packet_blocks(packet: Followed, slots: Sequence[str]) -> bytes:
 
 
 def way(packet: Followed) -> str:
-    """A packet's way in one line: ``firewall PASS 120 ns -> monitor DROP changed 80 ns (monitor.c:12);
+    """A packet's path in one line: ``firewall PASS 120 ns -> monitor DROP changed 80 ns (monitor.c:12);
     verdict DROP``.
     """
     steps = [
@@ -83,7 +83,7 @@ def way(packet: Followed) -> str:
 
 
 def after(packet: Followed) -> Iterator[str]:
-    """What became of it after XDP_PASS, if that was asked for."""
+    """What happened to it after XDP_PASS, if requested."""
     fate = packet.fate
     if fate is None:
         return
@@ -96,7 +96,7 @@ def after(packet: Followed) -> Iterator[str]:
 
 
 def code_name(code: int) -> str:
-    """``PASS``, or ``code 77`` for what is no action."""
+    """``PASS``, or ``code 77`` for a code that is no action."""
     if code in Action.__members__.values():
         return Action(code).name
     return f"code {code}"

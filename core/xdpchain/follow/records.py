@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of a packet's stages, put together to packets. Pure.
+"""Assemble the records of a packet's stages into packets. Pure.
 
-The records of one packet are written by one CPU, one after the other. Where the ring buffer is full some
-are missing: their numbers tell, and such a packet is counted as lost, never shown with a gap or with
-another one's stages.
+One CPU writes all records of a packet, one after the other. If the ring buffer is full, records are missing.
+Their sequence numbers show that: such a packet is counted as lost, and never shown with a gap or with another
+packet's stages.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ _HEAD = struct.Struct("=II")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``struct follow_record`` of bpf/include/follow.h. ``site``: which verdict site decided, where that is
-    known.
-    """
+    """``struct follow_record`` of bpf/include/follow.h. ``site``: which verdict site decided, if known."""
 
     at: int
     ns: int
@@ -44,7 +42,7 @@ class Record:
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
-        """Raises struct.error for what is too short."""
+        """Raises struct.error if it is too short."""
         at, ns, cpu, packet, order, whole, code, moved = _FIXED.unpack_from(data)
         stage, site = whole & (1 << SITE_SHIFT) - 1, whole >> SITE_SHIFT
         view = None
@@ -57,9 +55,8 @@ class Record:
 
 @dataclass
 class Assembly:
-    """Puts records together. ``slots`` are (key, name) by stage, ``sites`` their verdict sites, ``clock`` is
-    what to add to the records' time to get ns since 1970. ``lost`` counts packets of which a record is
-    missing.
+    """Assembles records. ``slots`` are (key, name) by stage, ``sites`` their verdict sites; ``clock`` is
+    added to the records' time to get ns since 1970. ``lost`` counts packets with a missing record.
     """
 
     ifindex: int
@@ -81,7 +78,7 @@ class Assembly:
                 continue
             known = self._open.get(record.cpu)
             if known is None:
-                continue  # the rest of a packet that is lost
+                continue  # the rest of a lost packet
             if record.packet != known[0].packet or record.order != len(known):
                 del self._open[record.cpu]
                 self.lost += 1
@@ -128,7 +125,7 @@ class Assembly:
         )
 
     def _site(self, record: Record) -> VerdictSite | None:
-        """Where a slot's code was decided: as the record says, or where it alone can have been."""
+        """Where a slot's code was decided: as recorded, or the only site that can have decided it."""
         sites = self.sites.get(record.stage, ())
         index = record.site if record.site is not None else only_site(sites, record.code)
         return sites[index] if index is not None and index < len(sites) else None

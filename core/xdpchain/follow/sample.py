@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sample of the packets that flow now, for a what-if: so many packets at most, within about a second.
+"""Sample current traffic for a what-if: a limited number of packets, within about a second.
 
-Where a program runs they are followed, as `follow` does it. Where none runs every packet passes, so a packet
-socket sees them all.
+If a program runs they are followed, as by `follow`. If none runs every packet passes, so a packet socket sees
+them all.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ AS_THE_STACK_SEES = (
 
 
 def sampling_swaps(running: Running) -> bool:
-    """Whether a sample takes swapping the running chain for one that records."""
+    """Whether sampling swaps the running chain for one that records."""
     return running.hook is not None and running.linkage in (Linkage.STATIC, Linkage.TAILCALL)
 
 
 def supply_of(source: str, running: Running) -> Supply:
-    """The packets of any source, ``live`` among them. Raises what `packets_of` and `live_packets` do."""
+    """The packets of any source, including ``live``. Raises what `packets_of` and `live_packets` do."""
     return live_packets(running) if source == LIVE else packets_of(source, running.interface)
 
 
 def live_packets(running: Running, stop: threading.Event | None = None) -> Supply:
-    """What comes in on an interface, until ``stop`` is set; raises NotFound where nothing does, and what
-    `follow` raises where a chain runs.
+    """What arrives on an interface, until ``stop`` is set. Raises NotFound if nothing does, and what `follow`
+    raises if a chain runs.
     """
     stop = stop or threading.Event()
     found = _followed(running, stop) if running.hook is not None else _received(running, stop)
@@ -71,7 +71,7 @@ def _followed(running: Running, stop: threading.Event) -> Supply:
         deadline = time.monotonic() + SECONDS
         while not follower.ended and time.monotonic() < deadline and not stop.wait(POLL):
             for followed in follower.poll():
-                # Programs look at a packet's length more often than at what it carries.
+                # Programs look at a packet's length more often than at its payload.
                 whole = followed.entry.head.ljust(followed.entry.length, b"\0")
                 packets.append(Packet(describe(followed.entry.head, layer), whole))
     cut = any(len(packet.data) > HEAD for packet in packets)

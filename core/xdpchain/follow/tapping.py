@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a follower reads from and steers by, wherever the records are written: the three maps of
+"""What a follower reads and controls, wherever the records are written: the three maps of
 bpf/include/follow.h.
 """
 
@@ -27,8 +27,8 @@ TALLY_AT = 32
 
 @dataclass(frozen=True, slots=True)
 class FollowTally:
-    """Packets that the filter looked at, packets that came while nothing might be followed, and records for
-    which the ring buffer had no room.
+    """Packets that the filter looked at, packets that arrived while none were granted, and records that did
+    not fit into the ring buffer.
     """
 
     looked_at: int
@@ -37,20 +37,20 @@ class FollowTally:
 
 
 class Keep(NamedTuple):
-    """How much to record: so many bytes of a packet, a multiple of 8; and where packets are that passed."""
+    """How much to record: how many bytes of a packet, a multiple of 8, and whether to note passed packets."""
 
     snap: int
     fates: bool
 
 
 def sign_of_life(state: mmap.mmap) -> None:
-    """Say that somebody follows, for some seconds."""
+    """Signal that somebody follows; valid for some seconds."""
     struct.pack_into("=Q", state, BEAT_AT, time.monotonic_ns())
 
 
 class Tapping(ABC):
     """A source of records. ``slots`` are (key, name) by stage, ``sites`` their verdict sites, ``state`` is
-    shared with the programs that record.
+    shared with the recording programs.
     """
 
     slots: Mapping[int, tuple[str, str]]
@@ -64,7 +64,7 @@ class Tapping(ABC):
 
     @property
     def taken(self) -> int:
-        """Packets that were followed since the beginning."""
+        """Packets followed since the start."""
         return int(struct.unpack_from("=Q", self.state, TAKEN_AT)[0])
 
     def live(self) -> None:
@@ -72,12 +72,12 @@ class Tapping(ABC):
         sign_of_life(self.state)
 
     def grant(self, packets: int) -> None:
-        """Let so many packets be followed, counted from the beginning; a sign of life as well."""
+        """Allow this many packets to be followed, counted from the start; also gives a sign of life."""
         self.live()
         struct.pack_into("=Q", self.state, GRANTED_AT, packets)
 
     def read(self) -> list[bytes]:
-        """The records that came since."""
+        """The records that arrived since the last call."""
         return self._ring.drain()
 
     def tally(self) -> FollowTally:
@@ -89,7 +89,7 @@ class Tapping(ABC):
 
     @abstractmethod
     def why_not(self) -> str:
-        """Why nothing is recorded any more; empty as long as it is."""
+        """Why nothing is recorded any more; empty while recording."""
 
     def close(self) -> None:
         """Stop recording."""

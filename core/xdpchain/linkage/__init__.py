@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The linkages: ways to make one program of a chain's slots. Each builds beside what runs, and attaches
-nothing.
+"""The linkages: ways to turn a chain's slots into one program. Each builds a new chain next to the running
+one and attaches nothing.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ __all__ = ["Built", "Linker"]
 
 
 class Built(Protocol):
-    """A whole new chain that is not attached: it vanishes when closed, unless it was."""
+    """A complete new chain, not attached: closing it frees everything, unless it was attached or pinned."""
 
     @property
     def program(self) -> Fd:
-        """The dispatcher, ready to be put on the hook."""
+        """The dispatcher, ready to be attached to the hook."""
 
     @property
     def chain(self) -> Chain:
-        """The chain with what the kernel gave: ids, tags, maps, counter rows."""
+        """The chain with what the kernel assigned: IDs, tags, maps, counter rows."""
 
     def pin(self) -> None:
-        """Make the pins that the chain needs to outlive this process; the last step before the swap."""
+        """Make the pins that let the chain outlive this process; the last step before the swap."""
 
     def unpin(self) -> None:
-        """Take back what `pin` made; for a swap that failed."""
+        """Remove what `pin` made, after a failed swap."""
 
     def close(self) -> None:
         """Release the descriptors. The kernel keeps what is attached or pinned."""
@@ -41,9 +41,9 @@ class Linker(Protocol):
     """One linkage."""
 
     def build(self, candidate: Chain, running: Running, author: Author) -> Built:
-        """Load and link ``candidate``, handing on what ``running`` holds. Raises an XdpChainError; nothing
-        is left.
+        """Load and link ``candidate``, carrying over what ``running`` holds. Raises XdpChainError, and then
+        leaves nothing behind.
         """
 
     def retire(self, running: Running) -> None:
-        """Remove what a chain of this linkage left outside its programs (pins), after it was swapped away."""
+        """Remove what a swapped-out chain of this linkage left outside its programs (pins)."""

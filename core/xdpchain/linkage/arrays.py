@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pins that keep the program arrays of a chain's components filled.
 
-The kernel empties a program array when user space lets go of it, whatever programs still use it
-(bpf_map_release_uref), so a component with tail calls needs its arrays pinned for as long as its chain
-lives: in ``<bpffs>/xdptui/<prog id>/<map id>``, by the program that uses them, which is the dispatcher under
-static linkage and the component under freplace. Program ids are the whole system's and none is used twice,
-so a directory whose program is gone is stale, and nothing else is. A component that is off under freplace is
-kept in the same way, by the prog id of its stand-in (`dispatcher.stand_in`).
+The kernel empties a program array once user space holds no reference to it, whatever programs still use it
+(bpf_map_release_uref). A component with tail calls therefore needs its arrays pinned for as long as its chain
+lives: in ``<bpffs>/xdptui/<prog id>/<map id>``, under the program that uses them, which is the dispatcher in
+static linkage and the component in freplace. Program IDs are system-wide and never reused, so a directory is
+stale if and only if its program is gone. In freplace a component that is off is kept the same way, under the
+prog ID of its stand-in (`dispatcher.stand_in`).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ DIRECTORY = "xdptui"
 
 
 def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
-    """Pin ``arrays`` (by map id) for the program with id ``program``. Raises BpffsMissing, Untrusted,
+    """Pin ``arrays`` (by map ID) for the program with ID ``program``. Raises BpffsMissing, Untrusted,
     KernelRefused.
     """
     if not arrays:
         return
-    # Without pins the kernel would empty them: what follows a tail call would not run any more.
+    # Without pins the kernel would empty them, and the tail calls would fail.
     require_lasting(bpffs.find(), "program arrays", "use --linkage static, for programs without tail calls")
     try:
         with bpffs.open_below(DIRECTORY, str(program), make=True) as directory:
@@ -53,14 +53,14 @@ def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
 
 
 def remove_array_pins(program: int) -> None:
-    """Remove the pins of one program, if it has any, when no packet is on its way through it any more."""
+    """Remove a program's pins, if it has any, once no packet can be running through it any more."""
     name = str(program)
     try:
         with bpffs.open_below(DIRECTORY) as parent:
             with parent.child(name) as directory:
                 pins = [pin for pin in directory.names() if _is_id(pin)]
                 if pins and bpf.prog_lives(program):
-                    # A packet that came in before the swap would find the arrays empty.
+                    # A packet that arrived before the swap would find the arrays empty.
                     wait_for_packets()
                 for pin in pins:
                     directory.unlink(pin)
@@ -68,12 +68,12 @@ def remove_array_pins(program: int) -> None:
     except (bpffs.BpffsMissing, Untrusted, FileNotFoundError):
         pass
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):  # somebody else's: it is theirs
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):  # not ours
             raise
 
 
 def stale_array_pins() -> tuple[Path, ...]:
-    """Directories whose program is gone: left by a process that was killed, or by a foreign hand."""
+    """Directories whose program is gone: left by a killed process, or created by another tool."""
     try:
         with bpffs.open_below(DIRECTORY) as directory:
             path, names = directory.path, directory.names()
@@ -83,7 +83,7 @@ def stale_array_pins() -> tuple[Path, ...]:
 
 
 def components_in(directories: Iterable[bpffs.DispatchDir]) -> set[int]:
-    """The prog ids of the components that are pinned there, by themselves or by a link."""
+    """The prog IDs of the components pinned there, as programs or by a link."""
     found = set()
     for dispatcher in directories:
         gone = contextlib.suppress(FileNotFoundError, NotADirectoryError, Untrusted)
@@ -95,8 +95,8 @@ def components_in(directories: Iterable[bpffs.DispatchDir]) -> set[int]:
 
 
 def release_arrays(components: Iterable[int]) -> None:
-    """Remove the pins of those components that hang on no dispatcher any more, of any interface."""
-    # Not left to `stale_array_pins`: the kernel lets go of a component some time after its last pin went.
+    """Remove the pins of those components that no longer hang on any dispatcher of any interface."""
+    # Not left to `stale_array_pins`: the kernel frees a component some time after its last pin is gone.
     suspects = set(components)
     if suspects:
         placed = components_in(bpffs.dispatch_dirs())
@@ -105,13 +105,15 @@ def release_arrays(components: Iterable[int]) -> None:
 
 
 def pinned_for(chain: Chain) -> set[int]:
-    """The prog ids by which a freplace chain has pins here: components with program arrays, and stand-ins."""
+    """The prog IDs under which a freplace chain has pins here: components with program arrays, and
+    stand-ins.
+    """
     arrays = {slot.id for slot in chain if slot.component.callees and slot.id}
     return arrays | {slot.program for slot in chain if slot.off and slot.program}
 
 
 def _kept_by(programs: Iterable[int]) -> set[int]:
-    """What is pinned by these prog ids; a map's id among them only puts a removal off."""
+    """What is pinned under these prog IDs; mistaking a map ID for a prog ID only delays a removal."""
     found: set[int] = set()
     for program in programs:
         with (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which linkage a chain gets, and why."""
+"""Choose a chain's linkage, and say why."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ STATIC = advise(Do.CHOOSE_LINKAGE, "static")
 def chain_of(running: Running) -> Chain:
     """The chain to edit: the running one, or an empty one with the best linkage for this kernel.
 
-    If somebody else's program runs there, it is empty too; a plan made from that raises NotOurs.
+    It is also empty if somebody else's program runs there; a plan made from that raises NotOurs.
     """
     return running.chain or Chain(linkage=default_linkage()[0])
 
 
 def choose(asked: str, running: Running, *, anew: bool = False, bound: bool = False) -> tuple[Linkage, str]:
-    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words. ``auto`` keeps that of the
-    running chain, unless it is to be chosen ``anew``. ``bound``: a component reads RX metadata, and no
-    dispatcher version was requested. Raises Unsupported for one that does not work here.
+    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words. ``auto`` keeps the running
+    chain's linkage unless ``anew`` is set. ``bound``: a component reads RX metadata, and no dispatcher
+    version was requested. Raises Unsupported if the linkage does not work here.
     """
     if asked == "auto":
         if running.chain is not None and not anew:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an object file to a loaded component: libbpf loads it, the verifier judges it by itself, its unit is
-kept.
+"""From object file to loaded component: libbpf loads it, the verifier checks it on its own, its unit is kept.
 
-Nothing is attached and nothing pinned here. What comes out holds descriptors until it is closed, and all of
-it vanishes if it is closed before a dispatcher took the maps over.
+Nothing is attached or pinned here. The result holds descriptors until it is closed; all of it is freed if it
+is closed before a dispatcher takes over the maps.
 """
 
 from __future__ import annotations
@@ -68,10 +67,10 @@ __all__ = [
 
 @dataclass
 class Compiled:
-    """A component in linkable form, with all maps of its object open; ``component.maps`` names those that
-    it uses.
+    """A component in linkable form, with all maps of its object open; ``component.maps`` names those that it
+    uses.
 
-    ``pins`` are maps that the object wants pinned and that are not yet, as (name, path).
+    ``pins`` are maps that the object wants pinned and that are not pinned yet, as (name, path).
     """
 
     component: Component
@@ -92,12 +91,11 @@ def compile_component(
     frags: bool | None = None,
     isolated: bool = False,
 ) -> Compiled:
-    """Load ``component`` of the object file ``data`` as an XDP program and read its unit.
+    """Load ``component`` from the object file ``data`` as an XDP program and read its unit.
 
-    Maps found in ``reuse`` (by name) are used in place of new ones, after a check of their shape. ``frags``
-    overrides the component's own flag, for a chain that as a whole has none. ``isolated`` takes copies of
-    pinned maps. Raises KernelRefused with the verifier's last words, LinkRefused for a map of another
-    shape.
+    Maps in ``reuse`` (by name) replace new ones, after a check of their shape. ``frags`` overrides the
+    component's own flag, for a chain that does not support fragments as a whole. ``isolated`` copies pinned
+    maps. Raises KernelRefused with the end of the verifier's log, LinkRefused if a map's shape differs.
     """
     if THROW in kernel_calls(data, component.name):
         raise LinkRefused(
@@ -150,7 +148,7 @@ def compile_component(
 
 
 def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableProgram:
-    """The linkable form of a program that was loaded. Raises BpfError, LinkRefused."""
+    """The linkable form of a loaded program. Raises BpfError, LinkRefused."""
     info, code = bpf.prog_info(program.fd), program.instructions()
     names = {bpf_map.fd: map_key(bpf_map) for bpf_map in opened.maps()}
     functions = program.func_info()
@@ -163,7 +161,7 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
         )
     references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
     return LinkableProgram(
-        # Without this process's descriptors, so that one program's linkable form is always the same.
+        # Without this process's descriptors, so that a program always has the same linkable form.
         instructions=instructions.patch_maps(code, references, dict.fromkeys(names.values(), 0)),
         functions=functions,
         btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
@@ -217,8 +215,8 @@ def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:
 
 
 def map_key(bpf_map: ObjectMap) -> str:
-    """A map's name in its object; of a data section's only the section, for libbpf puts the object's name
-    before it.
+    """A map's name in its object; for a data section only the section, since libbpf prefixes the object's
+    name.
     """
     return (
         bpf_map.name[bpf_map.name.index(".") :] if bpf_map.internal and "." in bpf_map.name else bpf_map.name
@@ -234,8 +232,8 @@ def rehearse_load(
     *,
     target: Stub | None = None,
 ) -> None:
-    """Load an object that is not plain in a process of its own first, once: libbpf has crashed on such.
-    Raises Unsupported where it does.
+    """Load a non-plain object once in a separate process first: libbpf has crashed on such. Raises
+    Unsupported if it does.
     """
     key = hashlib.sha256(data).digest(), component.name, target is None
     if key in _REHEARSED or _plain(data):
@@ -268,7 +266,7 @@ def main_program(opened: Object, component: Component) -> ObjectProgram:
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """The function of a loaded dispatcher that a component is to replace (freplace)."""
+    """The function of a loaded dispatcher that a component will replace (freplace)."""
 
     dispatcher: bpf.Fd
     function: str
@@ -283,15 +281,15 @@ def shape(
     isolated: bool = False,
     target: Stub | None = None,
 ) -> list[tuple[str, str]]:
-    """Say which programs and maps to load, and as what; returns the pins that the object asks for and that
-    are not there yet, as (name, path).
+    """Set which programs and maps to load, and how. Returns the pins that the object asks for and that do not
+    exist yet, as (name, path).
     """
     wanted = {component.name, *component.callees}
     for program in opened.programs():
         program.set_autoload(program.name in wanted)
         if program.name in wanted:
-            # Programs of an array must have the attach type of who calls them (4540aed51b12), and one of type
-            # EXT has none.
+            # Programs in an array must have their caller's attach type (4540aed51b12); an EXT program has
+            # none.
             program.as_xdp(frags, attach_type=0 if target else ATTACH_TYPE_XDP)
     main = main_program(opened, component)
     if target is not None:
@@ -309,8 +307,8 @@ def shape(
         if bpf_map.type == bpf.MapType.STRUCT_OPS or (
             bpf_map.type == bpf.MapType.PROG_ARRAY and name not in component.uses
         ):
-            # libbpf would fill it with programs that are not wanted here; libbpf 1.1 crashes where programs
-            # that a map of struct_ops names are not loaded.
+            # libbpf would fill it with programs that are not wanted here; libbpf 1.1 crashes if programs that
+            # a struct_ops map names are not loaded.
             bpf_map.leave_out()
             continue
         if name in entries:
@@ -338,9 +336,7 @@ def shape(
 
 
 def _pin_path(bpf_map: ObjectMap, component: Component) -> str | None:
-    """Where the object wants this map pinned; libbpf takes /sys/fs/bpf for the directory, wherever the
-    mount is.
-    """
+    """Where the object wants this map pinned; libbpf assumes /sys/fs/bpf, wherever bpffs is mounted."""
     if bpf_map.pin_path is None:
         return None
     root = Path(component.pin_root) if component.pin_root else bpffs.find()
@@ -351,16 +347,15 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: 
     theirs = next((share.theirs for share in component.shares if share.name == map_key(wanted)), "")
     info = bpf.map_info(running)
     has = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
-    # The kernel sets BPF_F_RDONLY_PROG on devmaps by itself (0cdbb4b09a06), libbpf frozen sections' flags
-    # likewise.
+    # The kernel sets BPF_F_RDONLY_PROG on devmaps itself (0cdbb4b09a06); libbpf sets it for frozen sections.
     rdonly = 1 << 7
     wants = (*wanted.shape[:4], wanted.shape[4] | has[4] & rdonly)
-    if theirs:  # of how many entries another slot's map has, the object need not know
+    if theirs:  # the object need not know how many entries another slot's map has
         wants = (*wants[:3], info.max_entries, wants[4])
     if has != wants and wanted.type != 0:
         words = ("type", "key size", "value size", "entries", "flags")
         odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
-        if pin:  # the object names it, not we: a map of that name, of this or another object, is there
+        if pin:  # the object chose this name: a map with it exists, from this or another object
             raise LinkRefused(
                 f"map {map_key(wanted)} of {component.name} can't be shared with the pinned one",
                 f"{pin} has a different shape: {odd}",
@@ -388,7 +383,7 @@ def explain(
     label: str,
     target: Stub | None = None,
 ) -> XdpChainError:
-    """A refused load, tried once more for the verifier's reasoning."""
+    """Turn a refused load into an error, loading again for the verifier's log."""
     log = error.log
     if error.program:
         with contextlib.suppress(XdpChainError), Object(data, component.name) as again:
@@ -412,7 +407,7 @@ def explain(
     if isinstance(refused, PermissionDenied):
         refused.why = f"{refused.why}; {reason}"
         return refused
-    # libbpf gave up before the verifier: its errno says little (ENOENT, where a symbol is not found).
+    # libbpf gave up before the verifier: its errno says little (ENOENT for a missing symbol).
     return KernelRefused(refused.what, reason, _before_the_verifier(reason, data), detail=refused.detail)
 
 
@@ -423,7 +418,7 @@ _NO_REASON = re.compile(
 
 
 def libbpf_reason(messages: str) -> str:
-    """The first thing that libbpf said was wrong, with the map's or symbol's name; "" if it said nothing."""
+    """The first problem that libbpf reported, with the map's or symbol's name; "" if it reported none."""
     told = (line.strip().removeprefix("libbpf: ") for line in messages.splitlines())
     return next((line for line in told if not _NO_REASON.match(line)), "")
 
@@ -434,6 +429,8 @@ def _before_the_verifier(reason: str, data: bytes) -> str:
         bpf_map.name == unsized[1] and not bpf_map.max_entries for bpf_map in ObjectFile.parse(data).maps
     ):
         return f"The object leaves its size to be set at load time: --map-entries {unsized[1]}=N"
+    if re.search(r"extern '(?:CONFIG|LINUX)_", reason):
+        return "This kernel is built without that option: declare it __weak, and it reads as 0"
     if "extern" in reason:
         return (
             "This kernel lacks that symbol: load the module that has it, or declare it __weak and test for it"

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The counters of a chain that counts by itself: its map, and how the counts of programs before it go on.
+"""The counters of a chain that counts for itself: its map, and how counts carry on from earlier programs.
 
-Nothing is ever copied into a map that is counted in. A new program whose counters mean the same takes over
-the map; any other gets one of its own, and a description of where the rest of its counts are
-(`model.counting`): the maps of programs before it, and totals of those that no packet can be counted in any
-more. Before the swap the new map is added to the old program too, so that packets which were counted
-meanwhile are not forgotten when it comes back.
+Nothing is ever copied into a map in use. A new program whose counters have the same meaning takes over the
+map. Any other gets its own map, and a description of where the rest of its counts are (`model.counting`):
+maps of earlier programs, and totals of maps that no packet can be counted in any more. Before the swap the
+new map is also bound to the old program, so that packets counted meanwhile are not lost if that comes back.
 
-Layouts are made for the ways through a chain (`flow`). `row_layout` is that of chains of earlier versions: a
-row of all codes a slot, in which a slot keeps its row for as long as it is in the chain.
+Layouts follow the ways through a chain (`flow`). `row_layout` is for chains of earlier versions: a row of all
+codes per slot, which the slot keeps for as long as it is in the chain.
 """
 
 from __future__ import annotations
@@ -85,10 +84,10 @@ def counter_layout() -> tuple[int, int, int]:
 
 
 def assign_rows(candidate: Chain, running: Running) -> list[int]:
-    """A row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is the verdict.
+    """A row for each slot: its own if it runs, otherwise one that no running slot uses. Row 0 is the verdict.
 
-    It is a slot's number wherever one is needed for as long as the slot lives. A slot that goes into shadow
-    or comes out of it begins anew: what it would have dropped and what it did drop are never mixed.
+    The row is also the slot's number wherever one is needed for the slot's lifetime. A slot that enters or
+    leaves shadow starts at zero: what it would have dropped and what it dropped are never mixed.
     """
     own = {slot_key(slot): slot.row for slot in running.chain or () if slot.row}
     free = iter(sorted(set(range(1, ROWS)) - set(own.values())))
@@ -96,7 +95,7 @@ def assign_rows(candidate: Chain, running: Running) -> list[int]:
 
 
 def row_layout(chain: Chain) -> Layout:
-    """A row for each slot of a chain whose slots have rows, and row 0 for what the chain returned."""
+    """A row for each of the chain's slots that has one, and row 0 for what the chain returned."""
 
     def terms(row: int) -> Terms:
         return tuple((row * CODES + code,) for code in range(CODES))
@@ -105,7 +104,7 @@ def row_layout(chain: Chain) -> Layout:
 
 
 def make_counters() -> bpf.Fd:
-    """A new map of rows, all zero."""
+    """A new, zeroed map of rows."""
     return _create(STRIDE, possible_cpus())
 
 
@@ -117,7 +116,7 @@ def _create(size: int, entries: int) -> bpf.Fd:
 
 
 def clear_rows(counters: bpf.Fd, rows: Sequence[int]) -> None:
-    """Set rows to zero, on every CPU."""
+    """Zero these rows, on every CPU."""
     size = STRIDE * possible_cpus()
     with mmap.mmap(counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE) as view:
         for at in range(0, size, STRIDE):
@@ -137,8 +136,8 @@ class OwnCounters:
 
 
 def counters_for(layout: Layout, counting: Counting | None, held: contextlib.ExitStack) -> OwnCounters:
-    """The map of what runs, if what it counts means the same, or a new one: one element, which programs
-    address directly.
+    """The running chain's map, if its counters have the same meaning, or a new one: one element, which
+    programs address directly.
     """
     size = layout.stride * possible_cpus()
     kept = (
@@ -160,7 +159,7 @@ def counters_for(layout: Layout, counting: Counting | None, held: contextlib.Exi
 
 
 def going_on(candidate: Chain, running: Running) -> Counting | None:
-    """What counts go on in the candidate; None where nothing counts."""
+    """The counts that carry on in the candidate; None if nothing counts."""
     if running.counting is None or running.chain is None:
         return None
     return running.counting.keeping(set(map(slot_key, candidate)) & set(map(slot_key, running.chain)))
@@ -169,15 +168,15 @@ def going_on(candidate: Chain, running: Running) -> Counting | None:
 def describe(
     program: bpf.Fd, own: OwnCounters, before: Counting | None, held: contextlib.ExitStack
 ) -> tuple[Counting, int]:
-    """Hang on the program what its counts are made of, the maps of what counted ``before`` too; also returns
-    the map id of the description. Raises BpfError, InvalidInput.
+    """Bind to the program the description of its counts, and the maps of what counted ``before``; also
+    returns the map ID of the description. Raises BpfError, InvalidInput.
     """
     source = Source(own.map_id, own.layout)
     if before is None:
         counting = Counting(own.map_id, own.map_id, (source,))
     else:
         counting = _folded(before)
-        others = tuple(one for one in counting.sources if one.map_id != own.map_id)
+        others = tuple(source for source in counting.sources if source.map_id != own.map_id)
         counting = replace(counting, own=own.map_id, sources=(source, *others))
         for other in others:
             with bpf.map_by_id(other.map_id) as fd:
@@ -190,36 +189,36 @@ def describe(
 
 
 def share_with(running: Running, own: OwnCounters) -> None:
-    """Let the program that runs now know the new one's counters, lest what is counted there is forgotten if
-    it comes back. Harmless if it does not, or if nothing was ever counted. Raises BpfError.
+    """Bind the new program's counters to the one that runs now, so that their counts are not lost if that
+    comes back. Harmless if it doesn't, or if nothing was counted. Raises BpfError.
     """
     counting, hook, chain = running.counting, running.hook, running.chain
     if counting is None or hook is None or chain is None or not own.fresh:
         return
     added = Counting(counting.origin, None, (Source(own.map_id, own.layout),))
     programs = [hook.prog_id]
-    if running.linkage is Linkage.FREPLACE:  # its dispatcher may have one map only, and its components count
+    if running.linkage is Linkage.FREPLACE:  # its dispatcher may have only one map, and its components count
         counted = [slot for slot in chain if slot_key(slot) in own.layout.slots]
         programs = [slot.id for slot in counted if slot.id is not None and counting.counts(slot_key(slot))]
     with blobs.make(COUNTS, added.encode()) as blob:
-        for number in programs:
-            with bpf.prog_by_id(number) as program:
+        for prog_id in programs:
+            with bpf.prog_by_id(prog_id) as program:
                 bpf.prog_bind_map(program, own.fd)
                 bpf.prog_bind_map(program, blob)
 
 
 def read_counting(carried: Manifest, map_ids: Sequence[int], carrier: str) -> Counting | None:
-    """Where the counts are of a program with these maps, by the manifest in the map called ``carrier``; None
+    """Where a program with these maps counts, according to the manifest in the map called ``carrier``; None
     if it does not count. Raises BpfError, InvalidInput.
     """
     own = carried.counters_map
     if own is None:
         return None
-    if carried.counts_map is None:  # as earlier versions count
+    if carried.counts_map is None:  # as earlier versions counted
         counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
     else:
         counting = blobs.decoded(carried.counts_map, Counting.decode, MOST_NOTED)
-    # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
+    # Maps bound after the manifest: of what replaced this program for a while and counted elsewhere.
     later = []
     for map_id in reversed(map_ids):
         with bpf.map_by_id(map_id) as fd:
@@ -232,7 +231,7 @@ def read_counting(carried: Manifest, map_ids: Sequence[int], carrier: str) -> Co
 
 
 def _folded(counting: Counting) -> Counting:
-    """The same with maps added up that only programs before the running one counted in, where there are
+    """The same counts; maps in which only programs before the running one counted are added up if there are
     many.
     """
     current = {source.map_id for source in counting.current}
@@ -256,7 +255,7 @@ def _folded(counting: Counting) -> Counting:
 
 
 def sites_sum(some: SiteCounts, more: SiteCounts) -> SiteCounts:
-    """What was counted by site, added up."""
+    """Two sets of counts by site, added up."""
     nothing = 0, 0
     found = {}
     for which in some.keys() | more.keys():
@@ -266,12 +265,12 @@ def sites_sum(some: SiteCounts, more: SiteCounts) -> SiteCounts:
 
 
 class CountedMap:
-    """One map of counters in memory, read without a system call. Stays valid after what counts there is
+    """A map of counters in memory, read without system calls. Remains valid when the program that counts is
     gone.
     """
 
     def __init__(self, counters: bpf.Fd, layout: Layout) -> None:
-        """Raises OSError, InvalidInput (the map is too small for the layout, or no map of counters)."""
+        """Raises OSError, InvalidInput (not a map of counters, or too small for the layout)."""
         info = bpf.map_info(counters)
         size = info.value_size * info.max_entries
         words = layout.counters * COUNTER // 8
@@ -289,17 +288,17 @@ class CountedMap:
         self._last: tuple[int, ...] = (0,) * (words + 1)
 
     def read(self, slots: tuple[SlotKey, ...]) -> list[SlotCounts]:
-        """What the chain returned, and what each of these slots did, summed over CPUs; zero for a slot that
+        """What the chain returned, then what each of these slots did, summed over CPUs; zero for a slot that
         is not counted here.
         """
         plan = self._plans.get(slots)
         if plan is None:
             terms = (self._layout.verdict, *(self._layout.slots.get(slot, NOTHING) for slot in slots))
-            # In many chains all slots are told by the same counters.
+            # In many chains the same counters serve all slots.
             unique = list(dict.fromkeys(terms))
             sums = [_Sum(some, self._words.size // 8) for some in unique]
             plan = self._plans[slots] = sums, [unique.index(some) for some in terms]
-        # One reading a CPU, as far as the last counter: far cheaper than one a counter.
+        # One read per CPU, up to the last counter: far cheaper than one per counter.
         first, *others = self._starts
         total = self._words.unpack_from(self._map, first)
         for start in others:
@@ -309,12 +308,12 @@ class CountedMap:
         return [found[which] for which in plan[1]]
 
     def read_cpus(self) -> list[SlotCounts]:
-        """What the chain returned, CPU by CPU."""
+        """What the chain returned, per CPU."""
         row = _Sum(self._layout.verdict, self._words.size // 8)
         return [row.of((*self._words.unpack_from(self._map, start), 0)) for start in self._starts]
 
     def read_sites(self) -> dict[tuple[SlotKey, str], SiteCounts]:
-        """What was counted by site when `read` looked last, by slot and `SiteTerms.name`: a part of that."""
+        """The counts by site as of the last `read`, which includes them, by slot and `SiteTerms.name`."""
         at = self._last.__getitem__
         return {
             (slot, some.name): {
@@ -329,7 +328,7 @@ class CountedMap:
 
 
 class _Sum:
-    """The counts of one row: which words to add. One counter a code, or none, is by far the most frequent."""
+    """The counts of one row: which words to add. Most often each code has one counter or none."""
 
     def __init__(self, terms: Terms, nothing: int) -> None:
         self._terms = [(tuple(2 * i for i in some), tuple(2 * i + 1 for i in some)) for some in terms]

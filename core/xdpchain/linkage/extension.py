@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A component as a program of type EXT: loaded to replace a dispatcher's function, or taken as it runs.
+"""A component as an EXT program: loaded to replace a dispatcher's function, or taken as it runs.
 
-What a fresh process needs to know of a component that we loaded hangs on the component itself, in frozen
-maps bound to it: its slot in a manifest's form, its object file, and, where it counts for itself
-(`self_counting`), where its counts are. The dispatcher may have no map but its configuration, and whoever
-builds the next dispatcher, libxdp too, attaches the same component again.
+Everything a later process needs to know about a component we loaded is in frozen maps bound to the component
+itself: its slot as a manifest, its object file, and, if it counts for itself (`self_counting`), where its
+counts are. The dispatcher can't hold them: it may have no map but its configuration, and every later
+dispatcher, libxdp's included, attaches the same component again.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ and the programs of its program arrays have to agree with it.
 
 @dataclass
 class Extension:
-    """A loaded component: its slot with the kernel's facts, its program, and, if it was loaded just now, its
-    counters if it counts, why not if it should, the ``unit`` that its verdict sites are found in, and the
-    maps to pin: program arrays by map id, and (map, path) for those that the object wants pinned by name.
-    ``kept`` is the component of a slot that is off: ``program`` then stands in for it.
+    """A component: its slot with what the kernel reported, and its program. If it was just loaded, also its
+    counters if it counts, or why not if it should; the ``unit`` that its verdict sites are found in; and the
+    maps to pin: program arrays by map ID, and (map, path) for those that the object wants pinned by name.
+    ``kept`` is the component of a slot that is off: ``program`` is then its stand-in.
     """
 
     slot: Slot
@@ -72,8 +72,8 @@ class Extension:
 
 
 class ExtensionLoader:
-    """Turns the slots of one chain into extensions, which take the place of what is ``running``; what they
-    hold is closed with ``held``. ``counting``: those that are loaded count for themselves.
+    """Turns the slots of a chain into extensions that replace what is ``running``; ``held`` closes what they
+    hold. ``counting``: newly loaded ones count for themselves.
     """
 
     def __init__(
@@ -88,7 +88,9 @@ class ExtensionLoader:
         self._objects: dict[str, int] = {}
 
     def take(self, slot: Slot) -> Extension | None:
-        """The slot's component as it runs already, as an extension of whatever dispatcher; else None."""
+        """The slot's component as it already runs, as an EXT program of any dispatcher; None if it
+        doesn't.
+        """
         component = slot.component
         if component.id is None:
             return None
@@ -127,7 +129,7 @@ class ExtensionLoader:
         return self._furnish(extension)
 
     def switched_off(self, extension: Extension, target: Stub) -> Extension:
-        """What stands in for a component that is off, with all that belongs to it. Raises KernelRefused."""
+        """The stand-in for a component that is off, with all that belongs to it. Raises KernelRefused."""
         slot = extension.slot
         maps = list(self._open(slot.component).values())
         source = slot.component.object
@@ -196,7 +198,7 @@ class ExtensionLoader:
     def _let_count(
         self, extension: Extension, unit: LinkableProgram, maps: Mapping[str, bpf.Fd], place: Place
     ) -> None:
-        """Put a program that counts in the place of the plain one, if the kernel takes it."""
+        """Replace the plain program by one that counts, if the kernel accepts it."""
         slot, plain = extension.slot, extension.program
         ring = None if slot.policy is None else ring_on(self._ran_before(slot), self._held)
         loaded = load_counting(slot, unit, maps, self._running.counting, ring, place, self._held)
@@ -205,10 +207,10 @@ class ExtensionLoader:
             return
         extension.program = loaded.program
         extension.counters, extension.form = loaded.counters, loaded.form
-        # Programs of its arrays are of type EXT: another linkage has to load the object anew.
+        # The programs in its arrays are of type EXT, so another linkage must load the object again.
         extension.unit = None if slot.component.callees else unit
         try:
-            # libbpf binds maps that no instruction names, as those with a program's constants.
+            # libbpf also binds maps that no instruction names, such as those with a program's constants.
             for map_id in set(bpf.prog_map_ids(plain)) - set(bpf.prog_map_ids(extension.program)):
                 with bpf.map_by_id(map_id) as fd:
                     bpf.prog_bind_map(extension.program, fd)
@@ -226,15 +228,15 @@ class ExtensionLoader:
         return None if before is None else before.of_slot((slot.key, False))
 
     def _furnish(self, extension: Extension) -> Extension:
-        """Hang the object file and the manifest on the component, never on the dispatcher."""
+        """Bind the object file and the manifest to the component, never to the dispatcher."""
         slot = extension.slot
         source = slot.component.object
         assert source is not None
         try:
-            number = self._objects.get(source.sha256, source.map_id)
-            number = self._bind(extension.program, number, OBJECT, partial(object_bytes, source))
-            self._objects[source.sha256] = number
-            source = replace(source, map_id=number, data=None)
+            map_id = self._objects.get(source.sha256, source.map_id)
+            map_id = self._bind(extension.program, map_id, OBJECT, partial(object_bytes, source))
+            self._objects[source.sha256] = map_id
+            source = replace(source, map_id=map_id, data=None)
             unit = extension.unit
             carried = None if unit is None else self._bind(extension.program, None, UNIT, unit.encode)
             slot = replace(slot, component=replace(slot.component, object=source, unit_map=carried))
@@ -256,11 +258,11 @@ class ExtensionLoader:
         extension.slot = slot
         return extension
 
-    def _bind(self, program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes]) -> int:
-        fd = bpf.map_by_id(number) if number is not None else blobs.make(name, content())
+    def _bind(self, program: bpf.Fd, map_id: int | None, name: str, content: Callable[[], bytes]) -> int:
+        fd = bpf.map_by_id(map_id) if map_id is not None else blobs.make(name, content())
         self._held.callback(fd.close)
         bpf.prog_bind_map(program, fd)
-        return number if number is not None else bpf.map_info(fd).id
+        return map_id if map_id is not None else bpf.map_info(fd).id
 
 
 def _refused(

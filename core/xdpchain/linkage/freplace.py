@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""freplace linkage: the stubs of a dispatcher replaced by components of type EXT, in libxdp's protocol.
+"""freplace linkage: components of type EXT replace a dispatcher's stubs, as in libxdp's protocol.
 
-A new dispatcher is built beside the running one and the components are attached to it as well: those that
-run already by one more link, with no reload, so that their ids and maps stay (kernel 5.10, 4a1e7c0c63e0).
-The links live in pins, ``<bpffs>/xdp/dispatch-<ifindex>-<prog id>/progN-link`` and ``progN-prog``, where
-libxdp finds them. The pins hold the dispatcher too, so the old one goes only when they are removed.
+A new dispatcher is built next to the running one, and the components are attached to it. Those that already
+run get one more link without a reload, so that their IDs and maps stay (kernel 5.10, 4a1e7c0c63e0). The links
+are pinned as ``<bpffs>/xdp/dispatch-<ifindex>-<prog id>/progN-link``, next to ``progN-prog``, where libxdp
+finds them. The pins also hold the dispatcher, so the old one is freed only when they are removed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class FreplaceChain:
             raise bpf.refusal(error, f"the chain can't be pinned in {directory.path}") from error
         for extension in self._extensions:
             self._pin_maps(extension)
-        # Last, for a map that is bound to a program stays: a change that can't be pinned leaves none behind.
+        # Last, because binding a map can't be undone: a change that can't be pinned must not leave one
+        # behind.
         for extension in self._extensions:
             if extension.counters is not None:
                 try:
@@ -83,16 +84,17 @@ class FreplaceChain:
                     raise bpf.refusal(error, what) from error
 
     def _pin_maps(self, extension: Extension) -> None:
-        number = extension.slot.component.id
-        if extension.arrays and number is not None:
-            # By the component, not the dispatcher: the component outlives dispatchers, libxdp's edits too.
-            self._undo.append(lambda: remove_array_pins(number))
-            pin_arrays(number, extension.arrays)
-        if extension.kept is not None and extension.slot.program and number is not None:
-            # In the way of arrays: what nobody sees it hang on has to be pinned, and goes with the stand-in.
+        prog_id = extension.slot.component.id
+        if extension.arrays and prog_id is not None:
+            # By the component, not the dispatcher: the component outlives dispatchers, even when libxdp
+            # edits.
+            self._undo.append(lambda: remove_array_pins(prog_id))
+            pin_arrays(prog_id, extension.arrays)
+        if extension.kept is not None and extension.slot.program and prog_id is not None:
+            # As with arrays: a component that no dispatcher holds needs a pin, which goes with its stand-in.
             stand_in = extension.slot.program
             self._undo.append(lambda: remove_array_pins(stand_in))
-            pin_arrays(stand_in, {number: extension.kept})
+            pin_arrays(stand_in, {prog_id: extension.kept})
         for fd, path in extension.pins:
             self._undo.append(pin_map(fd, path))
 
@@ -108,7 +110,7 @@ class FreplaceLinker:
     """freplace linkage (see `linkage.Linker`)."""
 
     def build(self, candidate: Chain, running: Running, author: Author) -> FreplaceChain:
-        bpffs.find()  # without it there is no place for the pins: say so before anything is loaded
+        bpffs.find()  # the pins need it: fail before anything is loaded
         with contextlib.ExitStack() as held:
             loader = ExtensionLoader(held, author, running, counting=candidate.counters)
             taken = [
@@ -144,8 +146,7 @@ class FreplaceLinker:
     def retire(self, running: Running) -> None:
         if running.dispatcher is None or running.chain is None:
             return
-        # The change is made: pins that can't be removed are left to `clean`, and are no reason to report
-        # failure.
+        # The change is done. `clean` can remove pins that stay behind, so they don't make it a failure.
         with contextlib.suppress(NotOurs, KernelRefused, Untrusted, bpffs.BpffsMissing):
             directory = bpffs.dispatch_dir(running.interface.ifindex, running.dispatcher.id)
             bpffs.remove_dispatch_dir(directory)
@@ -153,15 +154,15 @@ class FreplaceLinker:
 
 
 def _renewed(slot: Slot, candidate: Chain, running: Running) -> bool:
-    """Whether a component that runs has to be loaded anew, for its counters are switched on or off, or its
-    policy is another one.
+    """Whether a running component must be loaded again because its counters are switched on or off, or
+    because its policy changes.
     """
     if running.chain is None or slot.id is None:
         return False
     try:
         made = made_for(slot.id)
     except bpf.BpfError:
-        return False  # it is gone, and loaded anew anyway
+        return False  # it is gone, so it is loaded again anyway
     if made is None:
         return slot.policy is not None
     if policy_within(made.slot) != policy_within(slot):
@@ -188,8 +189,8 @@ def _config(candidate: Chain, running: Running) -> DispatcherConfig:
 
 
 def _bound(candidate: Chain, running: Running, version: int) -> bool:
-    """Whether its dispatcher has to be bound to the interface: for a component that reads RX metadata, or for
-    one that was loaded while the dispatcher was bound, which it then is, too.
+    """Whether the dispatcher must be bound to the interface: because a component reads RX metadata, or
+    because one was loaded while the dispatcher was bound, and so is bound too.
     """
     before = running.dispatcher if running.linkage is Linkage.FREPLACE else None
     kept = before is not None and before.bound and any(slot.id is not None for slot in candidate.slots)
@@ -212,9 +213,9 @@ def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:
 
 
 def _note_labels(extension: Extension, dispatcher: bpf.Fd) -> None:
-    made_for, number, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
+    made_for, prog_id, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
     try:
-        if number is not None and labels_of(number, made_for) != labels:
+        if prog_id is not None and labels_of(prog_id, made_for) != labels:
             leave_labels(extension.program, made_for, labels)
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"the labels of {extension.slot.name} can't be kept") from error
@@ -222,7 +223,7 @@ def _note_labels(extension: Extension, dispatcher: bpf.Fd) -> None:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """A refusal that is the kernel's of all freplace, in the words that say so."""
+    """If the kernel refuses freplace as such, say so in place of the single refusal."""
     try:
         yield
     except (KernelRefused, PermissionDenied) as error:

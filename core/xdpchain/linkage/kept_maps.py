@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of slots that were unloaded, kept so that their contents can be found again.
+"""Maps of unloaded slots, kept so that their contents can be restored.
 
-Each is pinned in ``<bpffs>/xdptui/kept``; the pin's name says whose it was and since when: map id, second of
-the boot, ifindex, and the inode of the network namespace. Nothing else is written down: an undo names maps by
-the ids that they had, and finds those that live. Kept for a week at most, and 64 of them; the oldest go
-first.
+Each is pinned in ``<bpffs>/xdptui/kept``. The pin's name says whose map it was and since when: map ID, second
+of the boot, ifindex, and inode of the network namespace. Nothing else is stored: an undo names maps by the
+IDs that they had, and finds those that still exist. At most 64 maps are kept, for at most a week; the oldest
+go first.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _NAME = re.compile(r"([1-9][0-9]{0,9})-([0-9]{1,12})-([1-9][0-9]{0,9})-([0-9]{1,
 
 @dataclass(frozen=True, slots=True)
 class KeptMap:
-    """A map that is kept since this second of the boot, of a slot of the interface with this ifindex in the
-    network namespace with this inode; ``name`` is the kernel's, "?" where it can't be read.
+    """A map of a slot, kept since this second of the boot. The interface is given by its ifindex and the
+    inode of its network namespace; ``name`` is the kernel's, "?" if it can't be read.
     """
 
     map_id: int
@@ -48,7 +48,7 @@ class KeptMap:
 
 
 def kept_maps() -> tuple[KeptMap, ...]:
-    """All that are kept on this machine, the newest first; () where that can't be read."""
+    """All maps kept on this machine, newest first; () if they can't be listed."""
     try:
         with bpffs.open_below(*PLACE) as directory:
             names = directory.names()
@@ -72,10 +72,10 @@ def _name(map_id: int) -> str:
 
 
 def keep_maps(where: Interface, slots: Iterable[Slot]) -> None:
-    """Pin the maps of these slots. Constants, which the object file has, are not kept, nor are program
+    """Pin the maps of these slots. Constants are not kept, since the object file has them, nor are program
     arrays, which hold no state.
 
-    Raises Unsupported (no place that lasts), Untrusted, KernelRefused, NotFound.
+    Raises Unsupported (no bpffs that lasts), Untrusted, KernelRefused, NotFound.
     """
     require_lasting(bpffs.find(), "maps", "leave out --keep-maps")
     now, inode = int(boot_clock()), netns.inode(where.netns)
@@ -93,15 +93,15 @@ def keep_maps(where: Interface, slots: Iterable[Slot]) -> None:
 
 
 def overdue() -> tuple[KeptMap, ...]:
-    """Those that are kept for too long, or beyond the number."""
+    """Maps kept for too long, or beyond the limit."""
     found, now = kept_maps(), boot_clock()
     return tuple(kept for i, kept in enumerate(found) if i >= MOST or now - kept.since > LONGEST)
 
 
 def forget_kept(gone: Collection[KeptMap] | Collection[int]) -> None:
-    """Keep these no longer; or those with these map ids, for a chain has them."""
+    """Stop keeping these maps, or those with these map IDs because a chain uses them again."""
     names = [kept.pin for kept in kept_maps() if kept in gone or kept.map_id in gone]
-    # What can't be removed now is overdue some day, and tried again.
+    # What can't be removed now becomes overdue later, and is tried again.
     with contextlib.suppress(XdpChainError, FileNotFoundError, PermissionError):
         if names:
             with bpffs.open_below(*PLACE) as directory:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions and types of ours that linked programs take along."""
+"""Our own functions and types that linked programs include."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG_VERSION = 3
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """Functions of ours: their object's unit, where they begin, and their names in BTF."""
+    """Functions of ours: their object's unit, where each begins, and their BTF names."""
 
     unit: LinkableProgram
     starts: Mapping[str, int]
@@ -31,7 +31,7 @@ class Kit:
 
 @cache
 def kit_of(name: str) -> Kit:
-    """The functions of an object that is shipped."""
+    """The functions of a shipped object."""
     compiled = compile_component(Component("functions"), shipped.read(name), {})
     compiled.close()
     btf = Btf.parse(compiled.unit.btf)
@@ -40,7 +40,7 @@ def kit_of(name: str) -> Kit:
 
 @cache
 def component_prototype() -> tuple[bytes, int, int]:
-    """BTF with the dispatcher's main function in it: the blob, the ids of the function and its prototype."""
+    """BTF with the dispatcher's main function: the blob, and the IDs of the function and its prototype."""
     compiled = compile_component(Component(MAIN), shipped.read(f"dispatcher_v{CONFIG_VERSION}"), {})
     compiled.close()
     main = Btf.parse(compiled.unit.btf).find(MAIN, Kind.FUNC)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a chain in the making: each slot's unit and maps, from the kernel or the object file."""
+"""The parts of a chain being built: each slot's unit and maps, from the kernel or the object file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass
 class Part:
-    """A slot on its way into a dispatcher. ``partial`` names the maps whose copies lack elements."""
+    """A slot to be linked. ``partial`` names the maps whose copies lack elements."""
 
     slot: Slot
     unit: LinkableProgram
@@ -50,7 +50,7 @@ def gather_parts(
 ) -> list[Part]:
     """Units and open maps of all slots: read from the kernel for those that run, compiled for the rest.
 
-    With ``cloning`` every map is a copy; what two slots share, their copies share.
+    With ``cloning`` every map is a copy; slots that share a map share its copy.
     """
     gathering = _Gathering(candidate, cloning, held)
     rows = assign_rows(candidate, running)
@@ -118,8 +118,8 @@ class _Gathering:
             unit = blobs.decoded(component.unit_map, LinkableProgram.decode)
         except bpf.BpfError as error:
             raise bpf.refusal(error, f"the linkable form of {component.name} can't be read") from error
-        # A program array and the program that uses it must agree on the frags flag; and the programs in it
-        # use the maps that they were loaded with. Either way, fresh arrays then.
+        # A program array and the program that uses it must agree on the frags flag, and the programs in it
+        # use the maps that they were loaded with. In both cases the arrays must be new.
         stale = component.callees and (self._cloning or unit.frags != self._frags)
         return None if stale else unit
 
@@ -145,8 +145,8 @@ class _Gathering:
 
 
 def kept_maps(component: Component, maps: Mapping[str, bpf.Fd]) -> dict[str, bpf.Fd]:
-    """Those of a running component's maps that a new load of it takes over."""
-    # A program array holds programs, not state, and its object fills it: each load gets its own.
+    """The maps of a running component that a new load of it takes over."""
+    # A program array holds programs, not state, and is filled from the object: each load gets its own.
     return {
         name: fd
         for name, fd in maps.items()
@@ -159,8 +159,8 @@ CALL_ROOM = {Linkage.STATIC: 16, Linkage.TAILCALL: 32}
 
 
 def too_deep(parts: Sequence[Part], other: Linkage) -> Advice:
-    """What to do where the components' stacks are too deep for a linkage: one that has room, if ``other`` or
-    freplace, where each has a stack of its own, is one; or less stack.
+    """What to do if the components' stacks are too deep for a linkage: use one with room (``other`` if it
+    fits, or freplace, in which each has its own stack), or use less stack.
     """
     fits = all(sum(part.unit.stack) + CALL_ROOM[other] <= STACK for part in parts)
     linkages = (Linkage.FREPLACE, other) if fits else (Linkage.FREPLACE,)
@@ -169,7 +169,7 @@ def too_deep(parts: Sequence[Part], other: Linkage) -> Advice:
 
 
 def keeping_own_types(parts: Iterable[Part], verdict: str) -> str:
-    """Why the verifier refuses parts whose objects maps keep, where it does; else nothing."""
+    """Why the verifier refuses parts whose objects are stored in maps, if that is the reason; else ""."""
     if not OWN_TYPES.search(verdict):
         return ""
     names = ", ".join(part.slot.name for part in parts if part.unit.type_ids)
@@ -180,7 +180,7 @@ def keeping_own_types(parts: Iterable[Part], verdict: str) -> str:
 
 
 def shared_maps(component: Component, maps_of: Mapping[str, Mapping[str, bpf.Fd]]) -> dict[str, bpf.Fd]:
-    """The maps that a component takes from other slots, whose maps are ``maps_of`` their keys. Raises
+    """The maps that a component takes from other slots; ``maps_of`` has each slot's maps by its key. Raises
     NotFound.
     """
     kept = {ref.name for ref in component.maps}
@@ -194,7 +194,9 @@ def shared_maps(component: Component, maps_of: Mapping[str, Mapping[str, bpf.Fd]
 
 
 def object_bytes(source: ObjectRef) -> bytes:
-    """The bytes of an object file, from memory or from the map that carries them. Raises NotFound."""
+    """The bytes of an object file, from memory or from the map that carries them. Raises NotFound if that map
+    is gone, InvalidInput.
+    """
     if source.data is not None:
         return source.data
     if source.map_id is None:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chain that was linked here, whatever the linkage made of its slots: what hangs on its program, and its
-pins.
-"""
+"""A chain linked here, independent of its linkage: its pins, and the metadata maps bound to its program."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ class BuiltChain:
         release: contextlib.ExitStack,
         arrays: Sequence[bpf.Fd] = (),
     ) -> None:
-        """``running`` is what it is to take the place of; ``arrays`` are program arrays of the linkage's
-        own.
-        """
+        """``running`` is what it will replace; ``arrays`` are the linkage's own program arrays."""
         self.program = program
         self.chain = chain
         self.counting = counting
@@ -56,17 +52,18 @@ class BuiltChain:
         self._undo: list[Callable[[], None]] = []
 
     def pin(self) -> None:
-        number = bpf.prog_info(self.program).id
+        prog_id = bpf.prog_info(self.program).id
         held = [*self._arrays, *(fd for part in self.parts for fd in part.maps.values())]
         infos = {fd: bpf.map_info(fd) for fd in held}
         arrays = {info.id: fd for fd, info in infos.items() if info.type == bpf.MapType.PROG_ARRAY}
         if arrays:
-            self._undo.append(lambda: remove_array_pins(number))
-            pin_arrays(number, arrays)
+            self._undo.append(lambda: remove_array_pins(prog_id))
+            pin_arrays(prog_id, arrays)
         for part in self.parts:
             for name, path in part.pins:
                 self._undo.append(pin_map(part.maps[name], path))
-        # Last, for a map that is bound to a program stays: a change that can't be pinned leaves none behind.
+        # Last, because binding a map can't be undone: a change that can't be pinned must not leave one
+        # behind.
         if self._counters is not None:
             try:
                 share_with(self._running, self._counters)
@@ -93,11 +90,11 @@ def bind_metadata(
     counters: OwnCounters | None,
     running: Running,
 ) -> tuple[Chain, Counting | None]:
-    """Hang units, object files, the description of the counters and the manifest on the program; return the
-    chain with the map ids, and where its counts are.
+    """Bind units, object files, the counters' description and the manifest to the program. Returns the chain
+    with the map IDs, and where its counts are.
 
-    Where slots are programs of their own, linked by ``arrays``, all that they use hangs there as well: what
-    the manifest names has to live as long as the manifest.
+    If slots are separate programs linked by ``arrays``, everything they use is bound as well: what the
+    manifest names must live as long as the manifest.
     """
     objects: dict[str, int] = {}
     slots = []
@@ -124,7 +121,7 @@ def bind_metadata(
             own = counters.map_id
             counting, counts_map = describe(program, counters, going_on(chain, running), held)
         whole = replace(manifest, chain=chain, counters_map=own, arrays=numbers, counts_map=counts_map)
-        # Last, for there it is looked for.
+        # Last, because readers look for the manifest.
         bind(program, None, MANIFEST, whole.encode, held)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
@@ -132,9 +129,9 @@ def bind_metadata(
 
 
 def bind(
-    program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
+    program: bpf.Fd, map_id: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
 ) -> int:
-    """Bind the map with this id, or a new one with ``content``; returns its id."""
-    fd = held.enter_context(bpf.map_by_id(number) if number is not None else blobs.make(name, content()))
+    """Bind the map with this ID, or a new one with ``content``; returns its ID."""
+    fd = held.enter_context(bpf.map_by_id(map_id) if map_id is not None else blobs.make(name, content()))
     bpf.prog_bind_map(program, fd)
-    return number if number is not None else bpf.map_info(fd).id
+    return map_id if map_id is not None else bpf.map_info(fd).id

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps that an object file wants pinned by name, so that other programs find them."""
+"""Maps that an object file wants pinned by name, so that other programs can find them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ __all__ = ["pin_map", "pinned_map"]
 
 
 def pin_map(fd: bpf.Fd, path: str) -> Callable[[], None]:
-    """Pin the map, and return what takes the pin back. Raises KernelRefused, PermissionDenied, Untrusted."""
+    """Pin the map; returns a function that removes the pin. Raises KernelRefused, PermissionDenied,
+    Untrusted.
+    """
     place = Path(path)
     try:
         with bpffs.directory_of(place, make=True) as directory:
@@ -27,8 +29,8 @@ def pin_map(fd: bpf.Fd, path: str) -> Callable[[], None]:
 
 
 def pinned_map(path: str) -> bpf.Fd:
-    """The map that is pinned there. Raises BpfError (ENOENT if there is none), Untrusted where another user
-    pinned it, or could have.
+    """The map pinned there. Raises BpfError (ENOENT if there is none), Untrusted if another user pinned it or
+    could have.
     """
     place = Path(path)
     try:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Components as members of a program that is threaded (`threading`), and what the kernel is told of it."""
+"""Components as members of a threaded program (`threading`), and the BTF records that describe it to the
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ __all__ = ["Described", "Exits", "described", "exits_of", "is_called", "member_o
 
 
 def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], shift: int = 0) -> Code:
-    """A unit's instructions with descriptors of this process; ``shift`` was added to the ids of its types."""
+    """A unit's instructions with this process's map descriptors; ``shift`` was added to its type IDs."""
     lines = list(decode(unit.instructions))
     for index, name in unit.references:
         lines[index] = lines[index]._replace(immediate=maps[name].fileno())
@@ -40,22 +42,22 @@ def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], shift: int = 0) -
 
 
 def is_called(unit: LinkableProgram) -> bool:
-    """Whether its main function stays one: of one that makes tail calls, what it calls would return to the
-    kernel if it were inlined.
+    """Whether the main function must stay a function: if it makes tail calls, an inlined copy would let the
+    tail-called program return straight to the kernel.
     """
     return own_tail_calls(unit.instructions) or not unit.stack
 
 
 @dataclass(frozen=True)
 class Exits:
-    """A component's main function unfolded (None: it is called), and how its exits tell its sites."""
+    """A component's main function, unfolded (None: it is called), and how its exits identify its sites."""
 
     unfolded: Unfolded | None
     sites: ExitSites = NOWHERE
 
     @cached_property
     def kinds(self) -> Mapping[int, frozenset[int | None]]:
-        """Which kinds of codes it may return, and the sites that may decide each."""
+        """The kinds of codes it may return, and for each the sites that may decide it."""
         found: dict[int, set[int | None]] = {}
         for end in self.unfolded.exits if self.unfolded is not None else (Exit(None),):
             for kind in kind_of(end.code):
@@ -66,14 +68,14 @@ class Exits:
 
 @lru_cache(maxsize=64)
 def exits_of(unit: LinkableProgram, *, sited: bool) -> Exits:
-    """With what tells its sites apart if ``sited``. For an edit in a process that lives on: most of a chain's
-    components are what they were.
+    """A unit's exits, with what tells its sites apart if ``sited``. Cached for long-lived processes: an edit
+    leaves most of a chain's components unchanged.
     """
     if is_called(unit):
         return Exits(None)
     able = exit_sites(sites_of_linkable(unit)) if sited else ()
-    unfolded = unfold(_main(unit), marks=[one.marks for one in able])
-    return Exits(unfolded, next((one for one in able if one.marks == unfolded.marks), NOWHERE))
+    unfolded = unfold(_main(unit), marks=[form.marks for form in able])
+    return Exits(unfolded, next((form for form in able if form.marks == unfolded.marks), NOWHERE))
 
 
 def _main(unit: LinkableProgram) -> Sequence[Instruction]:
@@ -83,7 +85,7 @@ def _main(unit: LinkableProgram) -> Sequence[Instruction]:
 def member_of(
     unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exits: Exits, shift: int = 0
 ) -> Member:
-    """A component in one of the forms; ``shift`` was added to the ids of its types."""
+    """A component in one of the forms; ``shift`` was added to its type IDs."""
     code, unfolded = patched(unit, maps, shift), exits.unfolded
     if form is Form.CALLS or unfolded is None:
         return Member(code, 0, None)
@@ -95,8 +97,8 @@ def member_of(
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """BTF, the types of functions by (owner, old index), the source lines of each owner, and what was added
-    to the ids of its types and to the offsets of its strings.
+    """BTF, the function types by (owner, old index), each owner's source lines, and what was added to each
+    owner's type IDs and string offsets.
     """
 
     btf: bytes
@@ -119,13 +121,13 @@ class Described:
         return struct.pack(f"<{4 * len(lines)}I", *chain.from_iterable(lines))
 
     def _functions(self, threaded: Threaded) -> dict[int, int]:
-        """The types of a program's functions by index, in order."""
+        """The types of a program's functions by instruction index, in order."""
         labels = threaded.assembled.labels
         placed = {labels[name]: type_id for name, type_id in self.functions.items() if name in labels}
         return dict(sorted((placed | {0: self.functions["main"]}).items()))
 
     def _lines(self, threaded: Threaded) -> list[LineRecord]:
-        """Where each source line begins in it."""
+        """The instruction at which each source line begins."""
         found: list[LineRecord] = []
         starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
         before: Hashable = None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of what policies forbid: the function that makes them, and the ring buffers that they go into.
+"""Reports of policy violations: the function that makes them, and the ring buffers that hold them.
 
-A chain that is one program, or begins with one, has one ring for all slots. Under freplace linkage each
-component has its own, and so needs no number in its code to be told from others. A ring goes on from program
-to program, so that a reader misses nothing in an edit.
+Static and tail-call chains have one ring for all slots, on the program on the hook. Under freplace linkage
+each component has its own, so its code needs no number of its slot. Each new program takes the ring over, so
+that a reader misses nothing during an edit.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel takes: linkages are tried, not guessed from a version."""
+"""What this kernel supports: linkages are tried, not guessed from the version."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENOTSUPP = 524
 
 @dataclass(frozen=True, slots=True)
 class FreplaceProbe:
-    """Whether functions of a dispatcher can be replaced here; ``reason`` says why, or why not, in words."""
+    """Whether a dispatcher's functions can be replaced here; ``reason`` says why, or why not, in words."""
 
     works: bool
     reason: str
@@ -39,8 +39,8 @@ class FreplaceProbe:
 def default_linkage() -> tuple[Linkage, str]:
     """The linkage for a new chain, and why: freplace wherever the kernel allows it, otherwise static.
 
-    The kernel is asked once a process; the BPF filesystem, which may get mounted, each time. With
-    LIBXDP_SKIP_DISPATCHER in the environment, by which libxdp makes no dispatcher, neither do we.
+    The kernel is probed once per process, bpffs, which may get mounted, every time. With
+    LIBXDP_SKIP_DISPATCHER in the environment libxdp makes no dispatcher, and neither do we.
     """
     if os.environ.get("LIBXDP_SKIP_DISPATCHER", "0") not in ("", "0"):
         return Linkage.STATIC, "LIBXDP_SKIP_DISPATCHER is set, so libxdp's dispatcher is not used"
@@ -56,7 +56,7 @@ def default_linkage() -> tuple[Linkage, str]:
 
 @cache
 def probe_freplace() -> FreplaceProbe:
-    """Load a dispatcher, replace one of its functions, and forget both. Needs no bpffs and no interface."""
+    """Load a dispatcher, replace one of its functions, and discard both. Needs no bpffs and no interface."""
     slot = SlotConfig(actions=0, priority=0)
     try:
         dispatcher = load_dispatcher(DispatcherConfig(DEFAULT_VERSION, (slot, slot)))
@@ -78,8 +78,8 @@ def probe_freplace() -> FreplaceProbe:
 
 @dataclass(frozen=True, slots=True)
 class TailcallProbe:
-    """Whether chains can be linked by tail calls here (``works``), and also with components that have
-    functions of their own (``functions``); ``reason`` says what is lacking, in words.
+    """Whether chains can be linked by tail calls here (``works``), also with components that have functions
+    of their own (``functions``); ``reason`` says what is missing, in words.
     """
 
     works: bool
@@ -89,7 +89,7 @@ class TailcallProbe:
 
 @cache
 def probe_tailcall() -> TailcallProbe:
-    """Load a program with a chain call, then one that also calls a function, and forget both."""
+    """Load a program with a chain call, then one that also calls a function, and discard both."""
     try:
         with bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, len(KINDS), name="xdptui_probe") as array:
             _load_chain_call(array, called=False)
@@ -115,8 +115,8 @@ def _load_chain_call(array: bpf.Fd, *, called: bool) -> None:
 
 
 def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
-    """Replace a function by `return XDP_PASS`, described by the dispatcher's own types."""
-    number = function_ids(dispatcher)[function]
+    """Replace a function with `return XDP_PASS`, described by the dispatcher's own types."""
+    type_id = function_ids(dispatcher)[function]
     with (
         bpf.btf_by_id(info.btf_id) as types,
         bpf.prog_load(
@@ -124,17 +124,17 @@ def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
             RETURN_PASS,
             name="xdptui_probe",
             btf_fd=types.fileno(),
-            func_info=struct.pack("<II", 0, number),
-            attach_btf_id=number,
+            func_info=struct.pack("<II", 0, type_id),
+            attach_btf_id=type_id,
             attach_fd=dispatcher.fileno(),
         ) as program,
     ):
-        bpf.link_create(program, dispatcher, target_btf_id=number).close()
+        bpf.link_create(program, dispatcher, target_btf_id=type_id).close()
 
 
 def _why_not(error: bpf.BpfError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
-        # The dispatcher, an XDP program, was loaded a moment ago: it is not the capabilities.
+        # An XDP program, the dispatcher, was just loaded: it is not a missing capability.
         return "this kernel blocks EXT programs (EPERM), which freplace needs"
     if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
         return "this kernel has no BPF trampolines for this processor, which freplace needs"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program arrays of a tail-call chain: what is in their rows is what the chain does.
+"""The program arrays of a tailcall chain: their rows define what the chain does.
 
-One array a slot, with a row for each return code (`flow.KINDS`): the program of the slot that runs next,
-that of the chain's end, or nothing, where the code is the verdict. The row of code 31 is always filled, for
-every chain goes on after it; so it tells an array without successors from one that the kernel emptied.
+There is one array per slot, with a row for each return code (`flow.KINDS`): the program of the slot that runs
+next, that of the chain's end, or nothing, if the code is the verdict. Every chain continues after code 31, so
+its row is always filled; that tells an array without successors from one that the kernel emptied.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def make_array() -> bpf.Fd:
 
 
 def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Sequence[bpf.Fd | None]) -> None:
-    """Let each slot's codes lead where ``table`` says (`paths.successors`); the last of ``programs`` is the
+    """Make each slot's codes lead where ``table`` says (`paths.successors`); the last of ``programs`` is the
     chain's end, and None stands for a slot that is off. Raises BpfError.
     """
     for index, (array, ways) in enumerate(zip(arrays, table, strict=True)):
@@ -44,8 +44,8 @@ def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Seq
 
 
 def set_row(array: bpf.Fd, row: int, program: bpf.Fd | None) -> None:
-    """Let a code lead to ``program``, or out of the chain: one update, which a packet meets whole or not at
-    all. Raises BpfError.
+    """Make a code lead to ``program``, or out of the chain (None): one update, atomic for packets. Raises
+    BpfError.
     """
     if program is not None:
         bpf.map_update(array, _number(row), _number(program.fileno()))
@@ -58,9 +58,9 @@ def set_row(array: bpf.Fd, row: int, program: bpf.Fd | None) -> None:
 
 
 def read_table(arrays: Sequence[bpf.Fd], programs: Mapping[int, int]) -> tuple[tuple[int, ...], ...] | None:
-    """Where each slot's codes lead (`paths.successors`), and None if the kernel emptied the arrays.
+    """Where each slot's codes lead (`paths.successors`); None if the kernel emptied the arrays.
 
-    ``programs`` are the slots' prog ids with their places. Raises BpfError; InvalidInput where a row holds a
+    ``programs`` maps the slots' prog IDs to their places. Raises BpfError; InvalidInput if a row holds a
     program that somebody else put there.
     """
     end = end_of(arrays)
@@ -80,12 +80,12 @@ def read_table(arrays: Sequence[bpf.Fd], programs: Mapping[int, int]) -> tuple[t
 
 
 def end_of(arrays: Sequence[bpf.Fd]) -> int | None:
-    """The prog id of the chain's end; None if the kernel emptied the arrays. Raises BpfError."""
+    """The prog ID of the chain's end; None if the kernel emptied the arrays. Raises BpfError."""
     return program_in(arrays[-1], NEXT)
 
 
 def program_in(array: bpf.Fd, row: int) -> int | None:
-    """The prog id in a row. Raises BpfError."""
+    """The prog ID in a row, None if it is empty. Raises BpfError."""
     try:
         return int.from_bytes(bpf.map_lookup(array, _number(row), 4), "little")
     except bpf.BpfError as error:

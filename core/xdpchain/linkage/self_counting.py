@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A component that counts what it returns, and keeps to its policy: threaded as a chain of one slot, whose
-ways all lead out.
+"""A component that counts what it returns and keeps to its policy: threaded as a chain of one slot whose ways
+all lead out.
 
-The dispatcher of libxdp's protocol may have no map but its configuration. A component may have any; so under
-freplace linkage each counts for itself, whoever builds the dispatcher around it and in whatever order, and
-answers what its policy forbids before the dispatcher sees it. Nothing in the code differs between twins,
-since its tag takes part in libxdp's order.
+In libxdp's protocol the dispatcher may have no map but its configuration, but a component may have any. So in
+freplace linkage each component counts for itself, whoever builds the dispatcher around it and in whatever
+order, and replaces what its policy forbids before the dispatcher sees it. The code of twins is identical,
+because libxdp's order depends on the tag.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FORMS = ((Form.THREADED, True), *((form, False) for form in Form))
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a component belongs: the loaded dispatcher, and the BTF id of the function that it replaces."""
+    """Where a component belongs: the loaded dispatcher, and the BTF ID of the function that it replaces."""
 
     dispatcher: bpf.Fd
     function: int
@@ -50,8 +50,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SelfCounting:
-    """A loaded program that counts, and where; None where the kernel took it in no form. ``reason``: why in
-    none that tells more or costs less.
+    """A loaded program that counts, and where; None if the kernel accepted no form. ``reason``: why not in a
+    form that tells more or costs less.
     """
 
     program: bpf.Fd | None
@@ -61,8 +61,8 @@ class SelfCounting:
 
 
 def _laid_out(slot: Slot, unit: LinkableProgram, exits: Exits, *, sited: bool) -> tuple[Counters, Layout]:
-    """Which counter each way has, and what these stand for. In shadow a component counts on, but what it
-    would have done is not told from what it did: so those counts are never a shadow's.
+    """The counter of each way, and what the counters mean. A component goes on counting in shadow, but it
+    can't tell what it would have done from what it did, so its counts are never a shadow's.
     """
     alone = Chain((replace(slot, shadow=False),))
     return counted_apart(alone, [(sites_name(unit) if sited else "", exits.kinds)], verdict=False)
@@ -95,8 +95,8 @@ def load_counting(
     place: Place,
     held: contextlib.ExitStack,
 ) -> SelfCounting:
-    """Load the slot's component once more, as a program that counts, in the form that costs least.
-    ``counting``: what counts so far. ``ring``: where it reports what its policy forbids.
+    """Load the slot's component again as a program that counts, in the cheapest form the kernel accepts.
+    ``counting``: the chain's counts so far. ``ring``: for reports of what its policy forbids.
     """
     component, reason = slot.component, ""
     units: dict[Hashable, LinkableProgram] = {0: unit}

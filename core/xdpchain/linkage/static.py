@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static linkage: the components become one program.
 
-Each component was verified by itself when it was first loaded; its unit (instructions, BTF, map references)
-is then all that an edit needs. Their main functions are threaded into one (`threading`): an exit is a jump to
-where its code leads. Where the kernel refuses that, exits are tested for their codes (`Form.INLINED`), or, at
-last, the components are global functions, which the verifier judges once each, from an unknown packet,
-instead of once for every path through those before: its work then is the sum of the parts.
+Each component was verified on its own when it was first loaded; its unit (instructions, BTF, map references)
+is all that a later edit needs. The main functions are threaded into one (`threading`): an exit becomes a jump
+to where its code leads. If the kernel refuses that, exits are tested for their codes (`Form.INLINED`). As a
+last resort the components are global functions: the verifier then checks each once, for an unknown packet,
+not once per path through the slots before it, so its work is the sum of the parts.
 
-What hangs on the program: the manifest, each component's unit, each distinct object file, and the counters
-with their description (`counting`).
+Bound to the program are the manifest, each component's unit, each distinct object file, and the counters with
+their description (`counting`).
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ FOLLOWED = "xdptui_followed"
 class StaticLinker:
     """Static linkage (see `linkage.Linker`).
 
-    With ``cloning``, the chain gets copies of all maps: what it does then leaves no trace in those that run.
-    With a ``tap``, its dispatcher records the way of the packets that a filter takes, and does nothing else
-    differently. ``replaces_prog_id`` is the id of a program that has run, and that does the same: what is
-    linked is no new state of the interface, but that one.
+    With ``cloning``, the chain gets copies of all maps, so that it can't affect the running ones. With a
+    ``tap``, its dispatcher also records the path of packets that match a filter, and is otherwise the same.
+    ``replaces_prog_id`` is the ID of a program that ran before and does the same: linking again is then no
+    new state of the interface.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class StaticLinker:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A linked program, in which form, why in none that costs less, and the slots that codes lead to."""
+    """A linked program, its form, why not a cheaper one, and the slots that codes lead to."""
 
     program: bpf.Fd
     form: Form
@@ -116,7 +116,7 @@ class _Made:
 
 
 class _Linking:
-    """One chain on its way into one program, in whichever form the kernel takes."""
+    """One chain being linked into one program, in whichever form the kernel accepts."""
 
     def __init__(
         self,
@@ -128,11 +128,11 @@ class _Linking:
         *,
         trial: bool,
     ) -> None:
-        """In a ``trial`` each site is counted by itself, whatever that costs."""
+        """In a ``trial`` each site is counted separately, whatever that costs."""
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
         self._trial = trial
         self._frags = all(part.slot.component.frags for part in parts)
-        # What is off is no part of the program, and so no reason for anything.
+        # A slot that is off is not in the program, so it can't be the reason for anything.
         self._on = [part for part in parts if not part.slot.off]
         self._called = [part for part in self._on if is_called(part.unit)]
         self._bound = not trial and any(part.unit.device_calls for part in self._on)
@@ -144,8 +144,8 @@ class _Linking:
         self._ring = ring_for(chain, running, held)
 
     def _lay_out(self, *, sited: bool) -> None:
-        """Unfold the components, with what tells their verdict sites apart if ``sited``, and make counters
-        for that.
+        """Unfold the components, with what tells their verdict sites apart if ``sited``, and make matching
+        counters.
         """
         self._exits = [
             Exits(None) if part.slot.off else exits_of(part.unit, sited=sited) for part in self._parts
@@ -155,8 +155,8 @@ class _Linking:
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
         possible = [exits.kinds for exits in self._exits]
         sites = [
-            (sites_name(part.unit) if sited else "", one)
-            for part, one in zip(self._parts, possible, strict=True)
+            (sites_name(part.unit) if sited else "", exits)
+            for part, exits in zip(self._parts, possible, strict=True)
         ]
         self._laid_out.close()  # nobody counts in those of a form that was refused
         sums = not self._trial
@@ -164,7 +164,7 @@ class _Linking:
         self.counters = counters_for(layout, self._running.counting, self._laid_out)
 
     def load(self) -> _Made:
-        """Raises an XdpChainError."""
+        """Raises XdpChainError."""
         called = ", ".join(part.slot.name for part in self._called)
         sited = self._chain.counters or self._tap is not None
         forms = (
@@ -235,8 +235,8 @@ class _Linking:
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
     def _described(self) -> Described:
-        """What the kernel is told of it. Each part's own types are shifted; each component's main is a global
-        function with the dispatcher's prototype, whatever its author called the type of its argument.
+        """The BTF for the kernel. Each part's own types are shifted; each component's main is a global
+        function with the dispatcher's prototype, whatever its author called the argument's type.
         """
         donor, main, prototype = component_prototype()
         units: dict[Hashable, LinkableProgram] = dict(enumerate(part.unit for part in self._parts))
@@ -284,7 +284,7 @@ class _Linking:
         return ""
 
     def _odd(self) -> list[str]:
-        """Licences that bar functions for GPL programs."""
+        """Licences that do not allow GPL-only functions."""
         licences = [part.slot.component.licence for part in self._on]
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
@@ -297,15 +297,15 @@ MOST_STEPS = 250_000
 function each of the ways through one multiplies those through the next.
 """
 
-# What license_is_gpl_compatible() of the kernel's linux/license.h accepts.
+# What license_is_gpl_compatible() in the kernel's linux/license.h accepts.
 GPL_COMPATIBLE = frozenset(
     ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 )
 
 
 def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) -> None:
-    """Let the program hold the maps of slots that are not in it, for no code leads there: they are the
-    chain's.
+    """Bind the maps of slots that are not in the program because no code leads there: they still belong to
+    the chain.
     """
     try:
         for index, part in enumerate(parts):
@@ -320,7 +320,7 @@ RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL
 
 @lru_cache(maxsize=64)
 def _keeps_length(code: bytes) -> bool:
-    """Whether a component never changes the length of a packet. Of functions of the kernel nobody knows."""
+    """Whether a component never changes a packet's length. One that calls kernel functions (kfuncs) may."""
     return not any(
         line.code == op.CALL
         and (line.source == op.CALL_KFUNC or (line.source == op.CALL_HELPER and line.immediate in RESIZING))

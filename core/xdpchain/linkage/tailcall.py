@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tailcall linkage: each component is a program of its own, which tail-calls the next one by its return code.
+"""tailcall linkage: each component is a program of its own that tail-calls the next, chosen by its return
+code.
 
-The kernel's chain call as it was proposed in 2019 ("xdp: Support multiple programs on a single interface
-through chain calls", Høiland-Jørgensen), in user space. Every component has a program array with a row for
-each kind of return code. The program in the row runs next; where there is none, the code is returned. Each
-component is threaded alone (`threading.ChainCall`), and where the kernel refuses that, called: so is one
-that makes tail calls of its own, whose programs return to the caller of the function that they were called
-from, and so to the chain.
+This is the chain call proposed for the kernel in 2019 ("xdp: Support multiple programs on a single interface
+through chain calls", Høiland-Jørgensen), done in user space. Every component has a program array with a row
+for each kind of return code. The program in the row runs next; if the row is empty, the code is returned.
+Each component is threaded alone (`threading.ChainCall`), or called if the kernel refuses that. A component
+with tail calls of its own is also called: its programs return to the caller of the function that they were
+called from, and so to the chain.
 
-The first slot's program is the one on the hook, and all that the chain needs hangs on it: the manifest, each
+The first slot's program is on the hook, and everything the chain needs is bound to it: the manifest, each
 component's unit and maps, each distinct object file, the counters, and the arrays.
 
-Who holds whom: the hook holds the first program, that its array, and that the programs that come later; ways
-only lead forward, so nothing holds itself. The kernel empties a program array when no descriptor or pin is
-left, so the arrays are pinned for as long as the chain lives (`arrays`).
+References: the hook holds the first program, which holds its array, which holds later programs. Codes only
+lead forward, so there are no cycles. The kernel empties a program array when its last descriptor or pin is
+gone, so the arrays are pinned for as long as the chain lives (`arrays`).
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ END = "xdptui_end"
 class TailcallLinker:
     """tailcall linkage (see `linkage.Linker`).
 
-    With ``cloning``, the chain gets copies of all maps, and is not meant to be pinned: what it does leaves no
-    trace in those that run. ``replaces_prog_id`` is as for `static.StaticLinker`.
+    With ``cloning``, the chain gets copies of all maps, so that it can't affect the running ones, and is not
+    meant to be pinned. ``replaces_prog_id`` is as for `static.StaticLinker`.
     """
 
     def __init__(self, *, cloning: bool = False, replaces_prog_id: int | None = None) -> None:
@@ -69,7 +70,7 @@ class TailcallLinker:
 
     def build(self, candidate: Chain, running: Running, author: Author) -> BuiltChain:
         if not self._cloning:
-            bpffs.find()  # without it there is no place for the pins: say so before anything is loaded
+            bpffs.find()  # the pins need it: fail before anything is loaded
         table = successors(candidate)
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
@@ -110,8 +111,8 @@ class TailcallLinker:
 
 @dataclass(frozen=True, slots=True)
 class RowUpdate:
-    """A change of a running chain that is one update of a program array: the code of ``row`` of the slot's
-    array leads to the program ``leads_to`` (None: out of the chain) from then on.
+    """A change to a running chain that is a single program-array update: from then on, the code of ``row`` in
+    the slot's array leads to the program ``leads_to`` (None: out of the chain).
     """
 
     slot: int
@@ -120,7 +121,7 @@ class RowUpdate:
     leads_to: int | None
 
     def apply(self) -> None:
-        """Raises NotFound, KernelRefused: nothing was changed."""
+        """Raises NotFound, KernelRefused; nothing is changed then."""
         try:
             with contextlib.ExitStack() as held:
                 array = held.enter_context(bpf.map_by_id(self.array))
@@ -131,8 +132,8 @@ class RowUpdate:
 
 
 def in_place(running: Running, candidate: Chain) -> RowUpdate | None:
-    """The one update that makes the running chain the candidate; None where there is none, and the chain has
-    to be linked anew. Raises NotFound if the chain went away meanwhile.
+    """The single update that turns the running chain into the candidate; None if there is none, so that the
+    chain must be linked again. Raises NotFound if the chain has gone away.
     """
     chain = running.chain
     found = row_changed(chain, candidate) if chain is not None and running.arrays else None
@@ -152,7 +153,7 @@ def in_place(running: Running, candidate: Chain) -> RowUpdate | None:
 
 
 class _Linking:
-    """One chain on its way into programs, each in whichever form the kernel takes."""
+    """One chain being linked into programs, each in whichever form the kernel accepts."""
 
     def __init__(
         self,
@@ -172,7 +173,7 @@ class _Linking:
 
     @property
     def form(self) -> Form:
-        """Of all programs: that which costs most."""
+        """The most expensive form among its programs."""
         return max((form for form, _ in self._forms.values()), key=FORMS.index, default=Form.THREADED)
 
     @property
@@ -180,7 +181,7 @@ class _Linking:
         return "; ".join(reason for _, reason in self._forms.values() if reason)
 
     def report_to(self, first: bpf.Fd) -> None:
-        """Hang the ring of what is forbidden on the program where it is looked for."""
+        """Bind the ring for policy violations to the program where readers look for it."""
         if self._ring is not None:
             try:
                 bpf.prog_bind_map(first, self._ring)
@@ -188,7 +189,7 @@ class _Linking:
                 raise bpf.refusal(error, "the ring buffer for what is forbidden can't be kept") from error
 
     def load(self) -> list[bpf.Fd | None]:
-        """The slots' programs, None for one that is off, and that of the chain's end. Raises an
+        """The slots' programs (None for one that is off), then that of the chain's end. Raises
         XdpChainError.
         """
         with contextlib.ExitStack() as made:
@@ -201,8 +202,8 @@ class _Linking:
         return programs
 
     def _programs(self, by_code: Mapping[int, str], made: contextlib.ExitStack) -> list[bpf.Fd | None]:
-        """With verdict sites counted, but in the slots that are counted ``by_code``. Raises _NotBySite,
-        which has all that can't.
+        """With verdict sites counted, except in the slots in ``by_code``. Raises _NotBySite with all slots
+        that can't.
         """
         exits = [
             Exits(None) if part.slot.off else exits_of(part.unit, sited=index not in by_code)
@@ -213,7 +214,7 @@ class _Linking:
         programs: list[bpf.Fd | None] = []
         refused: dict[int, str] = {}
         for index, part in enumerate(self._parts):
-            if part.slot.off:  # its array tells who reads the chain where it would lead
+            if part.slot.off:  # its array tells readers of the chain where it would lead
                 programs.append(None)
                 continue
             try:
@@ -245,11 +246,11 @@ class _Linking:
 
     @property
     def _verdicts(self) -> int:
-        """The first of the counters of what the chain returns."""
+        """The index of the first verdict counter."""
         return self.counters.layout.verdict[0][0] if self.counters is not None else 0
 
     def _program(self, index: int, exits: Exits, reason: str | None) -> bpf.Fd:
-        """A slot's; ``reason``: why it is counted by code. Raises _NotBySite, an XdpChainError."""
+        """A slot's program; ``reason``: why it is counted by code. Raises _NotBySite, XdpChainError."""
         part = self._parts[index]
         own = {(0, kind): some for (slot, kind), some in self._counted.items() if slot == index}
         call = ChainCall(self._arrays[index].fileno(), self._verdicts, index == len(self._parts) - 1)
@@ -289,7 +290,7 @@ class _Linking:
         raise _too_deep(part, said)
 
     def _end(self) -> bpf.Fd:
-        """The program that a last slot hands on to: it counts XDP_PASS as the verdict, and returns it."""
+        """The program that the last slot calls: it counts XDP_PASS as the verdict and returns it."""
         way = STRAIGHT.slot, STRAIGHT.kind
         counting = self._count_into({way: {None: self._verdicts + Action.PASS}})
         threaded = thread([], {way: STRAIGHT}, frags=self._frags, counting=counting)
@@ -304,7 +305,7 @@ FORMS: Sequence[Form] = tuple(Form)
 
 
 class _NotBySite(Exception):
-    """The kernel takes no program of these slots that counts its verdict sites; why, by index."""
+    """The kernel accepts no program of these slots that counts its verdict sites; why, by index."""
 
     def __init__(self, slots: Mapping[int, str]) -> None:
         super().__init__("; ".join(slots.values()))
@@ -312,9 +313,9 @@ class _NotBySite(Exception):
 
 
 def _described(part: Part, form: Form, *, reports: bool) -> Described:
-    """What the kernel is told of a slot's program, which may take along what ``reports``. A component that is
-    called becomes a function, which needs a prototype; one without BTF gets it for all of its functions, for
-    the verifier takes tail calls from no function without.
+    """The BTF of a slot's program, which may include the function that reports. A called component becomes a
+    function, which needs a prototype; one without BTF gets it for all its functions, because the verifier
+    does not allow tail calls from functions without BTF.
     """
     unit, called = part.unit, form is Form.CALLS
     if not called and not unit.functions:
@@ -357,7 +358,7 @@ def _prog_load(
         code,
         name=name,
         licence=licence,
-        # Programs of an array and the program that calls them must agree on these two.
+        # The programs of an array and their callers must agree on these two.
         attach_type=ATTACH_TYPE_XDP,
         flags=BPF_F_XDP_HAS_FRAGS if frags else 0,
         btf_fd=btf,
@@ -369,7 +370,7 @@ def _prog_load(
 
 
 def _log(part: Part, threaded: Threaded, described: Described, frags: bool) -> str:
-    """The verifier's words on a program that it refused."""
+    """The verifier's log of a program that it refused."""
     try:
         _load(part, threaded, described, frags, log_size=1 << 24).close()
     except bpf.BpfError as error:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dispatcher takes to record the way of packets (`xdpchain.follow`): the filter, and three maps.
+"""What a dispatcher needs to record packets on their way through it (`xdpchain.follow`): a filter and the
+maps.
 
-Their layouts are those of bpf/include/follow.h.
+The maps' layouts are those of bpf/include/follow.h.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ BPF_F_MMAPABLE = 1 << 10
 @dataclass(frozen=True, slots=True)
 class Tap:
     """A filter as eBPF instructions, the bytes of a packet that it needs, the maps by their names in the
-    dispatcher, and what the program is to be marked with; ``snap`` bytes of a packet are recorded, a multiple
-    of 8. ``fates``: packets that passed are noted in the map `PASSED`.
+    dispatcher, and the mark for the program. ``snap`` bytes of a packet are recorded, a multiple of 8.
+    ``fates``: passed packets are noted in the map `PASSED`.
     """
 
     instructions: bytes
@@ -57,8 +58,8 @@ class Tap:
 
 
 def make_maps(snap: int = HEAD) -> dict[str, bpf.Fd]:
-    """New maps for following, all zero, with room for as many records of ``snap`` bytes of a packet as of
-    `HEAD`. Raises KernelRefused and its kin.
+    """New, zeroed maps for following. The ring holds as many records with ``snap`` packet bytes as it would
+    with `HEAD`. Raises KernelRefused, PermissionDenied, Unsupported.
     """
     ring = RING_SIZE << max(0, (snap - 1) // HEAD).bit_length()
     made: dict[str, bpf.Fd] = {}

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The instructions of a static chain: its slots' main functions, threaded into one. Pure.
 
-Where a component's return code is known at an exit (`unfolding`), the exit is a jump to where that code
-leads: the next slot, another one, or the end. Nothing is returned, and nothing tested. Only a code that is
-not known is looked at. A way that has to be counted or reported leads over a few instructions that do that.
+Where a component's return code is known at an exit (`unfolding`), the exit becomes a jump to where that code
+leads: the next slot, another slot, or the end. Nothing is returned and nothing tested. Only unknown codes are
+tested. A way that is counted or reported passes through a few instructions that do so.
 
     slot 0 ─ XDP_PASS ──────────────▶ slot 1 ─ XDP_PASS ──▶ count, return XDP_PASS
        └──── XDP_DROP ─▶ count, return  └───── not known ─▶ which? ─▶ …
 
-A slot that is a program of its own (tail-call linkage) is threaded alone: its ways lead to tail calls.
+A slot that is a program of its own (tailcall linkage) is threaded alone: its ways lead to tail calls.
 
-All share one frame. The context is kept below the stacks of the components, which need theirs one after the
-other; nobody's registers have to be kept, for nothing of ours is in any. A component that can't be a part
-of it is called.
+All share one frame. The context is stored below the components' stacks, which are used one after the other.
+No registers need saving, since none holds a value of ours. A component that can't be part of it is called.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ __all__ = [
 ]
 
 DATA, DATA_END = 0, 4  # of struct xdp_md
-VERDICT = 255  # the stage of bpf/include/follow.h
+VERDICT = 255  # the verdict's stage in bpf/include/follow.h
 SITE_SHIFT = 8
 """Above a slot's stage stands the number of the site that decided, from 1 on."""
-CODE, LENGTH = 6, 7  # registers that the stubs of ways use; the component is done with them
+CODE, LENGTH = 6, 7  # used by the stubs of ways, after the component is done with them
 
 JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
 
@@ -57,7 +56,7 @@ ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, O
 
 
 class Form(StrEnum):
-    """What became of a static chain's components: their exits are jumps, or tests as well, or they are
+    """How a static chain contains its components: their exits are jumps, or jumps and tests, or they are
     called.
     """
 
@@ -68,7 +67,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Instructions, with this process's map descriptors, and where the functions among them begin."""
+    """Instructions with this process's map descriptors, and where their functions begin."""
 
     lines: Sequence[Instruction]
     starts: Sequence[int]
@@ -76,8 +75,8 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A component: its code, the stack of its main function in bytes, that function unfolded (None: it is
-    called), and how its exits tell which site decided.
+    """A component: its code, its main function's stack in bytes, that function unfolded (None: it is called),
+    and how its exits identify the site that decided.
     """
 
     code: Code
@@ -88,8 +87,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """Code that is no component, whose functions are called by name: where each begins. ``replaced`` are
-    functions for which others come, by where they began.
+    """Code that is not a component's; its functions are called by name, and ``starts`` has where each begins.
+    ``replaced`` has substitutes for functions, by where those began.
     """
 
     code: Code
@@ -99,8 +98,8 @@ class Functions:
 
 @dataclass(frozen=True, slots=True)
 class CountInto:
-    """The descriptor of the map of counters, bytes and number of its CPUs, and which counter a way has by
-    slot and kind, and by site (None: of those that have none of their own).
+    """The counter map's descriptor, its bytes per CPU and its number of CPUs, and the counter of each way by
+    slot and kind, then by site (None: sites without their own).
     """
 
     map: int
@@ -109,19 +108,19 @@ class CountInto:
     counters: Counters
 
     def counter(self, way: Way, site: int | None) -> int | None:
-        """None: this way is not counted. Raises KeyError if a site is not expected there."""
+        """None: this way is not counted. Raises KeyError for an unexpected site."""
         some = self.counters.get((way.slot, way.kind))
         return None if some is None else some[site if site in some else None]
 
 
 @dataclass(frozen=True, slots=True)
 class ChainCall:
-    """The ways out lead to tail calls: the descriptor of the program array, which has a row for each kind of
-    code, and the first of the counters of what the chain returns, one a code. Where a row is empty the code
-    is returned. ``last``: XDP_PASS comes out of the chain's end as XDP_PASS, and needs no tail call.
+    """Ways out are tail calls: the descriptor of the program array, which has a row for each kind of code,
+    and the first of the verdict counters, one per code. If a row is empty, the code is returned. ``last``:
+    XDP_PASS ends the chain as XDP_PASS and needs no tail call.
 
-    Each row has a tail call of its own, with a key that the verifier knows: the kernel patches such a call
-    into a plain jump when the row is filled, and into nothing when it is emptied (428d5df1fa4f). A key in a
+    Each row has its own tail call, with a key that the verifier knows: the kernel patches such a call into a
+    direct jump when the row is filled, and into a no-op when it is emptied (428d5df1fa4f). A key in a
     register would cost an indirect jump.
     """
 
@@ -132,8 +131,8 @@ class ChainCall:
 
 @dataclass(frozen=True, slots=True)
 class Threaded:
-    """``assembled.labels`` has where functions begin: (owner, old index), the owner being a slot's index or
-    the name of some `Functions`. ``origins``: (owner, old index) of instructions by index.
+    """``assembled.labels`` has where functions begin, by (owner, old index); the owner is a slot's index or
+    the name of some `Functions`. ``origins``: the (owner, old index) of instructions, by index.
     """
 
     assembled: Assembled
@@ -152,10 +151,10 @@ def thread(
     report: tuple[Functions, Sequence[int]] | None = None,
     chain_call: ChainCall | None = None,
 ) -> Threaded | None:
-    """One program of them; ``ways`` by slot and kind, ``first`` the slot that packets come to (the number of
-    members: none). ``report`` also has the number by which a slot is reported.
+    """One program of all members; ``ways`` by slot and kind, ``first`` the slot that packets enter (the
+    number of members: none). ``report`` includes the number by which each slot is reported.
 
-    None where the stack is too small for all that is in it.
+    None if the stack is too small.
     """
     threading = _Threading(members, ways, frags, first, counting, follow, report, chain_call)
     return None if threading.depth > op.STACK else threading.threaded()
@@ -209,14 +208,14 @@ class _Threading:
         return Threaded(out.assemble(), self._origins, frozenset(self._entered))
 
     def _want(self, label: Hashable, place: Callable[[], None]) -> Hashable:
-        """This label, which will be placed."""
+        """This label, to be placed later."""
         if label not in self._known:
             self._known.add(label)
             self._wanted.append((label, place))
         return label
 
     def _enter(self, index: int) -> Hashable:
-        """The label of a slot's beginning."""
+        """The label of a slot's start."""
         self._entered.add(index)
         return self._want(("slot", index), lambda: self._slot(index))
 
@@ -240,12 +239,12 @@ class _Threading:
         self._origins |= {at: (index, old) for at, old in origins.items()}
 
     def _reads(self, index: int) -> bool:
-        """Whether a slot looks at the context."""
+        """Whether a slot reads the context."""
         unfolded = self._members[index].unfolded
         return unfolded is None or unfolded.reads_context
 
     def _exit(self, index: int, end: Exit) -> Hashable:
-        """The label of what comes after a slot that ended so."""
+        """The label of what follows this exit of a slot."""
         kinds = kind_of(end.code)
         if len(kinds) == 1:
             (kind,) = kinds
@@ -253,7 +252,7 @@ class _Threading:
         return self._want(("which", index, end.marks), lambda: self._which(index, end))
 
     def _way(self, way: Way, site: int | None) -> Hashable:
-        """The label of a way: where it leads, unless there is something to do before."""
+        """The label of a way: its destination, unless something must be done first."""
         counter = self._counting.counter(way, site) if self._counting is not None else None
         calls = self._follow is not None or self._chain_call is not None
         if counter is not None or calls or (way.forbidden and self._report is not None):
@@ -271,7 +270,7 @@ class _Threading:
         return self._want(("return", verdict), lambda: self._return(verdict))
 
     def _which(self, index: int, end: Exit) -> None:
-        """The code is in r0, and nobody knows it."""
+        """Test the unknown code in r0."""
         sites = self._members[index].sites
         rest = self._way(self._ways[index, OTHER], sites.site(end, None))
         for kind in ORDER:
@@ -282,7 +281,7 @@ class _Threading:
         self._out.jump(rest)
 
     def _take(self, way: Way, counter: int | None, site: int | None) -> None:
-        """What has to be done on a way."""
+        """What must be done on a way."""
         out = self._out
         if code_of(way.kind) is None:
             out.put(op.MOV64_REG, CODE, 0)
@@ -309,8 +308,10 @@ class _Threading:
         out.put(op.EXIT)
 
     def _hand_on(self, call: ChainCall, way: Way) -> None:
-        """To the program that the code leads to, if there is one. Else it is what the chain returns."""
-        if way.verdict is not None:  # its policy's answer, in place of what it returned
+        """Tail-call the program that the code leads to, if there is one; otherwise the chain returns the
+        code.
+        """
+        if way.verdict is not None:  # its policy's replacement for what it returned
             way = replace(way, kind=way.verdict)
         if not (call.last and way.kind == Action.PASS):
             self._load_context()
@@ -321,7 +322,7 @@ class _Threading:
             self._count(self._counting, call.verdicts + way.code)
 
     def _put_code(self, register: int, way: Way) -> None:
-        """The code of a way, which `CODE` holds where it is one of many."""
+        """The code of a way; `CODE` holds it if the kind has several codes."""
         code = code_of(way.kind)
         if code is None:
             self._out.put(op.MOV64_REG, register, CODE)
@@ -334,7 +335,7 @@ class _Threading:
         self._out.put(op.EXIT)
 
     def _tell(self, stage: int, way: Way, site: int | None = None) -> None:
-        """Record a stage of the packet, and the site that decided it, if it is followed."""
+        """If the packet is followed, record a stage and the site that decided it."""
         assert self._follow is not None
         out, past = self._out, object()
         out.put(op.LDX_DW, 1, op.FRAME, self._followed)
@@ -346,10 +347,10 @@ class _Threading:
         out.label(past)
 
     def _count(self, into: CountInto, counter: int) -> None:
-        """A packet and its length in one counter of this CPU.
+        """Count a packet and its length in one counter of this CPU.
 
-        No callee-saved register is used where that is possible: the JIT saves and restores what a program
-        uses of them, and before each tail call, too.
+        Uses no callee-saved register if possible: the JIT saves those that a program uses, and restores them
+        before each tail call.
         """
         out, never, length = self._out, object(), 3
         if self._frags:
@@ -358,9 +359,7 @@ class _Threading:
             out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
             out.put(op.MOV64_REG, length, 0)
         out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
-        out.jump(
-            never, JGT, 0, into.cpus - 1
-        )  # the map has room for every CPU, but the verifier does not know
+        out.jump(never, JGT, 0, into.cpus - 1)  # the map has room for every CPU, but the verifier can't know
         out.put(op.MUL64_IMM, 0, 0, 0, into.stride)
         out.put(op.LD_IMM64, 1, op.IMM_MAP_VALUE, 0, into.map)
         out.put(0, 0, 0, 0, counter * COUNTER)
@@ -398,7 +397,7 @@ class _Threading:
         return pieces
 
     def _functions(self, owner: Hashable, code: Code, replaced: Mapping[int, bytes]) -> None:
-        """All functions of a piece but its main one, unless that is called."""
+        """All functions of a piece; its main one only if it is called."""
         lines, out = code.lines, self._out
         for start, end in zip(code.starts, (*code.starts[1:], len(lines)), strict=True):
             called = isinstance(owner, int) and self._members[owner].unfolded is None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the verifier's log tells the author of a program: what is wrong, where, and what to do. Pure.
+"""What the verifier's log tells a program's author: what is wrong, where, and what to do. Pure.
 
-The log is text of the kernel's about a program of somebody else's: quote it like any other untrusted text.
+The log is kernel text about somebody else's program: quote it like any other untrusted text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ __all__ = ["OWN_TYPES", "Refused", "read_log"]
 
 
 class Refused(NamedTuple):
-    """``verdict`` in the kernel's words; the ``line`` of the source that it stopped at ("file.c:47: text", or
-    the text alone on kernels before 6.10, e1a7562f4b81; empty without line info); ``advice`` in a sentence,
-    empty where we have none.
+    """``verdict`` in the kernel's words; the source ``line`` at which it stopped ("file.c:47: text", or only
+    the text on kernels before 6.10, e1a7562f4b81; empty without line info); ``advice`` as a sentence, empty
+    if we have none.
     """
 
     verdict: str
@@ -39,6 +39,13 @@ _NO_VERDICT = re.compile(
 _ADVICE = {
     r"invalid access to packet": "Check `data + N <= data_end` before reading N bytes",
     r"invalid mem access '\w*_or_null'": "Check the pointer for NULL first: a lookup can fail",
+    # 'inv' before kernel 5.18. Of what was a packet pointer, it is what the helpers leave.
+    r"invalid mem access '(?:scalar|inv)'": (
+        "That is no pointer: after bpf_xdp_adjust_head(), _meta() or _tail(), read data and data_end again"
+    ),
+    r"failed to resolve CO-RE relocation": (
+        "This kernel has no such type or field: test for it with bpf_core_field_exists() before using it"
+    ),
     r"invalid access to map value": "Bound the index or offset by the size of the map's value",
     r"metadata kfuncs require device-bound": (
         "It reads RX metadata, which only a program that is bound to the device can"
@@ -83,7 +90,7 @@ OWN_TYPES = re.compile(r"bpf_(list|rb)_(head|node|root)|kptr")
 
 
 def read_log(log: str) -> Refused:
-    """What a verifier log says is wrong: the line or two after the last instruction that it looked at."""
+    """What a verifier log says is wrong: the line or two after the last instruction it checked."""
     told = log.splitlines()
     last = max((i for i, line in enumerate(told) if _INSTRUCTION.match(line)), default=-1)
     said = [line.strip() for line in told[last + 1 :] if not _NO_VERDICT.match(line)]

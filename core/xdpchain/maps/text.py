@@ -196,11 +196,11 @@ class _Reader:
         if layout.form in (Form.IPV4, Form.IPV6) and not word.isdecimal():
             return word
         if _NUMBER.fullmatch(word) and len(word) < 80:
-            number = int(word, 16 if "x" in word.lower() else 10)
-            if layout.form is Form.BOOL and number in (0, 1):
-                return bool(number)
+            value = int(word, 16 if "x" in word.lower() else 10)
+            if layout.form is Form.BOOL and value in (0, 1):
+                return bool(value)
             # Numbers of enumerators become their names.
-            return next((name for name, known in layout.names if known == number), number)
+            return next((name for name, known in layout.names if known == value), value)
         if layout.form is Form.FLOAT:
             try:
                 return float(word)

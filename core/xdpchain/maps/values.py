@@ -109,8 +109,8 @@ def _number(layout: Number, raw: bytes, bits: int | None = None, shift: int | No
     if layout.form is Form.IPV6:
         return str(ipaddress.IPv6Address(bytes(raw)))
     if layout.form is Form.FLOAT:
-        number: float = struct.unpack("=" + _FLOATS[layout.size], raw)[0]
-        return number
+        value: float = struct.unpack("=" + _FLOATS[layout.size], raw)[0]
+        return value
     if layout.form is Form.NETWORK and bits == 8 * layout.size:
         return int.from_bytes(raw, "big")
     at = _low(layout.shift, bits, len(raw)) if shift is None else shift
@@ -197,9 +197,9 @@ def _write_field(
         return
     low = _low(field.at, field.bits, size)
     mask = (1 << field.bits) - 1
-    number = int.from_bytes(whole, sys.byteorder) & ~(mask << low)
-    number |= (_integer(field.layout, value, field.bits, path) & mask) << low
-    made[at : at + size] = number.to_bytes(size, sys.byteorder)
+    bits = int.from_bytes(whole, sys.byteorder) & ~(mask << low)
+    bits |= (_integer(field.layout, value, field.bits, path) & mask) << low
+    made[at : at + size] = bits.to_bytes(size, sys.byteorder)
     changes.append((8 * at + field.at, 8 * at + field.at + field.bits, path))
 
 
@@ -238,12 +238,12 @@ def _encode_number(layout: Number, value: Plain, old: bytes, path: str) -> bytes
             return struct.pack("=" + _FLOATS[size], value)
         except (OverflowError, struct.error):
             raise _wrong(path, value, f"it does not fit in {size} bytes") from None
-    number = _integer(layout, value, layout.bits, path)
+    bits = _integer(layout, value, layout.bits, path)
     if layout.form is Form.NETWORK:
-        return number.to_bytes(size, "big")
+        return bits.to_bytes(size, "big")
     mask, low = (1 << layout.bits) - 1, _low(layout.shift, layout.bits, size)
     kept = int.from_bytes(old, sys.byteorder) & ~(mask << low)
-    return (kept | (number & mask) << low).to_bytes(size, sys.byteorder)
+    return (kept | (bits & mask) << low).to_bytes(size, sys.byteorder)
 
 
 def _integer(layout: Number, value: Plain, bits: int, path: str) -> int:

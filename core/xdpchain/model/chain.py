@@ -9,20 +9,21 @@ there.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from xdpchain.errors import InvalidInput, NotFound
 
-from .actions import ALL_ACTIONS, Action, ActionSet
-from .labels import Labels, changed_labels
-from .map_entries import MapEntry
+from .actions import Action, ActionSet
+from .component import MOST_ENTRIES, Component, GlobalValue, MapRef, ObjectRef, SharedMap
+from .interface import Interface, Mode, WantedMode
+from .labels import changed_labels
 from .policy import Policy
 from .routes import Route
-from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
-from .sharing import SharedMap, following
+from .runconfig import MAX_PRIORITY, RunConfig
+from .sharing import following
+from .slot import Slot, order_key
 
 __all__ = [
     "MAX_SLOTS",
@@ -53,202 +54,6 @@ class Linkage(StrEnum):
     STATIC = "static"
     FREPLACE = "freplace"
     TAILCALL = "tailcall"
-
-
-class Mode(StrEnum):
-    """Where the program runs: in the driver, in the network stack (generic), or on the NIC (offload)."""
-
-    NATIVE = "native"
-    GENERIC = "generic"
-    OFFLOAD = "offload"
-
-
-class WantedMode(StrEnum):
-    """A requested mode: ``best`` is native if that works, else generic."""
-
-    NATIVE = "native"
-    GENERIC = "generic"
-    BEST = "best"
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """A network device in a network namespace; ``netns`` is its name, None for this process's own."""
-
-    name: str
-    ifindex: int
-    netns: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name} (netns {self.netns})" if self.netns else self.name
-
-
-MOST_ENTRIES = (1 << 32) - 1
-"""Limit of max_entries; memory sets a lower one."""
-
-
-@dataclass(frozen=True, slots=True)
-class MapRef:
-    """A map that a loaded component uses: its name in the object file, and its kernel ID."""
-
-    name: str
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalValue:
-    """A value set for a global variable before the load: ``data`` at ``offset`` bytes into ``section``;
-    ``text`` is its readable form.
-    """
-
-    name: str
-    section: str
-    offset: int
-    data: bytes = field(repr=False)
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectRef:
-    """The object file of a component: its bytes, or the ID of the frozen map that holds them."""
-
-    sha256: str
-    size: int
-    path: str | None = None
-    map_id: int | None = None
-    data: bytes | None = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One XDP program of one object file.
-
-    ``object`` is None for a component that another tool loaded: it can be re-attached, not reloaded.
-    Components of the same ``instance`` were loaded together and share their maps. ``id`` and the fields after
-    it come from the kernel and are unknown (None, empty) before the load; ``instructions`` are then those of
-    the object file, without called functions. ``callees``: programs of the same object reached through
-    statically initialized program arrays; ``uses``: maps of the object that it and they refer to;
-    ``pin_root``: directory for maps that the object pins by name (None: the BPF filesystem's root).
-    ``unit_map``: the map with its linkable form (`LinkableProgram`). If the component is not loaded, ``maps``
-    are existing maps to reuse. ``globals``: values set for its global variables (`maps.globals`);
-    ``map_entries``: max_entries by map name that override the object's; ``shares``: maps of other slots that
-    it uses in place of its own. ``bound``: it reads RX metadata (hash, timestamp, VLAN tag), so the program
-    on the hook must be bound to its device.
-    """
-
-    name: str
-    object: ObjectRef | None = None
-    section: str = ""
-    declared: RunConfig = DEFAULT
-    frags: bool = False
-    licence: str = "GPL"
-    callees: tuple[str, ...] = ()
-    uses: tuple[str, ...] = ()
-    pin_root: str | None = None
-    instance: str = ""
-    id: int | None = None
-    tag: str | None = None
-    loaded_at: int | None = None
-    instructions: int | None = None
-    maps: tuple[MapRef, ...] = ()
-    unit_map: int | None = None
-    globals: tuple[GlobalValue, ...] = ()
-    map_entries: tuple[tuple[str, int], ...] = ()
-    shares: tuple[SharedMap, ...] = ()
-    bound: bool = False
-
-
-def _fresh_key() -> str:
-    return "new:" + os.urandom(4).hex()
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A component's place in a chain, with the priority and actions in force.
-
-    ``key`` identifies the slot across edits, so that chains can be compared; ``row`` is its row in the
-    counters map. ``routes`` are the return codes that lead to a named slot, sorted by code. With ``shadow``
-    the component runs and is counted, but the next slot runs whatever it returns; the actions of ``config``
-    and the routes apply once it leaves shadow. ``policy``: what it may return, if restricted. With ``off`` it
-    does not run but keeps everything else, and whatever leads to it continues with the next slot.
-    ``entries``: what its maps must contain before it runs (empty in a running chain). ``labels``: its
-    operator's. ``program`` is the ID of the slot's own program in a running tail-call chain, which changes
-    with each relinking edit while the component's ID stays. Under freplace linkage it is the program that
-    replaces the component of a slot that is off.
-    """
-
-    component: Component
-    config: RunConfig
-    key: str = field(default_factory=_fresh_key)
-    row: int | None = None
-    routes: tuple[Route, ...] = ()
-    shadow: bool = False
-    policy: Policy | None = None
-    program: int | None = field(default=None, compare=False)
-    off: bool = False
-    entries: tuple[MapEntry, ...] = field(default=(), compare=False)
-    labels: Labels = ()
-
-    @property
-    def name(self) -> str:
-        return self.component.name
-
-    @property
-    def priority(self) -> int:
-        return self.config.priority
-
-    @property
-    def actions(self) -> ActionSet:
-        return self.config.actions
-
-    @property
-    def goes_on(self) -> ActionSet:
-        """The actions after which the next slot runs: all of them for a shadow."""
-        return ActionSet.of(*ALL_ACTIONS) if self.shadow else self.actions
-
-    @property
-    def id(self) -> int | None:
-        return self.component.id
-
-    @classmethod
-    def of(
-        cls,
-        component: Component,
-        priority: int | None = None,
-        actions: ActionSet | None = None,
-        *,
-        shadow: bool = False,
-        off: bool = False,
-    ) -> Slot:
-        """A new slot for ``component``; defaults are what the component declares."""
-        declared = component.declared
-        return cls(
-            component,
-            RunConfig(
-                declared.priority if priority is None else priority,
-                declared.actions if actions is None else actions,
-            ),
-            shadow=shadow,
-            off=off,
-        )
-
-
-OrderKey = tuple[int, bytes, bool, int, str, int]
-
-
-def order_key(slot: Slot) -> OrderKey:
-    """libxdp's order: priority, name (as strcmp), loaded before unloaded, instructions if unloaded, tag, load
-    time.
-    """
-    c = slot.component
-    return (
-        slot.priority,
-        c.name.encode(),
-        c.id is None,
-        0 if c.id is not None else c.instructions or 0,
-        c.tag or "",
-        c.loaded_at or 0,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,7 +288,7 @@ def _is_numbers(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) <= MAX_STRIDE
-        and all(type(number) is int and 0 <= number < 1 << 64 for number in value)
+        and all(type(word) is int and 0 <= word < 1 << 64 for word in value)
     )
 
 

@@ -18,11 +18,11 @@ from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
 from .chain import MAX_SLOTS, Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
+from .component import SharedMap
 from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
-from .sharing import SharedMap
 
 __all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 

@@ -3,27 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
 
 from xdpchain.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from .chain import Chain, Slot
+from .slot import Slot
 
-__all__ = ["SharedMap", "following", "loading_order", "owners_of"]
-
-
-class SharedMap(NamedTuple):
-    """The map ``name`` of an object is the map ``theirs`` of the slot with the key ``slot``."""
-
-    name: str
-    slot: str
-    theirs: str
+__all__ = ["following", "loading_order", "owners_of"]
 
 
-def owners_of(chain: Chain, slot: Slot) -> dict[str, tuple[int, str]]:
+def owners_of(chain: Iterable[Slot], slot: Slot) -> dict[str, tuple[int, str]]:
     """The owners of a slot's shared maps, by their names in its object: the owner's index in the chain, and
     the map's name there. A map whose owner left the chain is the slot's own.
     """

@@ -272,12 +272,12 @@ def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSp
     key_type = value_type = inner = None
     for member in definition.members:
         if member.name in numbers:
-            number = _number(btf, member.type_id)
-            if not 0 <= number < 1 << 32:
-                raise bad_object(f"the member {member.name} of its map {name!r} is {number}")
+            value = _number(btf, member.type_id)
+            if not 0 <= value < 1 << 32:
+                raise bad_object(f"the member {member.name} of its map {name!r} is {value}")
             if member.name in ("key_size", "value_size"):
-                _agree(name, member.name, numbers[member.name], number)
-            numbers[member.name] = number
+                _agree(name, member.name, numbers[member.name], value)
+            numbers[member.name] = value
         elif member.name in ("key", "value"):
             pointer = btf.resolve(member.type_id)
             if not isinstance(pointer, types.Pointer):

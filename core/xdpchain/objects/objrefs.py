@@ -111,7 +111,7 @@ class References:
 
     def helpers(self, function: ObjectFunction) -> frozenset[int]:
         """The kernel helpers (``BPF_FUNC_...``) that a function and its callees call, by number."""
-        return frozenset(number for callee in self._reached(function) for number in self._helpers(callee))
+        return frozenset(helper for callee in self._reached(function) for helper in self._helpers(callee))
 
     def reached(self, function: ObjectFunction) -> tuple[ObjectFunction, ...]:
         """The function and all that it calls, directly or not."""

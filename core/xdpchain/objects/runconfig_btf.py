@@ -52,14 +52,14 @@ def _config(btf: Btf, variable: types.Variable) -> RunConfig:
             known = ", ".join(("priority", *_ACTIONS))
             raise _bad(function, f"it has an unknown member {member.name!r}", f"Allowed: {known}")
         try:
-            number = btf.declared_number(member.type_id)
+            declared = btf.declared_number(member.type_id)
         except BtfError as error:
             raise _bad(
                 function, f"its member {member.name} is not a number declared with __uint()"
             ) from error
         if action is None:
-            priority = number
-        elif number:
+            priority = declared
+        elif declared:
             mask |= 1 << action
         else:
             mask &= ~(1 << action)

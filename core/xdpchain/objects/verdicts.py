@@ -18,6 +18,7 @@ from xdpchain.errors import NotFound
 
 from .btf import Btf
 from .elf import Elf
+from .kernel_calls import THROW, kernel_calls
 from .objrefs import ObjectFunction, References, read_functions
 from .source_lines import line_table, source_map
 
@@ -33,11 +34,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdicts:
-    """A program's verdict sites. ``lined``: it has line information."""
+    """A program's verdict sites. ``lined``: it has line information. ``throws``: it may also end with a code
+    that it throws (bpf_throw), which no site shows.
+    """
 
     name: str
     sites: tuple[VerdictSite, ...]
     lined: bool
+    throws: bool = False
 
 
 def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
@@ -45,7 +49,8 @@ def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
     NotFound.
     """
     image, source = _linked(data, name)
-    return ProgramVerdicts(name, verdict_sites(image, source), bool(source.lines))
+    throws = THROW.encode() in data and THROW in kernel_calls(data, name)
+    return ProgramVerdicts(name, verdict_sites(image, source), bool(source.lines), throws)
 
 
 def sites_of(

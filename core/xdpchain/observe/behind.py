@@ -5,15 +5,16 @@ tail-call (katran's root, l3afd's), and through devmaps and cpumaps that they re
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
-__all__ = ["Behind", "programs_behind"]
+__all__ = ["Behind", "maps_of_programs", "programs_behind", "programs_in"]
 
 MOST_ENTRIES = 4096
 """Most entries of a map that are read."""
@@ -24,9 +25,10 @@ BY_ENTRY = {"prog_array": 0, "devmap": 4, "devmap_hash": 4, "cpumap": 4}
 
 UNCOUNTED = {
     "prog_array": "what it returns counts as the code of the program that calls it",
-    "devmap": "the kernel tells none of them: what it drops is among what events count as lost to the device",
-    "cpumap": "the kernel tells them only while somebody listens: events count them by code",
+    "devmap": "watch counts them while it runs; events count what it drops as lost to the device",
+    "cpumap": "watch and events count them, each while it runs",
 }
+"""Why nobody has counted so far what programs in these maps return, and who does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +46,39 @@ class Behind:
     ifindex: int | None = None
 
     @property
+    def traceable(self) -> bool:
+        """Whether tracing can count its verdicts (`trace.RedirectTracer`): packets are redirected to it, and
+        not tail-called.
+        """
+        return self.kind != "prog_array"
+
+    @property
     def uncounted(self) -> str:
-        """Why its verdicts have no counts, and what the kernel reports about them instead."""
+        """Why its verdicts have no counts without tracing, and who counts them."""
         return UNCOUNTED[self.kind.removesuffix("_hash")]
 
 
 def programs_behind(running: Running) -> tuple[Behind, ...]:
     """The programs behind those of an interface now, without any that disappear or can't be read."""
-    programs: list[Behind] = []
+    return programs_in(maps_of_programs(running))
+
+
+def maps_of_programs(running: Running) -> tuple[int, ...]:
+    """The IDs of the maps that may hold programs, among those that what runs on an interface uses."""
+    found = []
     for map_id in dict.fromkeys(_maps(running)):
-        try:
-            with bpf.map_by_id(map_id) as fd:
-                programs += _inside(fd, bpf.map_info(fd))
-        except bpf.BpfError:
-            continue
+        with contextlib.suppress(bpf.BpfError), bpf.map_by_id(map_id) as fd:
+            if _offset(bpf.map_info(fd)) is not None:
+                found.append(map_id)
+    return tuple(found)
+
+
+def programs_in(map_ids: Iterable[int]) -> tuple[Behind, ...]:
+    """The programs that these maps hold now."""
+    programs: list[Behind] = []
+    for map_id in map_ids:
+        with contextlib.suppress(bpf.BpfError), bpf.map_by_id(map_id) as fd:
+            programs += _inside(fd, bpf.map_info(fd))
     return tuple(programs)
 
 
@@ -74,10 +95,16 @@ def _maps(running: Running) -> Iterator[int]:
             continue
 
 
+def _offset(info: bpf.MapInfo) -> int | None:
+    """Where in an element the program's ID is; None if these elements have none."""
+    at = BY_ENTRY.get(bpf.map_type_name(info.type))
+    # Before kernel 5.8 devmaps and cpumaps had no programs.
+    return at if at is not None and info.value_size >= at + 4 else None
+
+
 def _inside(fd: bpf.Fd, info: bpf.MapInfo) -> Iterator[Behind]:
-    kind = bpf.map_type_name(info.type)
-    at = BY_ENTRY.get(kind)
-    if at is None or info.value_size < at + 4:  # before kernel 5.8 devmaps and cpumaps had no programs
+    kind, at = bpf.map_type_name(info.type), _offset(info)
+    if at is None:
         return
     for count, key in enumerate(bpf.map_keys(fd, info.key_size)):
         if count == MOST_ENTRIES:

@@ -51,7 +51,7 @@ class Everywhere(NamedTuple):
 
 
 def survey_all() -> Everywhere:
-    """`survey` of every network namespace that can be reached. One that ends meanwhile is not there."""
+    """`survey` of every network namespace that can be reached, without any that end meanwhile."""
     places, complete = all_netns.spellings()
     found, unseen = {}, []
     for place in places:

@@ -89,9 +89,9 @@ PRODUCTS = (
     Product(  # bpfman: pins and a dispatcher of its own
         "bpfman's", "`bpfman list programs` shows it: change it with bpfman", (), (), ("/bpfman/",),
     ),
-    Product(  # bpfilter: src/libbpfilter/cgen/handle.h; its pins are in bpfilter/NAME
+    Product(  # bpfilter: src/libbpfilter/cgen/cgen.c and program.c; its pins are in bpfilter/NAME
         "bpfilter's", "`bfcli ruleset get` shows it: change it with bfcli",
-        ("bf_prog",), (), ("/bpfilter/",),
+        ("bf_prog",), ("bf_cmap", "bf_pmap", "bf_set_"), ("/bpfilter/",),
     ),
     Product(  # xdp-tools: lib/libxdp/xsk_def_xdp_prog.c
         "an AF_XDP application's (its libxdp loaded the default program)",

@@ -135,15 +135,15 @@ class Found(NamedTuple):
 
 
 def read_pending(inode: int) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcome]]:
-    """All armed changes, of all network namespaces, without those that can't be read; and what became of the
-    last one of each interface of a namespace, by ifindex, where there was one since the last change.
+    """All armed changes, of all network namespaces, without those that can't be read; and for each interface
+    of one namespace, by ifindex, the outcome of its last pending change, if nothing was changed since.
     """
     armed: list[tuple[Path, Found]] = []
     ended: dict[int, ConfirmOutcome] = {}
     with contextlib.suppress(OSError, XdpChainError), _opened() as root:
         with contextlib.suppress(OSError, XdpChainError), root.child(ARMED) as parent:
-            # Without the lock, look at none that is in the making: to ask for its flock would be to hold it
-            # for a moment, and who arms it does not wait.
+            # Without the lock, skip changes that are being armed: testing their flock would hold it for a
+            # moment, and the process that arms them does not wait.
             armed = _all_armed(parent, lambda name: _place(name) is not None)
         with contextlib.suppress(OSError, XdpChainError), root.child(SETTLED) as directory:
             ended = _all_settled(directory, inode)
@@ -151,7 +151,7 @@ def read_pending(inode: int) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcom
 
 
 def read_armed() -> tuple[Found, ...]:
-    """The armed changes alone."""
+    """Only the armed changes."""
     return read_pending(0)[0]
 
 

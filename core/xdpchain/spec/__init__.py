@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What interfaces shall run, written down: frozen values <-> TOML, what runs -> spec, and spec + what runs ->
-candidate. The format is described in docs/spec.md.
+"""What interfaces should run, as a file: frozen values <-> TOML, what runs -> spec, and spec + what runs ->
+candidate. docs/spec.md describes the format.
 """

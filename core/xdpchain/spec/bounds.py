@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a spec may ask of the TOML readers: their time grows with the square of some things. Pure."""
+"""Limits on specs, because the TOML readers take quadratic time for some input. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DOTTED = re.compile(r"""[\w"'-]+(?:[ \t]*\.[ \t]*[\w"'-]+)*""")
 
 
 def check_bounds(text: str, source: str) -> None:
-    """Raises InvalidInput; ``source`` is named in it."""
+    """Raises InvalidInput, which names ``source``."""
     size = len(text.encode(errors="replace"))
     if size > MOST_BYTES:
         raise InvalidInput(

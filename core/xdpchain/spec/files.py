@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading specs, and writing files whole."""
+"""Read specs, and write files atomically."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def read_text(path: str) -> str:
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Make a file whole or not at all, its folder as well; one that is there is replaced, and keeps its mode.
+    """Write a file whole or not at all, creating its directory; an existing file is replaced and keeps its
+    mode.
 
-    Raises InvalidInput, and PermissionDenied where a link of another user is in the way.
+    Raises InvalidInput, and PermissionDenied if another user's link is in the way.
     """
     try:
         replace(path, data)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of a spec file: which attribute each stands for, and its value <-> what TOML has. Pure.
+"""The keys of a spec file: which attribute each stands for, and its value <-> its TOML form. Pure.
 
-The tables are the format: a key that is added here (and to `values`) can be read and is written.
+The tables are the format: a key added here (and to `values`) is read and written.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """``read`` turns what TOML has into the attribute's value, and raises ValueError, which says what it
-    takes; ``write`` is the way back.
+    """``read`` turns the TOML value into the attribute's, and raises ValueError, whose text says what is
+    allowed; ``write`` does the reverse.
     """
 
     attribute: str
@@ -70,13 +70,13 @@ def _priority(value: Any) -> int:
 def _actions(value: Any) -> ActionSet:
     if isinstance(value, str):
         return ActionSet.parse(value)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ActionSet.parse(value)
     raise ValueError('must be a list of actions, such as ["XDP_PASS", "XDP_DROP"]')
 
 
 def _routes(value: Any) -> tuple[tuple[Action | None, str], ...]:
-    if not isinstance(value, dict) or not all(isinstance(one, str) and one for one in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(item, str) and item for item in value.values()):
         raise ValueError('must be a table of return codes and slots, such as { XDP_DROP = "logger" }')
     found = {None if code == ANY else Action.parse(code): str(target) for code, target in value.items()}
     if len(found) < len(value):
@@ -102,14 +102,14 @@ def _policy_out(policy: Policy) -> dict[str, Any]:
 
 
 def _globals(value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict) or not all(isinstance(one, str | int) for one in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(item, str | int) for item in value.values()):
         raise ValueError("must be a table of variables, each a number or text, such as { limit = 100 }")
-    words = {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in value.items()}
+    words = {name: str(item).lower() if isinstance(item, bool) else str(item) for name, item in value.items()}
     return tuple(sorted(words.items()))
 
 
 def _labels(value: Any) -> Labels:
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise ValueError('must be a table of keys and texts, such as { team = "edge" }')
     return checked_labels(value)
 
@@ -127,7 +127,7 @@ def _entries(value: Any) -> int:
 
 
 def _use_maps(value: Any) -> tuple[tuple[str, str, str], ...]:
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise ValueError(_USE_MAPS)
     found = [(name, *str(owner).rpartition(":")[::2]) for name, owner in value.items()]
     if not all(all(parts) for parts in found):
@@ -186,7 +186,7 @@ def _names(value: Any) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, list) or not given:
         raise ValueError('must be the name of an interface, a glob such as "eth*", or a list of these')
-    names = tuple(_text(one) for one in given)
+    names = tuple(_text(item) for item in given)
     for name in names:
         if len(name.encode()) > 64 or "/" in name or any(c.isspace() for c in name):
             raise ValueError(f"must be interface names, and {name!r} is not one")
@@ -222,8 +222,8 @@ def _version(value: Any) -> int:
     return int(value)
 
 
-def _value(one: Linkage | WantedMode) -> str:
-    return one.value
+def _value(choice: Linkage | WantedMode) -> str:
+    return choice.value
 
 
 INTERFACE_KEYS: Mapping[str, Key] = {

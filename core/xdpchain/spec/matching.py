@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a spec wants, against what runs: the candidate that differs in nothing but what must differ. Pure.
+"""Match a spec to what runs: the candidate differs from it only where it must. Pure.
 
-A slot that runs is the one that the spec means when it runs the same program of the same object file (by its
-hash), with the same pins and global variables. It stays as it is, and its maps and counters go on, whatever
-becomes of its priority and actions. A slot that runs another version of a program takes the new one, maps
-kept. The rest is added and removed.
+A running slot is the one that the spec means if it runs the same program of the same object file (by hash)
+with the same pins and global variables. It stays, and its maps and counters carry on, even if its priority or
+actions change. A slot that runs another version of the program gets the new one and keeps its maps. Other
+slots are added or removed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import replace
 
 from xdpchain.errors import NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, WantedMode
+from xdpchain.model.component import SharedMap
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
-from xdpchain.model.sharing import SharedMap, following, owners_of
+from xdpchain.model.sharing import following, owners_of
 from xdpchain.objects.components import keep_maps
 
 from .taking import families
@@ -34,12 +35,12 @@ def candidate(
     *,
     fresh_maps: bool = False,
 ) -> Chain:
-    """The chain that ``spec`` wants on an interface. ``components`` are those of its slots' object files,
-    None for a slot that names none; ``linkage`` is the one in force. With ``fresh_maps`` a new version of a
-    program begins with its own maps.
+    """The chain that ``spec`` wants on an interface. ``components`` come from its slots' object files (None
+    for a slot that names none); ``linkage`` is the one in force. With ``fresh_maps`` a new version of a
+    program starts with its own maps.
 
-    Raises NotFound for a component that can only be kept, and does not run; InvalidInput for another value of
-    a variable that a running map holds.
+    Raises NotFound for a component that can only be kept, but does not run; InvalidInput for a new value of a
+    variable in a running map.
     """
     chain = running.chain or Chain()
     if not spec.slots:
@@ -48,7 +49,7 @@ def candidate(
     for owner in slots:
         slots = tuple(following(slot, owner) for slot in slots)
     freplace = linkage is Linkage.FREPLACE
-    # Of a chain that others loaded there is nothing to switch.
+    # A chain that others loaded has no counters to switch.
     switched = not freplace or any(slot.component.object is not None for slot in slots)
     return Chain(
         slots,
@@ -70,8 +71,8 @@ def _given(component: Component) -> frozenset[tuple[str, bytes]]:
 
 
 def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
-    """The maps that a component takes over (`components.keep_maps`). A value that the spec gave before is no
-    new one: what has become of that variable goes on.
+    """The maps that a component takes over (`components.keep_maps`). A value that the spec gave before is not
+    new: the variable keeps what it holds now.
     """
     before = _given(running)
     changed = tuple(variable for variable in new.globals if (variable.name, variable.data) not in before)
@@ -79,7 +80,7 @@ def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
 
 
 class _Matching:
-    """Which running slot each slot of the spec is. Both are named by their indices."""
+    """Which running slot each of the spec's slots is. Both are identified by index."""
 
     def __init__(
         self, spec: InterfaceSpec, components: Sequence[Component | None], chain: Chain, fresh_maps: bool
@@ -105,10 +106,10 @@ class _Matching:
     def slots(self) -> tuple[Slot, ...]:
         slots = self._routed([self._slot(i) for i in range(len(self._wanted))])
         if self._same == {i: i for i in range(len(self._runs))} and tuple(slots) == self._runs:
-            return tuple(  # in whatever order another tool made them run
+            return tuple(  # in whatever order another tool put them
                 replace(runs, entries=slot.entries) for runs, slot in zip(self._runs, slots, strict=True)
             )
-        # Twins stand as in the file: then the spec alone says what runs, whatever ran before.
+        # Twins are in the order of the file, so that the spec alone decides what runs, whatever ran before.
         return tuple(sorted(slots, key=lambda slot: (slot.priority, slot.name.encode())))
 
     # Which is which
@@ -145,7 +146,9 @@ class _Matching:
         )
 
     def _takes(self, i: int) -> set[tuple[str, str, str]]:
-        """Whose maps a slot of the spec uses: its own name, the owner's program, the name there."""
+        """Whose maps a slot of the spec uses: its own name for the map, the owner's program, the name
+        there.
+        """
         programs = {slot_spec.name: self._name(k) for k, slot_spec in enumerate(self._wanted)}
         return {(name, programs[owner], theirs) for name, owner, theirs in self._wanted[i].use_maps}
 
@@ -168,8 +171,8 @@ class _Matching:
         return component.name if component is not None else self._wanted[i].program
 
     def _part_strangers(self) -> None:
-        """Slots that run the right programs, but share maps with others than the spec has them share with,
-        are to be loaded anew.
+        """A slot that runs the right program but shares maps with other slots than in the spec must be loaded
+        again.
         """
         kept: list[int] = []
         for i in sorted(self._same, key=lambda i: self._same[i]):
@@ -185,14 +188,14 @@ class _Matching:
         return not self._together_loaded(j, k)
 
     def _with(self, i: int, other: int) -> bool:
-        """Whether the spec has both share their maps."""
+        """Whether in the spec both share their maps."""
         label = self._wanted[i].instance
         return label is not None and label == self._wanted[other].instance
 
     def _together_loaded(self, j: int, k: int) -> bool:
-        # Maps that two objects have in common by a pin are no reason: a fresh load shares them as well.
-        one, two = self._runs[j].component.instance, self._runs[k].component.instance
-        return bool(one) and one == two
+        # Maps that two objects share by pin don't count: a fresh load shares them as well.
+        first, second = self._runs[j].component.instance, self._runs[k].component.instance
+        return bool(first) and first == second
 
     # What becomes of each
 
@@ -233,7 +236,7 @@ class _Matching:
         placed = []
         for i, (wanted, slot) in enumerate(zip(self._wanted, slots, strict=True)):
             component = slot.component
-            if i not in self._same:  # that uses those maps already
+            if i not in self._same:  # a running slot uses those maps already
                 shares = (SharedMap(name, keys[owner], theirs) for name, owner, theirs in wanted.use_maps)
                 component = replace(component, shares=tuple(shares))
             routes = tuple(Route(code, keys[target]) for code, target in wanted.routes)
@@ -241,21 +244,23 @@ class _Matching:
         return placed
 
     def _together(self, i: int, component: Component) -> Component:
-        """With the maps of those that it shall share maps with, and of the version that it replaces."""
+        """The component with the maps of those it should share maps with, and of the version that it
+        replaces.
+        """
         group = [k for k in range(len(self._wanted)) if self._with(i, k)]
         kept = [self._runs[self._same[k]].component for k in group if k in self._same]
         givers = [self._runs[self._replaced[i]].component] if self._keeps(i, component) else []
         maps: dict[str, MapRef] = {}
-        for one in (*givers, *kept):
-            maps |= {ref.name: ref for ref in _handed_on(component, one)}
+        for giver in (*givers, *kept):
+            maps |= {ref.name: ref for ref in _handed_on(component, giver)}
         loaded_first = self._components[group[0]] if group else None
-        instance = next((one.instance for one in kept if one.instance), "")
+        instance = next((giver.instance for giver in kept if giver.instance), "")
         instance = instance or (loaded_first.instance if loaded_first else "") or component.instance
         return replace(component, maps=tuple(maps.values()), instance=instance)
 
     def _keeps(self, i: int, component: Component) -> bool:
-        """Whether the maps of the replaced version go on. Not those that are to be pinned elsewhere; and not
-        where a slot leaves those with which it shared them.
+        """Whether the replaced version's maps carry on: not if they are to be pinned elsewhere, nor if the
+        slot no longer shares them with those that it did.
         """
         if self._fresh_maps or i not in self._replaced:
             return False

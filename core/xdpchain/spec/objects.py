@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The object files that specs name: read and compared by their hashes, or written out of the chain that
-carries them.
+"""The object files that specs name: read and compared by hash, or written from the chain that carries
+them.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ __all__ = ["Objects", "check_file", "write_objects"]
 
 
 class Objects:
-    """Reads object files, each once. Relative paths start at ``folder``, that of the spec."""
+    """Reads object files, each once. Relative paths are relative to ``folder``, the spec's."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._read: dict[str, ObjectFile] = {}
 
     def components(self, slots: Sequence[SlotSpec]) -> tuple[Component | None, ...]:
-        """What the slots of a spec shall run, not loaded; None for a slot that names no object file.
+        """What a spec's slots should run, not loaded; None for a slot that names no object file.
 
-        Raises NotFound (no such file, program or variable), InvalidInput (the file has another hash than the
-        spec says, or is no object file; a value that does not fit; two values for a variable that slots
-        share).
+        Raises NotFound (no such file, program or variable), InvalidInput (the file's hash is not the spec's,
+        or it is not an object file; a value does not fit; two values for a variable that slots share).
         """
         together = _shared_globals(slots)
         return tuple(self._component(slot, together.get(slot.instance or "", {})) for slot in slots)
@@ -60,8 +59,8 @@ class Objects:
         )
         given = dict(slot.globals)
         if shared:
-            # Who is loaded first makes the maps of all, also those that it does not use itself: so all say
-            # the same of what their object has.
+            # The first to be loaded creates everybody's maps, also those it does not use itself, so all set
+            # the same values for what their object has.
             known = {variable.name for variable in globals_of(source)}
             given |= {name: text for name, text in shared.items() if name in known}
         texts = [f"{name}={text}" for name, text in sorted(given.items())]
@@ -81,7 +80,7 @@ class Objects:
                 raise NotFound(f"the object file {path} is missing", why, _PUT_BACK) from error
             except InvalidInput:
                 if slot.sha256 is not None:
-                    check_file(path, slot.sha256)  # if it is another file altogether, that is what to say
+                    check_file(path, slot.sha256)  # if it is another file altogether, say so
                 raise
         source = self._read[written]
         if slot.sha256 not in (None, source.sha256):
@@ -115,7 +114,7 @@ def _changed(path: str, wanted: str, has: str) -> InvalidInput:
 
 
 def check_file(path: str | None, sha256: str | None) -> None:
-    """Whether the file at this path is the one with this hash. Raises NotFound, InvalidInput, which name both
+    """Check that the file at this path has this hash. Raises NotFound, InvalidInput, which name both
     hashes.
     """
     if path is None:
@@ -133,11 +132,11 @@ def check_file(path: str | None, sha256: str | None) -> None:
 
 
 def write_objects(chains: Iterable[Chain], folder: str) -> dict[str, str]:
-    """Write out the object files that running chains carry; returns their absolute paths, by hash.
+    """Write the object files that running chains carry; returns their absolute paths, by hash.
 
-    A file that is there already with the same content is left alone, one with other content is never
-    replaced: the new one gets a part of its hash into its name. Raises NotFound (the chain went away),
-    InvalidInput (the folder can't be written).
+    An existing file with the same content is left alone, one with other content is never replaced: the new
+    file gets part of its hash in its name. Raises NotFound (the chain is gone), InvalidInput (the directory
+    can't be written).
     """
     written: dict[str, str] = {}
     for source in _distinct(chains):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in a TOML text a key stands. Pure.
+"""Where a key is in a TOML text. Pure.
 
-tomlkit keeps each blank and comment of a document, but no positions. So the item in question is given a mark
-before it, and the document written out: the mark stands at the item's position.
+tomlkit keeps each blank and comment of a document, but no positions. So a mark is put before the item in
+question and the document written out: the mark is then at the item's position.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ __all__ = ["Path", "place_of", "places_of"]
 Path = Sequence[str | int]
 """Keys and list indices from the document's root."""
 
-MARK = "\x00"  # no TOML text has it
+MARK = "\x00"  # not valid in TOML
 
 
 def place_of(text: str, path: Path) -> tuple[int, int] | None:
-    """Line and column, from 1, of the key at ``path``, or of the nearest key above it that has a position of
-    its own. None where there is none, or the text is no TOML.
+    """Line and column, from 1, of the key at ``path``, or of the nearest key above it that has a position.
+    None if there is none, or the text is not TOML.
     """
     return places_of(text, [path])[0]
 
 
 def places_of(text: str, paths: Sequence[Path]) -> list[tuple[int, int] | None]:
-    """The same for several."""
+    """The same for several paths."""
     try:
         document = tomlkit.parse(text)
     except (TOMLKitError, ValueError, RecursionError):
@@ -60,6 +60,6 @@ def _marked(document: tomlkit.TOMLDocument, path: Path) -> tuple[int, int] | Non
     at = written.find(MARK)
     if at < 0:
         return None
-    at += len(blanks)  # where it stands without the mark
+    at += len(blanks)  # its position without the mark
     before = written.replace(MARK, "")[:at]
     return before.count("\n") + 1, at - before.rfind("\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TOML -> spec. Pure. Whatever is not understood is an error that names its line and column: a key that was
-ignored would be a wish that nobody fulfils.
+"""TOML -> spec. Pure. Anything that is not understood is an error with line and column: an ignored key would
+be a request that nobody fulfils.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parse(text: str, source: str = "the spec") -> Spec:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax(str(error), text, source) from None
-    except ValueError as error:  # a number of more than 4300 digits
+    except ValueError as error:  # an integer of more than 4300 digits
         raise InvalidInput(f"{source} is not TOML", str(error)[:200]) from None
     except RecursionError:
         raise InvalidInput(f"{source} is not TOML", "it is nested too deeply") from None
@@ -107,7 +107,7 @@ class _Reader:
         return slot
 
     def _targets(self, slots: tuple[SlotSpec, ...], path: Path) -> None:
-        """Routes must lead to one slot each, and labels must tell slots apart."""
+        """Each route must lead to exactly one slot, and labels must be unique."""
         names = [slot.name for slot in slots if slot.name]
         for i, slot in enumerate(slots):
             if slot.label is not None and names.count(slot.label) > 1:
@@ -144,8 +144,8 @@ class _Reader:
                 raise self.error((*path, name), f"unknown key {name!r}", why, todo)
 
     def _tables(self, value: Any, path: Path) -> list[Mapping[str, Any]]:
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            name = ".".join(one for one in path if isinstance(one, str))
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            name = ".".join(item for item in path if isinstance(item, str))
             raise self.error(path, f"{name} is not a list of tables", todo=f"Write [[{name}]]")
         return value
 

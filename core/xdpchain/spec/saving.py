@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains -> spec, with their object files: nothing is written down that could not be applied again without
-saying so.
+"""Chains -> spec, with their object files. What could not be applied again is not written without a
+warning.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["Saved", "saved", "write_spec"]
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A spec, ``warnings`` of what it can't bring back, and the object ``files`` that were written for it.
+    """A spec, ``warnings`` about what it can't restore, and the object ``files`` that were written for it.
 
-    ``entries`` are the same, each interface by itself. Comments on slots are named by the indices of the
+    ``entries`` are the same, each interface separately. Comments on slots are keyed by the indices of the
     entry and the slot.
     """
 
@@ -52,12 +52,12 @@ def saved(
     objects: str | None = None,
     beside: str | None = None,
 ) -> Saved:
-    """Write down what interfaces run (None: nothing). With ``objects``, a folder, their object files are
-    written there out of the chains that carry them; the spec names them relative to its own path, ``beside``,
-    where they are below its folder.
+    """Describe what interfaces run (None: nothing). With ``objects``, a directory, their object files are
+    written there from the chains that carry them; the spec names those below its own directory relative to
+    its path, ``beside``.
 
-    Raises InvalidInput for object files that are missing or have changed since they were loaded, for `apply`
-    would refuse that; and what `objects.write_objects` raises.
+    Raises InvalidInput for object files that are missing or changed since they were loaded, since `apply`
+    would refuse them; and what `objects.write_objects` raises.
     """
     known = [chain for _, chain in chains if chain is not None]
     paths: dict[str, str] = {}
@@ -80,18 +80,19 @@ def saved(
 
 
 def _sharing(chains: Sequence[Chain]) -> list[Chain]:
-    """Those that have a map in common with another one."""
+    """The chains that have a map in common with another."""
     users = Counter(
-        number for chain in chains for number in {ref.id for slot in chain for ref in slot.component.maps}
+        map_id for chain in chains for map_id in {ref.id for slot in chain for ref in slot.component.maps}
     )
     return [c for c in chains if any(users[ref.id] > 1 for slot in c for ref in slot.component.maps)]
 
 
 def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:
-    """Make the file, in a folder that is there; or update it, if it is a spec, so that what is not about
-    these interfaces stays as it is, and so do comments. With ``replace`` it is made anew, whatever is in it.
+    """Create the file, in an existing directory. If it is already a spec, update it: comments, and anything
+    not about these interfaces, stay as they are. With ``replace`` it is written from scratch, whatever it
+    holds.
 
-    Raises NotFound: its folder is missing; InvalidInput: it is there and no spec, or can't be written.
+    Raises NotFound (no such directory), InvalidInput (it exists and is no spec, or can't be written).
     """
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path):
@@ -145,7 +146,7 @@ def _check(chains: Iterable[tuple[Interface, Chain | None]]) -> None:
 def _not_loadable(
     entries: Sequence[InterfaceSpec],
 ) -> tuple[tuple[str, ...], dict[int, dict[int, str]]]:
-    """Slots that can be kept while they run, and not be loaded: warnings, and comments for the file."""
+    """Slots that can be kept while they run, but not loaded: warnings, and comments for the file."""
     warnings: list[str] = []
     notes: dict[int, dict[int, str]] = {}
     for i, entry in enumerate(entries):

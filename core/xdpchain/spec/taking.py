@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chain as a spec has it. Pure."""
+"""A running chain as a spec. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["families", "merged", "spec_of"]
 def spec_of(
     chain: Chain | None, name: str, netns: str | None = None, paths: Mapping[str, str] | None = None
 ) -> InterfaceSpec:
-    """What an interface runs (None: nothing), written down. ``paths`` say where object files are, by hash, in
+    """What an interface runs (None: nothing), as a spec. ``paths`` says where object files are, by hash, in
     place of where they were loaded from.
     """
     if chain is None or not chain.slots:
@@ -26,7 +26,7 @@ def spec_of(
     instances = _instances(chain.slots, written)
     written = [replace(slot_spec, instance=name) for slot_spec, name in zip(written, instances, strict=True)]
     slots = _routed(chain.slots, written)
-    # The version of the dispatcher's protocol is the libxdp's that is installed where the spec is applied.
+    # The dispatcher's protocol version follows the libxdp installed where the spec is applied.
     mode = WantedMode(chain.mode.value)
     return InterfaceSpec((name,), slots, netns, chain.linkage, mode, chain.counters)
 
@@ -53,8 +53,8 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
 
 
 def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpec, ...]:
-    """With their routes and whose maps they use, and with labels for those slots that these name and that
-    share their name.
+    """The slots with their routes and the maps they use, and with labels for slots that are referred to and
+    whose name is not unique.
     """
     places = {slot.key: i for i, slot in enumerate(slots)}
     named = list(written)
@@ -79,14 +79,14 @@ def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpe
 
 
 def families(slots: Sequence[Slot]) -> list[int]:
-    """A number for each slot, the same for those that share maps, directly or through others: they were
-    loaded together, or use the same maps. Who was loaded by another tool is alone.
+    """A number for each slot, equal for slots that share maps, directly or through others: they were loaded
+    together, or use the same maps. A slot that another tool loaded is alone.
     """
     family = list(range(len(slots)))
     for i, slot in enumerate(slots):
         for j in range(i):
             if family[i] != family[j] and _share(slot.component, slots[j].component):
-                family = [family[j] if one == family[i] else one for one in family]
+                family = [family[j] if index == family[i] else index for index in family]
     return family
 
 
@@ -107,11 +107,11 @@ def _instances(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> list[str |
     """A name for each family, None for a slot that is alone."""
     family = families(slots)
     names: dict[int, str] = {}
-    for slot_spec, number in zip(written, family, strict=True):
-        if family.count(number) > 1 and number not in names:
+    for slot_spec, family_index in zip(written, family, strict=True):
+        if family.count(family_index) > 1 and family_index not in names:
             label = PurePath(slot_spec.object).stem if slot_spec.object else slot_spec.program
-            names[number] = _unlike(label, names.values())
-    return [names.get(number) for number in family]
+            names[family_index] = _unlike(label, names.values())
+    return [names.get(family_index) for family_index in family]
 
 
 def _unlike(wanted: str, taken: Iterable[str]) -> str:
@@ -124,7 +124,7 @@ def _unlike(wanted: str, taken: Iterable[str]) -> str:
 
 
 def merged(entries: Sequence[InterfaceSpec]) -> tuple[InterfaceSpec, ...]:
-    """The same with interfaces of one namespace that run the same as one entry."""
+    """The same, with interfaces of a namespace that run the same combined into one entry."""
     found: dict[InterfaceSpec, list[str]] = {}
     for entry in entries:
         found.setdefault(replace(entry, names=()), []).extend(entry.names)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which interfaces a spec means, of those that there are. Pure."""
+"""Which of the existing interfaces a spec means. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Missing", "SpecTarget", "namespaces", "targets"]
 
 @dataclass(frozen=True, slots=True)
 class SpecTarget:
-    """An interface, and the index of the spec's entry that it gets."""
+    """An interface, and the index of its entry in the spec."""
 
     name: str
     netns: str | None
@@ -28,7 +28,7 @@ class SpecTarget:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An interface that the spec names, and that is not there."""
+    """An interface that the spec names and that does not exist."""
 
     name: str
     netns: str | None
@@ -38,18 +38,16 @@ class Missing:
 
 
 def namespaces(spec: Spec, default: str | None) -> tuple[str | None, ...]:
-    """The namespaces that a spec's interfaces are in, each once; ``default`` is that of entries without
-    one.
-    """
+    """The namespaces of a spec's interfaces, each once; ``default`` is for entries without one."""
     return tuple(dict.fromkeys(_netns(interface, default) for interface in spec.interfaces))
 
 
 def targets(
     spec: Spec, there: Mapping[str | None, Sequence[str]], default: str | None = None
 ) -> tuple[tuple[SpecTarget, ...], tuple[Missing, ...]]:
-    """The interfaces that the spec is about, in its order, and those that it names in vain. ``there`` are the
-    names of the interfaces in each of `namespaces`. A name outranks a glob; a glob that nothing matches is
-    fine.
+    """The interfaces that the spec is about, in its order, and those that it names but that don't exist.
+    ``there`` has the names of the interfaces in each of `namespaces`. A name takes precedence over a glob; a
+    glob may match nothing.
 
     Raises InvalidInput for an interface that two entries name, or two globs match.
     """
@@ -89,7 +87,7 @@ def _claims(
 def _places(
     spec: Spec, default: str | None, there: Mapping[str | None, Sequence[str]]
 ) -> Iterable[tuple[str | None, str, int]]:
-    """Every interface of every entry, in the order of the file; possibly more than once."""
+    """Every interface of every entry, in the file's order, possibly repeated."""
     found: dict[tuple[str | None, str, int], None] = {}
     for i, entry in enumerate(spec.interfaces):
         netns = _netns(entry, default)

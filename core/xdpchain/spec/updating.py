@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A spec's text with other entries in it: what is not meant stays as it was written, comments and all. Pure.
+"""Change entries in a spec's text: everything else stays as it was written, comments included. Pure.
 
-The text is cut into blocks, one for each ``[[interface]]`` and ``[[interface.slot]]``, with the comments
-right above it; blocks that are the same stay, the others change key by key. What comes out is read again: it
-must be what was asked for, or nothing is returned.
+The text is cut into blocks, one per ``[[interface]]`` and ``[[interface.slot]]``, with the comments directly
+above. Unchanged blocks stay, others change key by key. The result is parsed again and returned only if it is
+what was asked for.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Notes = Mapping[int, str]
 
 @dataclass
 class _Entry:
-    """An entry as it is written: the header with its keys, and each slot."""
+    """An entry as written: the header with its keys, and each slot."""
 
     head: str
     slots: list[str]
@@ -46,9 +46,9 @@ class _Entry:
 
 
 def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: str = "the spec") -> str:
-    """The text in which each of these interfaces (one name in each entry) has this entry.
+    """The text, in which each of these interfaces (one name per entry) gets this entry.
 
-    Raises InvalidInput: it is no spec, or is written in a way that can't be changed piece by piece.
+    Raises InvalidInput if it is no spec, or is written in a way that can't be changed piece by piece.
     """
     before = parse(text, source)
     cut = _cut(text, [len(interface.slots) for interface in before.interfaces])
@@ -58,7 +58,10 @@ def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: s
     wanted = list(before.interfaces)
     for entry, notes in entries:
         (name,) = entry.names
-        at = next((i for i, one in enumerate(wanted) if name in one.names and one.netns == entry.netns), None)
+        at = next(
+            (i for i, written in enumerate(wanted) if name in written.names and written.netns == entry.netns),
+            None,
+        )
         if at is not None and len(wanted[at].names) == 1:
             entry = _as_written(wanted[at], entry)
             _change(blocks[at], wanted[at], entry, notes)
@@ -67,7 +70,7 @@ def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: s
         if at is not None:
             if replace(wanted[at], names=entry.names) == _as_written(wanted[at], entry):
                 continue
-            fewer = replace(wanted[at], names=tuple(one for one in wanted[at].names if one != name))
+            fewer = replace(wanted[at], names=tuple(other for other in wanted[at].names if other != name))
             blocks[at].head = _retuned(blocks[at].head, wanted[at], fewer, INTERFACE_KEYS, ("interface", 0))
             wanted[at] = fewer
         blocks.append(_new(entry, notes))
@@ -93,8 +96,8 @@ def _unlike(source: str) -> InvalidInput:
 
 
 def _cut(text: str, slots: Sequence[int]) -> tuple[str, list[_Entry]] | None:
-    """The text before the first entry, and the entries; None where they are not written as tables."""
-    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # splitlines() knows more line ends than TOML
+    """The text before the first entry, and the entries; None if they are not written as tables."""
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # splitlines() splits at more characters than TOML does
     paths: list[tuple[str | int, ...]] = []
     for i, count in enumerate(slots):
         paths += [("interface", i), *(("interface", i, SLOTS, j) for j in range(count))]
@@ -118,16 +121,16 @@ def _cut(text: str, slots: Sequence[int]) -> tuple[str, list[_Entry]] | None:
 
 
 def _with_comments(lines: Sequence[str], line: int) -> int:
-    """Where the comments begin that stand right above a line."""
+    """Where the comments directly above a line begin."""
     while line and lines[line - 1].lstrip().startswith("#"):
         line -= 1
     return line
 
 
 def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
-    """The new entry with the paths of the old one's object files, where they are the same files; with its map
-    entries, unless new ones are to be written down; and with the mode that was asked for, where what runs
-    says no other: ``best`` is a wish that both modes fulfil.
+    """The new entry with the old one's paths for identical object files; with the old map entries, unless
+    there are new ones to write; and with the old mode, if the new entry has none or the old is ``best``,
+    which both modes fulfil.
     """
     paths = {slot.sha256: slot.object for slot in old.slots if slot.sha256 and slot.object}
     slots, left = [], list(old.slots)
@@ -137,7 +140,7 @@ def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
         was = None if found is None else left.pop(found)
         slots.append(replace(slot, entries=was.entries) if was and not slot.entries else slot)
     kept = new.mode is None or old.mode is WantedMode.BEST
-    shares = old.share_maps or new.share_maps  # of one interface alone it does not show
+    shares = old.share_maps or new.share_maps  # a single interface does not show it
     return replace(new, slots=tuple(slots), mode=old.mode if kept else new.mode, share_maps=shares)
 
 
@@ -158,7 +161,7 @@ def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes)
 
 
 def _slot_text(slot: SlotSpec, note: str) -> str:
-    """A slot of an entry, with the headers of its tables."""
+    """A slot of an entry, with its tables' headers."""
     slots, entries, table = tomlkit.aot(), tomlkit.aot(), tomlkit.table()
     slots.append(slot_table(slot, note))
     table.add(SLOTS, slots)
@@ -170,12 +173,12 @@ def _slot_text(slot: SlotSpec, note: str) -> str:
 
 
 def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:
-    """Which of the slots that are written is this one: equal, else of the same program and object."""
+    """Which of the written slots is this one: an equal one, else one with the same program and object."""
     for same in (
-        lambda one: one == slot,
-        lambda one: (one.sha256, one.program) == (slot.sha256, slot.program),
-        lambda one: one.program == slot.program,
-        lambda one: not one.program and one.object == slot.object,
+        lambda other: other == slot,
+        lambda other: (other.sha256, other.program) == (slot.sha256, slot.program),
+        lambda other: other.program == slot.program,
+        lambda other: not other.program and other.object == slot.object,
     ):
         for i, slot_spec in enumerate(there):
             if same(slot_spec):
@@ -190,7 +193,7 @@ def _retuned(
     keys: Mapping[str, Key],
     path: Sequence[str | int],
 ) -> str:
-    """The block with the keys that differ changed."""
+    """The block with the differing keys changed."""
     before, after = values_of(old, keys), values_of(new, keys)
     if before == after:
         return text
@@ -233,6 +236,6 @@ def _new(entry: InterfaceSpec, notes: Notes) -> _Entry:
 
 
 def _spaced(text: str, *, first: bool) -> str:
-    """Ending with a newline; without a blank line at the very beginning."""
+    """Ends with a newline; at the very beginning, starts without a blank line."""
     whole = text if text.endswith("\n") else text + "\n"
     return whole.lstrip("\n") if first else whole

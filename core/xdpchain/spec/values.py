@@ -18,15 +18,15 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class SlotSpec:
-    """One slot, as a spec wants it; what is empty or None is left to the object file or to what runs.
+    """One slot as a spec wants it; what is empty or None is left to the object file or to what runs.
 
-    ``object`` is the object file's path as it is written, ``sha256`` the hash that it must have. A slot
-    without an object names a component that another tool loaded, by its ``tag``: it can be kept, not loaded.
-    Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
-    maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
-    by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
-    variables, by name, as text; ``map_entries`` how many entries maps get, by name; ``use_maps`` which maps
-    of other slots it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
+    ``object`` is the object file's path as written, ``sha256`` the hash that it must have. A slot without an
+    object names a component that another tool loaded, by its ``tag``: it can be kept, but not loaded. Slots
+    of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for maps
+    that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
+    named by its ``label``, or by its program if that is unique. ``globals`` are values for global variables,
+    by name, as text; ``map_entries`` the maps' numbers of entries, by name; ``use_maps`` the maps of other
+    slots that it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
     ``off``, ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
@@ -52,16 +52,16 @@ class SlotSpec:
 
     @property
     def name(self) -> str:
-        """What routes and `use_maps` call this slot by; empty if they can't."""
+        """What routes and `use_maps` call this slot; empty if they can't."""
         return self.label or self.program
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceSpec:
-    """What each of some interfaces shall run; ``names`` may be globs. ``netns`` None: that of whoever applies
-    it. ``linkage`` None: that of the running chain, or the machine's default. ``mode`` None: native, and a
-    chain that runs in another one is not moved. ``share_maps``: a program that
-    is loaded gets the maps of the same program on another of the interfaces.
+    """What each of these interfaces should run; ``names`` may be globs. ``netns`` None: that of the process
+    that applies it. ``linkage`` None: the running chain's, or the machine's default. ``mode`` None: native,
+    but a chain that runs in another mode is not moved. ``share_maps``: a newly loaded program gets the maps
+    of the same program on another of the interfaces.
     """
 
     names: tuple[str, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spec -> TOML. Pure. What stands at its default is left out, but for what a reader should see."""
+"""Spec -> TOML. Pure. Default values are omitted, except where a reader should see them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LONG = 6
 
 
 def dump(spec: Spec, notes: Mapping[int, Mapping[int, str]] | None = None) -> str:
-    """The whole spec as TOML, that `reading.parse` reads as the same values. ``notes`` are comments on slots,
-    by the index of the interface's entry and of the slot.
+    """The whole spec as TOML, which `reading.parse` reads as the same values. ``notes`` are comments on
+    slots, by the index of the interface's entry and of the slot.
     """
     document = tomlkit.document()
     document.add(tomlkit.comment(HEADER))
@@ -66,7 +66,7 @@ def slot_table(spec: SlotSpec, note: str = "") -> Table:
 
 
 def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[str, Any]:
-    """What TOML has for each key that is to be written, in the order of the format."""
+    """The TOML value of each key to be written, in the order of the format."""
     defaults = {field.name: field.default for field in fields(spec)}
     found = {}
     for name, key in keys.items():
@@ -84,10 +84,10 @@ def _table(values: Mapping[str, Any]) -> Table:
 
 
 def item_of(value: Any) -> Item:
-    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         tables = tomlkit.aot()
-        for one in value:
-            tables.append(_table(one))
+        for item in value:
+            tables.append(_table(item))
         return tables
     if isinstance(value, list) and len(value) > LONG:
         lines = tomlkit.array().multiline(True)
@@ -95,8 +95,8 @@ def item_of(value: Any) -> Item:
         return lines
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
-        for name, one in value.items():
-            inline.add(name, tomlkit.item(one))
+        for name, item in value.items():
+            inline.add(name, tomlkit.item(item))
         return inline
     made: Item = tomlkit.item(value)
     return made

@@ -85,9 +85,8 @@ def namespaces() -> frozenset[int] | None:
 
 
 def spellings() -> tuple[tuple[str | None, ...], bool]:
-    """How to name each network namespace that can be reached (`netns_spelling`): our own (None), those with
-    names, sorted, and then the rest, by a process in it or by what holds it; and whether there can be no
-    others.
+    """How to write each network namespace that can be reached (`netns_spelling`): our own (None), those with
+    names, sorted, then the rest, by a process in it or by what holds it; and whether there can be no others.
     """
     found: dict[int, str | None] = {netns.inode(): None}
     for name in netns.names():

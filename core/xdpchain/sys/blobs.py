@@ -52,15 +52,13 @@ def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
 
 
 def keep(map_id: int, decode: Callable[[bytes], T], content: T) -> None:
-    """Say what `decoded` will find in this map, which was just made of ``content`` encoded: nobody then has
-    to decode it in this process.
-    """
+    """Cache ``content`` as what `decoded` returns for this map, which was just made from it."""
     _DECODED.keep((map_id, decode), content)
 
 
 class _Decoded:
-    """A cache whose entries live as long as their maps: every survey asks for those of all chains, however
-    many, and a process that runs for long must not keep those that are gone.
+    """A cache whose entries live as long as their maps: every survey decodes those of all chains, and a
+    long-running process must not keep those that are gone.
     """
 
     def __init__(self) -> None:
@@ -85,7 +83,7 @@ class _Decoded:
         self._known[key] = content
 
     def _forget(self) -> None:
-        """Drop entries of maps that are gone. The next time is when there are twice as many as now."""
+        """Discard entries of maps that are gone. The next time is when there are twice as many as now."""
         for key in list(self._known):
             try:
                 bpf.map_by_id(key[0]).close()

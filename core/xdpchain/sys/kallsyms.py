@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the kernel's functions an address lies in."""
+"""Find the kernel function that an address belongs to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["kernel_function"]
 
 
 def kernel_function(address: int) -> str:
-    """Its name, without what compilers append (``.constprop.0``); "" where the kernel hides its addresses."""
+    """Its name, without compiler suffixes (``.constprop.0``); "" if the kernel hides its addresses."""
     starts, names = _functions()
     place = bisect_right(starts, address) - 1
     return names[place].partition(".")[0] if place >= 0 and starts[0] else ""

@@ -19,7 +19,6 @@ __all__ = ["compile_expression", "run_offline"]
 LIBRARIES = ("libpcap.so.0.8", "libpcap.so.1")  # Debian's name, and everyone else's
 SNAPLEN = 65535
 NETMASK_UNKNOWN = 0xFFFFFFFF
-ERROR_SIZE = 256
 
 _lock = threading.Lock()  # the compiler is not reentrant before libpcap 1.8
 

@@ -30,13 +30,13 @@ class Covered:
 
     @property
     def verdicts(self) -> list[Action | int]:
-        """Packet by packet; an int is a code that is not an action."""
-        return [Action(one.code) if one.code in ALL_ACTIONS else one.code for one in self.ran]
+        """For each packet; an int is a code that is not an action."""
+        return [Action(verdict.code) if verdict.code in ALL_ACTIONS else verdict.code for verdict in self.ran]
 
     @property
     def missed(self) -> tuple[VerdictSite, ...]:
         """The sites that no packet reached."""
-        reached = {one.site for one in self.ran}
+        reached = {verdict.site for verdict in self.ran}
         return tuple(site for index, site in enumerate(self.sites) if index not in reached)
 
     def __str__(self) -> str:
@@ -47,8 +47,8 @@ class Covered:
 
 
 def cover(path: str | os.PathLike[str], packets: Sequence[bytes], *, name: str | None = None) -> Covered:
-    """Send packets through a program of an object file, one after the other: what one changes in the maps,
-    which start empty, the next finds. ``name`` is needed if the file has several programs. Raises
+    """Send packets through a program of an object file, one after the other; the maps start empty, and
+    changes to them persist from packet to packet. ``name`` is needed if the file has several programs. Raises
     InvalidInput, NotFound, KernelRefused, PermissionDenied, Unsupported.
     """
     component = load_component(os.fspath(path), name=name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong in a playground, as a branch of the engine's tree of errors."""
+"""Errors of a playground, as a branch of the engine's error tree."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ __all__ = ["PlaygroundError"]
 
 
 class PlaygroundError(XdpChainError):
-    """The playground could not be made, or packets did not arrive in it."""
+    """The playground could not be created, or packets did not arrive in it."""

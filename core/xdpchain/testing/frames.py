@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The playground's two hosts, and the frames that they exchange. Pure: nothing here sends anything."""
+"""The playground's two hosts, and the frames that they exchange. Pure: nothing is sent here."""
 
 from __future__ import annotations
 

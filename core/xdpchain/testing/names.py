@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who owns a playground: its namespaces carry the owner's pid and start time in their names.
+"""Who owns a playground: its namespaces have the owner's PID and start time in their names.
 
-A pid alone is not enough, because the kernel uses it again. So whoever finds such a namespace can tell
-whether its owner still lives, without a file that could disagree.
+A PID alone is not enough, because the kernel reuses it. With both, anyone who finds such a namespace can tell
+whether its owner is alive, without a separate file that could disagree.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class Owned:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the process that made it is gone."""
+        """Whether the process that created it is gone."""
         return _start_time(self.pid) != self.start
 
 
 def fresh() -> tuple[str, str]:
-    """Names for this process's next playground: where its interface lives, and where its peer does."""
+    """The names of this process's next playground: the interface's namespace, then the peer's."""
     pid = os.getpid()
     start = _start_time(pid)
-    assert start is not None  # we live
+    assert start is not None  # we are running
     unique = secrets.token_hex(2)
     return str(Owned(pid, start, unique, "near")), str(Owned(pid, start, unique, "peer"))
 
 
 def parse(name: str) -> Owned | None:
-    """What the name of a namespace says; None when it does not belong to a playground."""
+    """The owner that a namespace's name states; None if it does not belong to a playground."""
     match = _PATTERN.fullmatch(name)
     if match is None:
         return None
@@ -63,10 +63,10 @@ def parse(name: str) -> Owned | None:
 
 
 def _start_time(pid: int) -> int | None:
-    """None: no such process, or only its exit status is left."""
+    """None: no such process, or it is a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
+    state, *fields = stat.rpartition(")")[2].split()  # the name may contain spaces and parentheses
     return None if state in "ZX" else int(fields[18])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two network namespaces with veth pairs between them: an interface to run XDP on, and a place to send from.
+"""Two network namespaces joined by veth pairs: interfaces to run XDP on, and peers to send from.
 
 The interfaces under test are ``xdp0``, ``xdp1``... in the near namespace; their peers ``peer0``, ``peer1``...
 are in the peer namespace. Only the caller sends: IPv6 and ARP are off on both sides, so every packet can be
@@ -73,7 +73,7 @@ class Playground:
 
     @property
     def ifindex(self) -> int:
-        """Its index, in its namespace."""
+        """Its index in its namespace."""
         return self.links[0].ifindex
 
     @property
@@ -95,16 +95,16 @@ class Playground:
         self.close()
 
     def close(self) -> None:
-        """Remove everything. May be called again, and after others have removed parts of it."""
+        """Remove everything. May be repeated, and called after others removed parts of it."""
         self._held.close()
         remove(self.netns)
         remove(self.peer_netns)
 
     def send(self, frames: Iterable[bytes], *, link: int = 0) -> int:
-        """Send exactly these frames from the peer; returns how many, once the interface has received all.
+        """Send exactly these frames from the peer; returns their number once the interface has received all.
 
-        Received means: taken by the device's XDP program in native mode, or handed to the network stack.
-        Raises PlaygroundError when not all have arrived after 5 s.
+        Received means: processed by the device's XDP program in native mode, or passed to the network stack.
+        Raises PlaygroundError if not all have arrived after 5 s.
         """
         ifname = self.links[link].ifname
         remaining = iter(frames)
@@ -155,7 +155,7 @@ class Playground:
             self._held.callback(sender.close)
 
     def _let_peers_take_xdp(self) -> None:
-        # GRO on the peer is said to do as well; kernel 6.18 then loses the frames.
+        # GRO on the peer should do too, but kernel 6.18 then loses the frames.
         with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="let_pass") as program:
             for link in self.links:
                 self._held.enter_context(bpf.link_create(program, link.peer_ifindex, BPF_XDP))
@@ -191,8 +191,8 @@ def remove(namespace: str) -> None:
         raise ValueError(f"{namespace!r} does not belong to a playground")
     if not (netns.RUN_DIR / namespace).exists():
         return
-    # The kernel would remove the interfaces too, at some later time. This way their XDP programs are gone
-    # when we return. That an interface went meanwhile, with its other end, is no failure.
+    # The kernel would remove the interfaces too, but later; this way their XDP programs are gone when this
+    # returns. An interface that is already gone, with its other end, is not an error.
     try:
         pairs = [name for name in netns.run(namespace, _ifindexes) if name != "lo"]
         if pairs:
@@ -241,8 +241,8 @@ def _ifindexes() -> dict[str, int]:
 
 
 def _silence_ipv6() -> None:
-    """No duplicate address detection, no solicitations and reports from the interfaces to come."""
+    """No duplicate address detection, solicitations or reports from new interfaces."""
     for which in ("default", "all"):
         switch = Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6")
-        if switch.exists():  # else this kernel has no IPv6 at all
+        if switch.exists():  # otherwise this kernel has no IPv6
             switch.write_text("1")

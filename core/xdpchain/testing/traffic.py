@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed real packets at a limited rate, for a limited time: ``python -m xdpchain.testing.traffic``.
+"""Send mixed real packets at a limited rate, for a limited time: ``python -m xdpchain.testing.traffic``.
 
-A separate process, so that its pace does not depend on what a terminal program does meanwhile. The process
-that starts it must make sure that it does not outlive it.
+A separate process, so that its pace does not depend on a terminal program. Its parent must make sure that it
+does not outlive the parent.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ MAX_RATE = 2000  # packets per second
 MAX_SECONDS = 600
 
 TICK = 0.02  # seconds between bursts: 40 packets at the highest rate, a sixth of a veth queue
-WAVE = 20.0  # seconds of one rise and fall of the rate, so that there is something to see
+WAVE = 20.0  # seconds of one rise and fall of the rate, so that graphs show something
 
 
 def mixture() -> tuple[bytes, ...]:
-    """One round of packets, in a shuffled order that is the same each time.
+    """One round of packets, in a fixed shuffled order.
 
-    One host sends far more than the others: a rate limit per source has something to limit. Some packets go
-    to ports that a firewall would block (telnet; UDP 9999).
+    One host sends far more than the others, so that a per-source rate limit has something to limit. Some
+    packets go to ports that a firewall would block (telnet; UDP 9999).
     """
     busy = Host.number(66)
     hosts = [Host.number(index) for index in range(10, 18)]
@@ -96,13 +96,13 @@ def _send(sender: Sender, rate: int, seconds: int) -> None:
         try:
             sender.send(islice(packets, count))
         except OSError:
-            return  # the interface went away, and with it the reason to send
+            return  # the interface is gone
         due += TICK
         now = time.monotonic()
         if due > now:
             time.sleep(due - now)
         else:
-            due = now  # this machine is busy: what was missed is not made up for in a burst
+            due = now  # this machine is busy: don't catch up with a burst
 
 
 def add_bounds(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames onto a wire and off it, by packet sockets in a network namespace, and what its devices counted.
+"""Send and receive frames by packet sockets in a network namespace, and read its devices' counters.
 
-Each object holds descriptors that keep the namespace alive: close it before the namespace is to go.
+Each object holds descriptors that keep the namespace alive: close it before removing the namespace.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from .errors import PlaygroundError
 
 __all__ = ["Counters", "DeviceCounters", "Listener", "Sender"]
 
-SO_RCVBUFFORCE = 33  # beyond net.core.rmem_max, for those who may
+SO_RCVBUFFORCE = 33  # allows more than net.core.rmem_max, with CAP_NET_ADMIN
 RECEIVE_BUFFER = 16 << 20  # bytes; a frame takes at least 768, whatever its length
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a device received, as the kernel counts it; packets that XDP dropped are among them.
+    """What a device received, as the kernel counts it, including packets that XDP dropped.
 
-    ``bytes`` follows the driver: veth leaves out the Ethernet header while a native program runs.
+    ``bytes`` depends on the driver: veth omits the Ethernet header while a native program runs.
     """
 
     packets: int
@@ -37,16 +37,16 @@ class Counters:
 
 
 class DeviceCounters:
-    """The receive counters of the devices of one namespace: 30 µs a look, no process and no netlink."""
+    """The receive counters of one namespace's devices: 30 µs per read, without a process or netlink."""
 
     def __init__(self, namespace: str) -> None:
-        # The file shows the namespace of the thread that opened it, for as long as it is open.
+        # The file keeps showing the namespace of the thread that opened it.
         self._fd = netns.run(
             namespace, lambda: os.open("/proc/thread-self/net/dev", os.O_RDONLY | os.O_CLOEXEC)
         )
 
     def read(self, ifname: str) -> Counters:
-        """The counters of that device now. Raises PlaygroundError when it is gone."""
+        """The device's current counters. Raises PlaygroundError if it is gone."""
         text = os.pread(self._fd, 1 << 16, 0).decode()
         for line in text.splitlines()[2:]:
             name, _, numbers = line.partition(":")
@@ -56,18 +56,18 @@ class DeviceCounters:
         raise PlaygroundError(f"Can't count on {ifname}", "the interface is gone")
 
     def close(self) -> None:
-        """Let go of the namespace."""
+        """Release the namespace."""
         os.close(self._fd)
 
 
 class Sender:
-    """Sends frames out of one device exactly as they are."""
+    """Sends frames through one device, unchanged."""
 
     def __init__(self, namespace: str, ifname: str) -> None:
         self._socket = netns.run(namespace, lambda: packet_socket(ifname, receives=False))
 
     def send(self, frames: Iterable[bytes]) -> int:
-        """Send them all, as fast as the device takes them; how many there were."""
+        """Send them all as fast as the device accepts them; returns their number."""
         sent = 0
         for frame in frames:
             self._socket.send(frame)
@@ -75,14 +75,14 @@ class Sender:
         return sent
 
     def close(self) -> None:
-        """Let go of the namespace."""
+        """Release the namespace."""
         self._socket.close()
 
 
 class Listener(Closing):
-    """Receives what comes in by one device, as the network stack sees it: after XDP.
+    """Receives what arrives on one device, as the network stack sees it: after XDP.
 
-    Listens from the moment it is made; thousands of frames may wait for being read.
+    Listens from its creation; thousands of frames may be queued until they are read.
     """
 
     def __init__(self, namespace: str, ifname: str) -> None:
@@ -90,9 +90,9 @@ class Listener(Closing):
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
 
     def receive(self, count: int, *, timeout: float = 2.0) -> list[bytes]:
-        """The next ``count`` frames, in their order; fewer when no more came within ``timeout`` seconds."""
+        """The next ``count`` frames in order; fewer if no more arrive within ``timeout`` seconds."""
         return list(islice(incoming(self._socket, seconds=timeout), count))
 
     def close(self) -> None:
-        """Stop listening, and let go of the namespace."""
+        """Stop listening, and release the namespace."""
         self._socket.close()

@@ -72,10 +72,9 @@ class Judgement:
 def judge(
     running: Running, candidate: Chain, *, adopts: int | None = None, own_traffic: OwnTraffic | None = None
 ) -> Judgement | None:
-    """Try one's own ssh packets on a candidate; None where no connection of one's own is known, or thought,
-    to come in through the interface. ``adopts`` is as for `whatif.what_if`; ``own_traffic`` is what was
-    looked up for other interfaces of the same change. Raises nothing that the kernel or the linkage refuse:
-    that is ``unchecked``.
+    """Try the operator's own ssh packets on a candidate; None if no connection arrives, or may arrive,
+    through the interface. ``adopts`` is as for `whatif.what_if`; ``own_traffic`` was looked up for other
+    interfaces of the same change. What the kernel or the linkage refuses is not raised but ``unchecked``.
     """
     where, layer = running.interface.name, running.device.layer
     try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel lab: this machine's files under a stock Debian kernel, emulated by QEMU.
 
-Needs nothing but the standard library, so that it runs before the virtual environment exists:
+Needs only the standard library, so that it runs before the virtual environment exists:
 
 - :mod:`vmlab.archive`: packages of any Debian suite, without installing them
 - :mod:`vmlab.cache`: where they are unpacked, and who may write there

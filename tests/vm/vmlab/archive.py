@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packages of any Debian suite: downloaded and unpacked, never installed.
 
-apt runs with sources, lists and a download folder of its own, so it needs no root and changes nothing on this
-machine. The archive is the one this machine's own sources name; apt checks its signatures.
+apt runs with its own sources, lists and download folder, so it needs no root and changes nothing on this
+machine. The archive is the one in this machine's own sources; apt checks its signatures.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _run(
         raise LabError(f"there is no {command[0]} here, and the lab needs it to fetch Debian's packages.")
     try:
         return subprocess.run(
-            # Nothing may go on writing in a folder whose lock went with us.
+            # Nothing may keep writing in a folder whose lock went with us.
             ["setpriv", "--pdeathsig", "KILL", "--", *command],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -58,21 +58,21 @@ def _os_release() -> dict[str, str]:
 
 
 def codename() -> str | None:
-    """This machine's Debian suite, such as `bookworm`; None when it is no Debian."""
+    """This machine's Debian suite, such as `bookworm`; None if it is not Debian."""
     release = _os_release()
     return release.get("VERSION_CODENAME") if release.get("ID") == "debian" else None
 
 
 def mirror() -> str:
-    """The Debian archive of this machine's apt sources, without a slash at the end.
+    """The Debian archive from this machine's apt sources, without a trailing slash.
 
-    `XDPTUI_DEBIAN_MIRROR` overrides it. Raises LabError when the sources name none.
+    `XDPTUI_DEBIAN_MIRROR` overrides it. Raises LabError if the sources name none.
     """
     if chosen := os.environ.get(MIRROR_VARIABLE):
         return chosen.rstrip("/")
     with tempfile.TemporaryDirectory(prefix="xdptui-lab.") as lists:
         (Path(lists) / "partial").mkdir()
-        # Asks no server: it prints what an update would fetch, in whichever format the sources are written.
+        # Contacts no server: prints what an update would fetch, whatever the format of the sources.
         printed = _run(["apt-get", "-o", f"Dir::State::lists={lists}", "--print-uris", "update"])
     found = [match for match in map(_INDEX.match, printed.stdout.splitlines()) if match]
     network = [match for match in found if not match["base"].startswith("cdrom:")]
@@ -98,7 +98,7 @@ def _keyring() -> Path:
 
 
 def _complaint(result: subprocess.CompletedProcess[str]) -> str:
-    """What apt said went wrong, on one line."""
+    """What apt says went wrong, on one line."""
     lines = [line.strip() for line in result.stderr.splitlines() if line.startswith(("E:", "W:"))]
     errors = [line for line in lines if line.startswith("E:")] or lines
     return " ".join(line[2:].strip() for line in errors[:2]) or f"apt ended with {result.returncode}"
@@ -115,8 +115,8 @@ class Archive:
     def of(cls, suites: Sequence[str], folder: Path, *, beside_installed: bool = False) -> Archive:
         """Sets apt up in `folder` and reads the suites' package lists.
 
-        `beside_installed`: what this machine has installed counts as there; without it nothing does.
-        Raises LabError when a suite is not to be had.
+        `beside_installed`: packages installed on this machine count as installed; otherwise none do. Raises
+        LabError if a suite is not available.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in ("lists/partial", "cache/archives/partial", "empty/partial"):
@@ -137,7 +137,7 @@ class Archive:
             "Acquire::http::Timeout": "20",
             # A suite that could not be read is an error, not a warning.
             "APT::Update::Error-Mode": "any",
-            # The folder may be one that no other user can enter.
+            # The folder may be inaccessible to other users.
             "APT::Sandbox::User": "",
         }
         if not beside_installed:
@@ -156,7 +156,7 @@ class Archive:
         return result.stdout
 
     def version(self, package: str, suite: str | None = None) -> str | None:
-        """The version that the suites offer, such as `1:10.0.2+ds-2`; None when they have no such package."""
+        """The version that the suites offer, such as `1:10.0.2+ds-2`; None if they lack the package."""
         options = [f"--target-release={suite}"] if suite else []
         policy = self._apt("apt-cache", *options, "policy", package)
         found = re.search(r"^\s*Candidate: (\S+)$", policy, re.MULTILINE)
@@ -167,14 +167,14 @@ class Archive:
         return _DEPENDENCY.findall(self._apt("apt-cache", "depends", "--important", package))
 
     def pretend_installed(self, packages: Iterable[str]) -> None:
-        """Makes this apt believe that these packages are there, so that it does not download them."""
+        """Makes this apt believe that these packages are installed, so that it does not download them."""
         entry = "Package: {}\nStatus: install ok installed\nVersion: 9999:0\nArchitecture: all\n"
         (self.folder / "status").write_text("\n".join(entry.format(package) for package in sorted(packages)))
 
     def download(self, package: str, suite: str) -> list[Path]:
-        """Downloads `package` of `suite` and what it depends on and is not installed. Returns the files.
+        """Downloads `package` of `suite` and its dependencies that are not installed. Returns the files.
 
-        Goes on with files that an earlier try left unfinished.
+        Resumes downloads that an earlier try left unfinished.
         """
         install = ("--yes", "--no-install-recommends", f"--target-release={suite}", "install", package)
         # Only with an empty download folder does apt list them all.
@@ -182,7 +182,7 @@ class Archive:
             "apt-get", "--print-uris", "-o", f"Dir::Cache::archives={self.folder}/empty", *install
         )
         names = re.findall(r"^'[^']+' (\S+\.deb) ", listed, re.MULTILINE)
-        # The machine's package lock is none of our business: nothing is installed.
+        # Ignore the machine's package lock: nothing is installed.
         self._apt("apt-get", "--quiet=2", "--download-only", "-o", "Debug::NoLocking=true", *install)
         return [self.folder / "cache/archives" / name for name in names]
 

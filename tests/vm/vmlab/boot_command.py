@@ -18,7 +18,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def wants_kvm() -> bool:
-    """Whether the user asked for hardware virtualisation with `XDPTUI_LAB_KVM=1`. It is never assumed to
+    """Whether the user requested hardware virtualisation with `XDPTUI_LAB_KVM=1`. It is never assumed to
     work.
     """
     return os.environ.get("XDPTUI_LAB_KVM", "") not in ("", "0")
@@ -76,7 +76,7 @@ def boot(arguments: list[str]) -> int:
         memory=options.memory,
         kvm=options.kvm,
         before_systemd=options.systemd.read_text() if options.systemd else None,
-        # Someone at the terminal decides when it is over.
+        # The person at the terminal decides when it is over.
         timeout=float("inf") if options.interactive else options.timeout,
         console=options.console,
     )

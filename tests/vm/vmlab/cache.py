@@ -2,8 +2,8 @@
 """Unpacked packages, kept between runs under the user's cache directory.
 
 One folder per item (a suite's kernel, an emulator). An item is complete when its description exists, which is
-written last and in one step: a fetch that was killed leaves an item that is not there, and packages that the
-next fetch goes on with.
+written last and atomically: a killed fetch leaves an incomplete item, and packages from which the next fetch
+resumes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DESCRIPTION = "complete.json"
 def root() -> Path:
     """The lab's cache: `xdptui-kernels` in `$XDG_CACHE_HOME`, or in `~/.cache`.
 
-    Raises LabError when it can't be made.
+    Raises LabError if it can't be created.
     """
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     path = Path(home).expanduser().absolute() / "xdptui-kernels"
@@ -72,7 +72,8 @@ class Item:
         return self.folder / "tree"
 
     def lock(self, waiting_for: str) -> AbstractContextManager[None]:
-        """Alone with this item. The lock lies beside the folder, so that it outlives its removal."""
+        """Exclusive access to this item. The lock is beside the folder, so that it outlives the folder's
+        removal."""
         return locked(root() / f"{self.name}.lock", waiting_for)
 
     def description(self) -> dict[str, str] | None:
@@ -84,14 +85,14 @@ class Item:
         return read if isinstance(read, dict) else None
 
     def clear(self) -> None:
-        """From here on the item is not complete, and its tree is empty. Downloaded packages stay."""
+        """Marks the item incomplete and empties its tree. Downloaded packages stay."""
         (self.folder / _DESCRIPTION).unlink(missing_ok=True)
         if self.tree.exists():
             shutil.rmtree(self.tree)
         self.tree.mkdir(parents=True)
 
     def publish(self, description: dict[str, str]) -> None:
-        """Declares the item complete."""
+        """Marks the item complete."""
         new = self.folder / f"{_DESCRIPTION}.new"
         new.write_text(json.dumps(description, indent=2) + "\n")
         new.replace(self.folder / _DESCRIPTION)

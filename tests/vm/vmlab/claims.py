@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pytest plugin: of the files of tests, run those that no other guest has begun.
+"""A pytest plugin: runs those test files that no other guest has begun.
 
-Active in guests that share a selection: `XDPTUI_LAB_CLAIMS` is a folder that all of them write to, where
-whoever comes first makes a folder for a file of tests.
+Active in guests that share a selection: `XDPTUI_LAB_CLAIMS` is a folder that all of them write to, in which
+the first to come creates a folder for a test file.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def _ours(file: str) -> bool:
 
 
 def pytest_runtestloop(session: Any) -> bool:
-    """As pytest's own, but for what others run. Each test is told the next one, which decides what is torn
-    down: so a file is claimed when the last test of the one before begins.
+    """Like pytest's own, except for what others run. Each test is told the next one, which decides what is
+    torn down: so a file is claimed when the last test of the previous one begins.
     """
     root = session.config.rootpath
     ours = (item for item in session.items if _ours(str(item.path.relative_to(root))))

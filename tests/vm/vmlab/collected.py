@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pytest plugin: writes down which files the selected tests are in, and which plugins they do without.
+"""A pytest plugin: records which files the selected tests are in, and which plugins they don't need.
 
-Python is 14 to 20 times slower in a guest, and it need not import the rest there. Active when
+Python is 14 to 20 times slower in a guest, so it should not import the rest there. Active if
 `XDPTUI_LAB_COLLECTED` names the file to write (JSON).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["pytest_collection_finish"]
 
 
-# Plugin -> the fixtures it is there for. They take seconds to import there, as Hypothesis does.
+# Plugin -> the fixtures it provides. They take seconds to import there, as Hypothesis does.
 _BY_FIXTURE = {"textual-snapshot": {"snap_compare"}, "syrupy": {"snapshot", "snap_compare"}}
 _HYPOTHESIS = "hypothesispytest"
 
@@ -29,7 +29,7 @@ def _idle(items: list[Any]) -> list[str]:
 
 
 def pytest_collection_finish(session: Any) -> None:
-    """Runs when the selection is final. `by_name`: the command line named the files itself."""
+    """Runs when the selection is final. `by_name`: the command line itself named the files."""
     config = session.config
     found = {
         "by_name": config.args_source.name == "ARGS",

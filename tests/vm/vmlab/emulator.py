@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A QEMU that is good enough: this machine's, or one unpacked into the cache.
 
-Version 9 is where emulation got two things right that BPF guests depend on (see `Emulator.accelerator`).
-Where the installed one is older or missing, a newer one of the same Debian release (or of its backports) is
-unpacked beside it: installing it from there could bring a newer libbpf along, and the tests would run with
-that.
+Version 9 fixed two things in emulation that BPF guests depend on (see `Emulator.accelerator`). If the
+installed one is older or missing, a newer one from the same Debian release (or its backports) is unpacked
+beside it: installing it could pull in a newer libbpf, and the tests would run with that.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class Emulator:
     def accelerator(self, *, kvm: bool) -> list[str]:
         """QEMU's options for how the guest's instructions are run.
 
-        Before version 9, emulation goes wrong when one CPU patches code that another runs, which attaching
-        BPF programs does: both CPUs take turns in one thread there. CMPXCHG16B is wrong in 7.2, and no kernel
+        Before version 9, emulation fails when one CPU patches code that another runs, which attaching BPF
+        programs does; there both CPUs take turns in one thread. CMPXCHG16B is wrong in 7.2, and no kernel
         needs it. Five-level paging only costs time.
         """
         if kvm:
@@ -53,7 +52,7 @@ class Emulator:
 
 
 def _major(binary: Path, environment: dict[str, str]) -> int | None:
-    """The version of a QEMU, or None when it does not run."""
+    """The version of a QEMU, or None if it does not run."""
     try:
         printed = subprocess.run(
             [binary, "--version"],
@@ -86,7 +85,7 @@ def _cached(suite: str) -> Emulator | None:
     libraries = [item.tree / part for part in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")]
     environment = {"LD_LIBRARY_PATH": ":".join(str(path) for path in libraries)}
     binary = item.tree / "usr/bin" / _BINARY
-    # Also no when a library that was there when it was unpacked has left this machine since.
+    # Also None if a library that existed when it was unpacked has since left this machine.
     major = _major(binary, environment)
     firmware = tuple(item.tree / "usr/share" / part for part in ("qemu", "seabios"))
     return Emulator(binary, major, environment, firmware) if major else None
@@ -123,9 +122,9 @@ def _fetch(suite: str) -> Emulator:
 
 
 def find() -> Emulator:
-    """The QEMU to use; fetches one when this machine's is missing or old.
+    """The QEMU to use; fetches one if this machine's is missing or old.
 
-    `XDPTUI_QEMU` names another binary. Raises LabError when there is none at all.
+    `XDPTUI_QEMU` names another binary. Raises LabError if there is none at all.
     """
     if chosen := os.environ.get(_BINARY_VARIABLE):
         major = _major(Path(chosen), {})

@@ -15,11 +15,11 @@ LAB_FAILED = 125
 
 
 class LabError(Exception):
-    """Something the lab needs is not to be had. The text says what, why, and what to do."""
+    """Something the lab needs is not available. The text says what, why, and what to do."""
 
 
 class _Stopped(Exception):
-    """A signal asked the program to end; unwinding stops QEMU and removes what is temporary."""
+    """A signal asked the program to end; unwinding stops QEMU and removes temporary files."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -42,6 +42,6 @@ def main(program: Callable[[list[str]], int]) -> int:
     except _Stopped as stopped:
         return 128 + stopped.signum
     except BrokenPipeError:
-        # Whoever read our output left; the interpreter must not try to flush it once more.
+        # The reader of our output is gone; the interpreter must not try to flush it again.
         sys.stdout = None
         return 128 + signal.SIGPIPE

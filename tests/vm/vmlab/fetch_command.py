@@ -11,7 +11,7 @@ __all__ = ["fetch_kernels"]
 
 
 def fetch_kernels(arguments: list[str]) -> int:
-    """Prints one line for each kernel: name, release, image, folder of its modules, separated by tabs."""
+    """Prints one line per kernel: name, release, image, folder of its modules, separated by tabs."""
     parser = argparse.ArgumentParser(
         prog="fetch-kernel",
         description="Unpack stock Debian kernels into the cache (nothing is installed); say where they are.",

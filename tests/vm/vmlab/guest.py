@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One guest: boot a kernel, run one command in it, hand over its output and its exit code."""
+"""One guest: boot a kernel, run one command in it, return its output and its exit code."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from vmlab.kernels import Kernel
 
 __all__ = ["Guest", "Outcome"]
 
-# A kernel that oopsed, perhaps in BPF, is none to go on testing with. Emulated time stamp counters agree, but
-# kernels up to 6.1 distrust them and fall back on a clock that costs a device access for each look.
+# Don't keep testing on a kernel that oopsed, perhaps in BPF. Emulated time stamp counters agree, but kernels
+# up to 6.1 distrust them and fall back on a clock that costs a device access per reading.
 _PARAMETERS = "console=ttyS0 panic=-1 oops=panic tsc=reliable mitigations=off"
 _TRIES = 3
 _CONSOLE_LINES = 60
@@ -39,7 +39,7 @@ class Outcome:
     """How a command in a guest ended.
 
     `exit_code`: the command's, 128 + N after signal N. `boot_seconds`: from the start of the emulator to that
-    of the command, in the boot that reached it. `seconds`: all of it, with boots that failed.
+    of the command, in the boot that reached it. `seconds`: in total, including failed boots.
     """
 
     exit_code: int
@@ -48,18 +48,18 @@ class Outcome:
 
 
 class _NeverStarted(LabError):
-    """The guest did not reach its command, so another try can do no harm."""
+    """The guest did not reach its command, so retrying is harmless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
     """A machine to boot: `kernel` under `emulator`, on this machine's files.
 
-    The guest sees every file here, at its own path; what it writes is gone afterwards, except in
-    `output_folder`, which it shares with this machine. `timeout` and `boot_timeout` are seconds: for
-    everything, and to the command. `before_systemd`: a shell script, after which systemd becomes the first
-    process, and the command a service of it that comes last; None: there is no systemd. `printer`: where the
-    command's output goes; None: to our own. `stop` ends the guest from another thread.
+    The guest sees every file here, at its own path; what it writes is discarded, except in `output_folder`,
+    which it shares with this machine. `timeout` and `boot_timeout` are in seconds: in total, and until the
+    command starts. `before_systemd`: a shell script, after which systemd becomes PID 1, and the command a
+    service that starts last; None: no systemd. `printer`: where the command's output goes; None: to our own.
+    `stop` ends the guest from another thread.
     """
 
     kernel: Kernel
@@ -77,11 +77,11 @@ class Guest:
     stop: threading.Event | None = None
 
     def run(self, command: Sequence[str], *, interactive: bool = False) -> Outcome:
-        """Boots, runs `command` in the present folder, and passes its output on while it comes.
+        """Boots, runs `command` in the current folder, and forwards its output as it comes.
 
-        `interactive`: the command gets this terminal. A guest that dies before it reaches the command boots
-        again, two times at most. Raises LabError when there is no exit code to report: the guest died, or ran
-        out of time.
+        `interactive`: the command gets this terminal. A guest that dies before it reaches the command
+        reboots, at most twice. Raises LabError if there is no exit code to report: the guest died, or ran out
+        of time.
         """
         if platform.machine() != "x86_64":
             raise LabError(
@@ -92,7 +92,7 @@ class Guest:
         initramfs = build(self.kernel, script, self._settings(interactive), self.before_systemd or "")
         tries = 1 if self.kvm else _TRIES
         for attempt in range(1, tries + 1):
-            # Printing all that a kernel says costs time, so only where someone will want to read it.
+            # Printing all kernel messages takes time, so do it only if somebody will read them.
             talkative = attempt > 1 or self.console is not None
             with tempfile.TemporaryDirectory(prefix="xdptui-lab.") as folder:
                 (Path(folder) / "initramfs").write_bytes(initramfs)
@@ -162,7 +162,7 @@ class Guest:
         return line
 
     def _boot(self, folder: Path, begun: float, interactive: bool, talkative: bool) -> tuple[int, float]:
-        """One boot. Returns the command's exit code and the seconds it took to reach the command."""
+        """One boot. Returns the command's exit code and the seconds until the command started."""
         (folder / "status").touch()
         booted = time.monotonic()
         with contextlib.ExitStack() as stack:
@@ -194,8 +194,8 @@ class Guest:
     def _follow(
         self, qemu: subprocess.Popen[bytes], reader: int | None, folder: Path, booted: float, begun: float
     ) -> tuple[float | None, bool]:
-        """Passes the output on until the guest ends. Returns seconds to the command, and whether time ran
-        out.
+        """Forwards the output until the guest ends. Returns seconds until the command started, and whether
+        time ran out.
         """
         boot_seconds: float | None = None
         while qemu.poll() is None or reader is not None:
@@ -256,7 +256,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _terminal_restored() -> Iterator[None]:
-    """Puts the terminal's settings back, which QEMU changes and leaves changed when it is killed."""
+    """Restores the terminal's settings, which QEMU changes and does not restore when killed."""
     try:
         before = termios.tcgetattr(sys.stdin)
     except termios.error as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel proper, out of the image that unpacks itself.
+"""The kernel itself, from its self-extracting image.
 
-Emulated, that unpacking takes longer than the rest of the boot; here it takes half a second, once. QEMU
-starts the plain kernel directly (the PVH boot protocol, which Debian's kernels are built with).
+Emulated, extraction takes longer than the rest of the boot; here it takes half a second, once. QEMU starts
+the plain kernel directly (with the PVH boot protocol, which Debian's kernels support).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNPACKERS: dict[bytes, tuple[str, ...]] = {
 
 
 def payload(image: bytes) -> bytes | None:
-    """The compressed kernel inside a bzImage; None when it is no bzImage with one (protocol 2.08 on)."""
+    """The compressed kernel inside a bzImage; None if it is not a bzImage with one (protocol 2.08 on)."""
     if len(image) < _PAYLOAD + 8 or image[_MAGIC : _MAGIC + 4] != b"HdrS":
         return None
     offset, length = struct.unpack_from("<II", image, _PAYLOAD)
@@ -34,9 +34,9 @@ def payload(image: bytes) -> bytes | None:
 
 
 def plain_kernel(image: bytes) -> bytes | None:
-    """The ELF file of a bzImage's kernel; None when it is packed in a way that this machine can't unpack.
+    """The ELF file of a bzImage's kernel; None if this machine can't decompress it.
 
-    Without it the image still boots, only later.
+    Without it the image still boots, only slower.
     """
     packed = payload(image)
     command = next(
@@ -44,7 +44,7 @@ def plain_kernel(image: bytes) -> bytes | None:
     )
     if packed is None or command is None:
         return None
-    # The build appends the unpacked size, 4 bytes, which is no part of the stream.
+    # The build appends the unpacked size, 4 bytes, which is not part of the stream.
     try:
         unpacked = subprocess.run(command, input=packed[:-4], capture_output=True, check=False)
     except OSError:

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# The guest's first process: finds its way from the initramfs to the host's files, then hands over to lab/stage2.
-# What it says goes to the console, which is shown when a guest fails.
+# The guest's first process: gets from the initramfs to the host's files, then hands over to lab/stage2.
+# Its output goes to the console, which is shown if a guest fails.
 
 die() {
     echo "kernel lab: $*"
@@ -20,7 +20,7 @@ while read -r module; do
     insmod "/modules/$module" || die "can't load $module"
 done </modules/order
 
-# The host's root, read-only, with a layer of memory on top that takes all writes.
+# The host's root, read-only, under a memory overlay that takes all writes.
 share=trans=virtio,version=9p2000.L,msize=512000
 mnt 9p host /host "ro,cache=loose,$share"
 mnt tmpfs layer /layer size=75%,mode=755

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel starts with: busybox, the modules that lead to the host's files, two scripts, and the
+"""What the kernel starts with: busybox, the modules needed to reach the host's files, two scripts, and the
 command.
 """
 
@@ -46,10 +46,10 @@ def _module_name(path: str) -> str:
 
 
 def load_order(dependencies: str, built_in: str, wanted: Sequence[str]) -> list[str]:
-    """Which modules to insert, in order, so that each finds what it needs.
+    """Which modules to insert, in an order in which each finds what it needs.
 
     `dependencies`, `built_in`: the text of modules.dep and modules.builtin. Returns paths below the modules'
-    folder. Raises LabError for a module that the kernel does not have.
+    folder. Raises LabError for a module that the kernel lacks.
     """
     index: dict[str, tuple[str, list[str]]] = {}
     for line in dependencies.splitlines():
@@ -68,7 +68,7 @@ def load_order(dependencies: str, built_in: str, wanted: Sequence[str]) -> list[
 
 
 def _plain(module: Path) -> bytes:
-    """A module's content; busybox's insmod takes no compressed ones."""
+    """A module's content; busybox's insmod accepts no compressed ones."""
     content = module.read_bytes()
     if module.suffix == ".gz":
         return gzip.decompress(content)
@@ -82,7 +82,7 @@ def _plain(module: Path) -> bytes:
 
 
 def busybox() -> bytes:
-    """The shell that needs no libraries. Raises LabError when it is missing or not that kind."""
+    """The shell that needs no libraries. Raises LabError if it is missing or not static."""
     try:
         content = _BUSYBOX.read_bytes()
     except OSError as error:

@@ -39,7 +39,7 @@ _PART = re.compile(r"linux-(image|binary|modules|base)-")
 class Kernel:
     """An unpacked kernel.
 
-    `release` is what `uname -r` says; `modules` the folder that holds its modules and their modules.dep;
+    `release` is what `uname -r` prints; `modules` the folder with its modules and their modules.dep;
     `modules_root` the folder above it, named by release; `image` the file to boot.
     """
 
@@ -60,7 +60,8 @@ def is_name(word: str) -> bool:
 
 
 def names_of(words: Sequence[str]) -> list[str]:
-    """The kernels that `words` name, each once, in the order given; `all` stands for every known one.
+    """The kernels that `words` name, without duplicates, in the order given; `all` stands for every known
+    one.
 
     Raises LabError for a word that names none.
     """
@@ -96,7 +97,9 @@ def _cached(name: str, suite: str) -> Kernel | None:
 
 
 def _surroundings(archive: Archive) -> set[str]:
-    """What a kernel's packages depend on apart from each other: installing one takes it, booting one not."""
+    """What kernel packages depend on besides each other: installing a kernel needs it, booting one
+    does not.
+    """
     found: set[str] = set()
     parts: list[str] = []
     waiting = [_METAPACKAGE]
@@ -125,7 +128,7 @@ def _unpack(item: Item, packages: list[Path], version: str) -> None:
     if plain := plain_kernel(image.read_bytes()):
         image = item.tree / "vmlinux"
         image.write_bytes(plain)
-    # Some packages leave the index of modules to their installation.
+    # Some packages create the module index only when installed.
     base = modules.parent.parent.parent
     try:
         subprocess.run(
@@ -186,9 +189,9 @@ def _fetch_from(name: str, suite: str, *, refresh: bool) -> Kernel:
 
 
 def fetch(name: str, *, refresh: bool = False) -> Kernel:
-    """The kernel called `name`, from the cache, or else from the first of its suites that has it.
+    """The kernel called `name`, from the cache, otherwise from the first of its suites that has it.
 
-    `refresh`: look for a newer one of that name. Raises LabError when no suite has it.
+    `refresh`: look for a newer one of that name. Raises LabError if no suite has it.
     """
     suites = _suites_of(name)
     if not refresh:

@@ -32,7 +32,7 @@ def _keyring() -> bool:
     return any(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
 
 
-# QEMU is not among them: the lab unpacks one where the machine has none (see vmlab.emulator).
+# QEMU is not among them: the lab unpacks one if the machine has none (see vmlab.emulator).
 _NEEDED: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("busybox-static", _static_busybox),
     ("debian-archive-keyring", _keyring),
@@ -44,12 +44,12 @@ _NEEDED: tuple[tuple[str, Callable[[], bool]], ...] = (
 
 
 def missing() -> list[str]:
-    """Names of the Debian packages that are needed and not there."""
+    """Names of the required Debian packages that are missing."""
     return [package for package, is_there in _NEEDED if not is_there()]
 
 
 def require() -> None:
-    """Installs what is missing. Raises LabError, naming the packages, when that can't be done."""
+    """Installs what is missing. Raises LabError, naming the packages, if that fails."""
     lacking = missing()
     if not lacking:
         return

@@ -39,7 +39,7 @@ class Tally:
 
 
 def read(path: Path) -> Tally:
-    """Adds up the suites of a JUnit file. Raises LabError when there is none, or none that can be read."""
+    """Adds up the suites of a JUnit file. Raises LabError if it is missing or unreadable."""
     try:
         suites = list(ElementTree.parse(path).iter("testsuite"))
         tests, failed, errors, skipped = (

@@ -43,7 +43,8 @@ class _Selection:
     idle_plugins: list[str]
 
     def arguments(self, extra: Sequence[str]) -> list[str]:
-        """pytest's arguments in a guest: the user's, and what keeps it from importing more than it needs."""
+        """pytest's arguments in a guest: the user's, plus those that keep it from importing more than it
+        needs."""
         asked_for = any(word.startswith(("--hypothesis", "--snapshot", "-p")) for word in extra)
         without = [] if asked_for else [word for name in self.idle_plugins for word in ("-p", f"no:{name}")]
         return [*without, *extra, *([] if self.by_name else self.files)]
@@ -53,8 +54,8 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Divides `[OPTION... KERNEL...] [--] [PYTEST-ARGUMENT...]` into options, kernels and pytest's arguments.
 
     Words before the first kernel are our options; the kernels end at the first word that names none. One word
-    may hold several kernels, as a variable of a Makefile does. Without a kernel everything is pytest's.
-    Raises LabError when a word seems to be meant for a kernel and is none.
+    may hold several kernels, as a Makefile variable does. Without a kernel everything is pytest's. Raises
+    LabError if a word looks like a kernel but names none.
     """
 
     def is_kernel(word: str) -> bool:
@@ -73,7 +74,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def _python() -> Path:
-    """The project's interpreter, its path not resolved: by where it lies Python knows its environment."""
+    """The project's interpreter, its path not resolved: Python finds its environment by its location."""
     for folder in (os.environ.get("VENV"), ".venv", os.environ.get("VIRTUAL_ENV")):
         if folder and (python := _ROOT / folder / "bin" / "python").exists():
             return python
@@ -81,10 +82,10 @@ def _python() -> Path:
 
 
 def _select(python: Path, arguments: Sequence[str]) -> _Selection:
-    """Collects here, where it takes a second, and leaves the byte code behind for the guests, also of what is
-    imported late: there a file takes long to compile.
+    """Collects here, where it takes a second, and leaves the byte code for the guests, including that of late
+    imports: compiling a file takes long there.
 
-    Raises LabError with pytest's words when the tests can't be collected.
+    Raises LabError with pytest's message if the tests can't be collected.
     """
     subprocess.run([python, "-m", "compileall", "-q", "core", "xdptui"], cwd=_ROOT, check=False)
     with tempfile.NamedTemporaryFile(prefix="xdptui-lab.", suffix=".json") as written:
@@ -116,7 +117,7 @@ def _environment(tools: str | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """How the tests of a guest ended: pytest's exit code, the tests that ran at first, and both in words."""
+    """How the tests of a guest ended: pytest's exit code, the tests that ran at first, and both as text."""
 
     code: int
     tally: report.Tally
@@ -124,10 +125,10 @@ class _Ending:
 
 
 def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str], *claims: str) -> _Ending:
-    """Runs the tests in one guest, and what failed once more in a fresh one. ``claims`` are arguments of
-    pytest's that leave some to other guests.
+    """Runs the tests in one guest, and failed ones once more in a fresh one. ``claims`` are pytest arguments
+    that leave some to other guests.
 
-    One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go.
+    One at a time: libxdp's tools walk over all programs on the machine, and fail where another test's go.
     """
     color = "yes" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "no"
     own = [
@@ -156,8 +157,8 @@ def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str],
 
 
 def _run_all(guests: Sequence[Guest], python: Path, folder: Path, arguments: Sequence[str]) -> list[_Ending]:
-    """Runs the tests in these guests at the same time, a file of them in whichever comes to it first. The
-    first guest's output is ours; that of the others follows.
+    """Runs the tests in these guests in parallel, each file in whichever guest gets to it first. The first
+    guest's output is ours; that of the others follows.
     """
     if len(guests) == 1:
         return [_run_one(guests[0], python, folder, arguments)]
@@ -167,7 +168,7 @@ def _run_all(guests: Sequence[Guest], python: Path, folder: Path, arguments: Seq
     shared = {"XDPTUI_LAB_CLAIMS": str(claims), "PYTHONPATH": str(_LAB)}
     stop = threading.Event()
     with ThreadPoolExecutor(len(guests)) as threads, contextlib.ExitStack() as held:
-        held.callback(stop.set)  # all have ended then, or we are to end
+        held.callback(stop.set)  # all have ended by then, or we are to end
         running = []
         for number, guest in enumerate(guests, 1):
             own = folder / str(number)
@@ -198,7 +199,7 @@ def _verdict(endings: Sequence[_Ending]) -> tuple[bool, str]:
 
 
 def run(arguments: list[str]) -> int:
-    """Returns 0 when tests ran under every kernel and none failed, 5 when none was selected, otherwise 1."""
+    """Returns 0 if tests ran under every kernel and none failed, 5 if none was selected, otherwise 1."""
     parser = argparse.ArgumentParser(
         prog="run",
         usage="run [[OPTION...] KERNEL...] [PYTEST-ARGUMENT...]",

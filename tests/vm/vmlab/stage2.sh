@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The guest's first process once the host's files are in place: runs lab/command, reports its exit code, powers off.
-# With `systemd` it runs lab/before, makes systemd the first process, and the command a service of it.
+# With `systemd` it runs lab/before, then makes systemd PID 1, and the command one of its services.
 # `started` and `exit N` go through the virtio port xdptui.status, the command's output through xdptui.output.
 
 lab=/run/xdptui-lab
@@ -44,8 +44,8 @@ $lab/busybox poweroff -f
 END
 
 if [ -n "$systemd" ]; then
-    # The command is a service, and comes last. This machine's own disks are none of the guest's, and its /tmp, which
-    # systemd would empty or cover, has what the command needs.
+    # The command is a service that starts last. The guest has none of this machine's disks, and its /tmp, which systemd
+    # would empty or cover, holds what the command needs.
     rm -f /etc/fstab
     output=$(port xdptui.output)
     units=/run/systemd/system

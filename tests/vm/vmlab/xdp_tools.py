@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xdp-tools of another Debian suite, unpacked into the cache with the libraries that they need."""
+"""xdp-tools of another Debian suite, unpacked into the cache with the libraries they need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class XdpTools:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What tests and libxdp need to know to use them: libxdp would load this machine's dispatcher."""
+        """The environment that tests and libxdp need to use them: otherwise libxdp would load this machine's
+        dispatcher."""
         return {
             "XDPTUI_XDP_TOOLS": str(self.tree),
             "LIBXDP_OBJECT_PATH": str(self.tree / _LIBRARIES / "bpf"),
@@ -38,12 +39,14 @@ class XdpTools:
 
 def _cached(item: Item) -> XdpTools | None:
     description = item.description()
-    loader = item.tree / "usr/sbin/xdp-loader"
-    return XdpTools(description["version"], item.tree) if description and loader.exists() else None
+    needed = (item.tree / "usr/sbin/xdp-loader", item.tree / _LIBRARIES / "ld-linux-x86-64.so.2")
+    if description is None or not all(path.exists() for path in needed):
+        return None
+    return XdpTools(description["version"], item.tree)
 
 
 def fetch(suite: str) -> XdpTools:
-    """Raises LabError where the suite's tools are not to be had."""
+    """Fetch a suite's tools into the cache. Raises LabError if they are not available."""
     item = Item(f"xdp-tools-{suite}")
     with item.lock(f"it fetches xdp-tools of {suite}"):
         if cached := _cached(item):
@@ -56,12 +59,15 @@ def fetch(suite: str) -> XdpTools:
             packages = archive.download(_PACKAGE, suite)
             item.clear()
             unpack(packages, item.tree)
+            # Before trixie some packages have their libraries in /lib, which is /usr/lib once installed.
+            if (unmerged := item.tree / "lib").is_dir():
+                shutil.copytree(unmerged, item.tree / "usr/lib", symlinks=True, dirs_exist_ok=True)
             item.publish({"version": version})
             shutil.rmtree(item.folder / "apt")
             tools = _cached(item)
             if tools is None:
                 item.clear()
-                raise LabError(f"xdp-tools {version} have no xdp-loader")
+                raise LabError(f"xdp-tools {version} lack xdp-loader, or what loads its libraries")
         except (LabError, OSError) as error:
             print("failed", file=sys.stderr)
             raise LabError(f"no xdp-tools of {suite} to be had: {error}") from error

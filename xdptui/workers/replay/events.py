@@ -37,5 +37,5 @@ class RecordedEvents(Page):
     def close(self) -> None:
         return
 
-    def _meant(self, one: Told | Happened) -> bool:
-        return self._name in (None, one.interface, one.target)
+    def _meant(self, event: Told | Happened) -> bool:
+        return self._name in (None, event.interface, event.target)

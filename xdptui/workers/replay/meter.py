@@ -71,8 +71,8 @@ class RecordedMeter(Meter):
                 self._add(trends, ifindex, number)
             else:
                 trends = Trends()
-                for one in range(max(0, number - TREND_SECONDS + 1), number + 1):
-                    self._add(trends, ifindex, one)
+                for at in range(max(0, number - TREND_SECONDS + 1), number + 1):
+                    self._add(trends, ifindex, at)
             made = (number, self._between(ifindex, number), trends)
             self._made[ifindex] = made
         return made[1], made[2]

@@ -199,7 +199,7 @@ def make_way(running: Running) -> None:
     """Resolve a pending change before the next one. Take the lock first.
 
     Raises Busy while it waits for confirmation. A change that was overtaken, or left by a process killed
-    before the swap, is dropped; one that is overdue because its guardian was killed is rolled back here,
+    before the swap, is discarded; one that is overdue because its guardian was killed is rolled back here,
     which raises RaceLost.
     """
     armed = running.armed

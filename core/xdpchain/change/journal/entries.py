@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from xdpchain.change.moment import Moment
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Chain
 from xdpchain.model.manifest import Author, Manifest, author_in, author_out, chain_in
 
-__all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "Moment", "past", "past_with_changes"]
+__all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "past", "past_with_changes"]
 
 WHAT = "a journal entry"
 FORMAT = 1
@@ -35,25 +35,6 @@ class EntryKind(StrEnum):
     CONFIRM = "confirm"
     ROLLBACK = "rollback"
     OVERTAKEN = "overtaken"
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A state: ``program`` is the program ID on the hook (None: empty) in the boot with ID ``boot``;
-    ``chain`` is None if nothing ran or it could not be read.
-    """
-
-    program: int | None
-    boot: str
-    chain: Chain | None = None
-
-    def same(self, other: Moment) -> bool:
-        """Whether both are the same state; an empty hook is the same in any boot."""
-        if self.program is None or other.program is None:
-            return self.program == other.program
-        if self.chain is not None and other.chain is not None and self.chain.turns != other.chain.turns:
-            return False
-        return (self.program, self.boot) == (other.program, other.boot)
 
 
 @dataclass(frozen=True, slots=True)

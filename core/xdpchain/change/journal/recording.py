@@ -7,13 +7,14 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from xdpchain.change.author import current_author
-from xdpchain.change.transaction import ChangeUnderWay
+from xdpchain.change.moment import Moment
+from xdpchain.change.under_way import ChangeUnderWay
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Chain, ObjectRef
 from xdpchain.model.running import Running
 
-from .entries import EntryKind, JournalEntry, Moment
+from .entries import EntryKind, JournalEntry
 from .store import append, boot_id, has_object, keep_object
 from .whereabouts import bring_along, device_of
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 
 from xdpchain.change.author import current_author
+from xdpchain.change.moment import Moment
 from xdpchain.errors import XdpChainError
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange
 
-from .entries import EntryKind, JournalEntry, Moment
+from .entries import EntryKind, JournalEntry
 from .store import append, boot_id, entries, interface_folder
 
 __all__ = ["note_settled"]

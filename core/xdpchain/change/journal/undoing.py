@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from xdpchain.advice import Do, advise
+from xdpchain.change.moment import Moment
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.pending_change import Outcome
@@ -20,7 +21,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.sys import bpf
 
-from .entries import JournalEntry, Moment, past_with_changes
+from .entries import JournalEntry, past_with_changes
 from .recording import moment_of
 from .store import boot_id, entries, object_data
 from .whereabouts import folder_of
@@ -35,14 +36,16 @@ class NothingToUndo(NotFound):
 @dataclass(frozen=True, slots=True)
 class Undo:
     """An undo: the ``candidate``, the state that it ``restores`` (for `plan.make_plan`), a description of
-    ``what`` it undoes, and which component state is ``lost``. ``held`` are descriptors of what is not lost,
-    so keep this object until the candidate is applied.
+    ``what`` it undoes, which map contents are ``lost``, and the components that are counted anew
+    (``recounted``). ``held`` are descriptors of what is not lost, so keep this object until the candidate is
+    applied.
     """
 
     candidate: Chain
     restores: Moment
     what: str
     lost: tuple[str, ...] = ()
+    recounted: tuple[str, ...] = ()
     held: tuple[bpf.Fd, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -78,8 +81,8 @@ def undo_of(running: Running) -> Undo:
             )
         return Undo(replace(running.chain or Chain(), slots=()), target, what)
     keeping = _Keeping(here=target.boot == boot_id())
-    candidate, lost = _restored(target.chain, running, keeping)
-    return Undo(candidate, target, what, lost, tuple(keeping.held))
+    candidate, lost, recounted = _restored(target.chain, running, keeping)
+    return Undo(candidate, target, what, lost, recounted, tuple(keeping.held))
 
 
 def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[Moment, ...]:
@@ -122,9 +125,12 @@ class _Keeping:
         return True
 
 
-def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, tuple[str, ...]]:
+def _restored(
+    then: Chain, running: Running, keeping: _Keeping
+) -> tuple[Chain, tuple[str, ...], tuple[str, ...]]:
     runs = {slot.key: slot.component for slot in running.chain or ()}
     lost: list[str] = []
+    recounted: list[str] = []
     slots: list[Slot] = []
     for slot in then:
         now = runs.get(slot.key)
@@ -133,10 +139,12 @@ def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, 
             continue
         component, gone = _again(slot.component, keeping)
         slots.append(replace(slot, component=component, row=None))
-        lost += [f"{slot.name}: the contents of its map {name}" for name in gone]
+        if gone:
+            maps = f"map{'s' * (len(gone) != 1)} {', '.join(gone)}"
+            lost.append(f"{slot.name} comes back without the contents of its {maps}")
         if then.counters and now is None and slot.component.object is not None:
-            lost.append(f"{slot.name}: its counts")
-    return replace(then, slots=tuple(slots)), tuple(lost)
+            recounted.append(slot.name)
+    return replace(then, slots=tuple(slots)), tuple(lost), tuple(recounted)
 
 
 def _same(now: Component, then: Component) -> bool:

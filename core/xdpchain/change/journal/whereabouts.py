@@ -79,12 +79,12 @@ def _folder(running: Running) -> Path:
 
 
 def _about(known: Iterable[Heading], boot: str, program: tuple[int, ...], device: Device | None) -> bool:
-    """Whether one of these speaks of the interface, or of what runs there."""
+    """Whether one of these entries is about the interface, or what runs there."""
     return any(
         heading.boot == boot
         and (
             (device is not None and heading.device == device)
-            or any((one,) == program for one in heading.programs)
+            or any((known,) == program for known in heading.programs)
         )
         for heading in known
     )

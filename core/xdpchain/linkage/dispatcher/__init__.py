@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libxdp's dispatcher protocol: emit dispatchers, recognise others', and read the chains that hang on them.
+"""libxdp's dispatcher protocol: emit dispatchers, recognise those of others, read the chains behind them.
 
 `emit` loads a dispatcher, `recognise` tells whose a running one is and what its configuration says,
-`attached` reads the components from its pins or its links, `installed` finds out which version of the
-protocol the libxdp on this machine speaks.
+`attached` reads the components from its pins or links, `installed` finds out which protocol version this
+machine's libxdp uses.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The components of a running dispatcher, read from the kernel: by its pins, or by the links to it.
+"""The components of a running dispatcher, read from the kernel: from its pins, or from the links to it.
 
-A component that we loaded carries where it comes from: a frozen map with its slot as a manifest has it, and
-its object file. Of any other one the kernel says enough to attach it again.
+A component that we loaded carries its origin: a frozen map with its slot as a manifest, and its object file.
+For any other component the kernel reports enough to attach it again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NAME_CUT = 15
 
 
 class PinsMissing(Exception):
-    """A dispatcher's pins are not there, or not all of them."""
+    """Some or all of a dispatcher's pins are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class _Facts:
 def slots_by_pins(
     ifindex: int, dispatcher: int, config: DispatcherConfig, *, shades: bool
 ) -> tuple[tuple[Slot, ...], frozenset[int]]:
-    """The slots of the dispatcher with this prog id, and the indices of those whose links have no pin.
+    """The slots of the dispatcher with this prog ID, and the indices of those whose links have no pin.
 
     As in libxdp, the programs' pins make the chain: a component without a link does not run, but the next
     edit attaches it again. ``shades``: whether the dispatcher can have slots in shadow (`replaces_main`).
@@ -95,12 +95,12 @@ def slots_by_pins(
 def replaces_main(
     ifindex: int, dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, ours: bool
 ) -> bool:
-    """Whether the dispatcher's only component has taken the place of its main function: then what that
-    returns is the verdict, whatever the configuration says, and it can't be in shadow. libxdp does that with
-    a single component, bpfman doesn't.
+    """Whether the dispatcher's only component has replaced its main function. What that component returns is
+    then the verdict, whatever the configuration says, and it can't be in shadow. libxdp does this with a
+    single component, bpfman doesn't.
 
-    The link says so from kernel 5.13 on (441e8c66b23e); before, it is taken to be as its maker does it.
-    Raises BpfError.
+    The link shows it from kernel 5.13 (441e8c66b23e); on older kernels the dispatcher's maker decides. Raises
+    BpfError.
     """
     if len(config.slots) != 1:
         return False
@@ -114,7 +114,7 @@ def replaces_main(
 
 
 def _pinned_link(ifindex: int, dispatcher: int) -> int | None:
-    """The BTF id of the function that the pinned link of slot 0 replaces; None if that can't be read."""
+    """The BTF ID of the function that slot 0's pinned link replaces; None if it can't be read."""
     with (
         contextlib.suppress(OSError, XdpChainError),
         bpffs.open_dispatch_dir(bpffs.dispatch_dir(ifindex, dispatcher)) as directory,
@@ -127,8 +127,8 @@ def _pinned_link(ifindex: int, dispatcher: int) -> int | None:
 
 
 def _attached(dispatcher: int) -> dict[int, int] | None:
-    """The prog ids that replace functions of a dispatcher, by the functions' BTF ids; None where links don't
-    say what they are attached to. Raises BpfError.
+    """The prog IDs that replace functions of a dispatcher, by the functions' BTF IDs; None if links don't
+    report their target. Raises BpfError.
     """
     attached: dict[int, int] = {}
     for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
@@ -136,7 +136,7 @@ def _attached(dispatcher: int) -> dict[int, int] | None:
             with bpf.link_by_id(link_id) as fd:
                 info = bpf.link_info(fd)
         except bpf.BpfError as error:
-            if error.errno == errno.ENOENT:  # it went away meanwhile
+            if error.errno == errno.ENOENT:  # it has gone away
                 continue
             raise
         if info.type == bpf.LINK_TRACING and not info.target:
@@ -149,11 +149,10 @@ def _attached(dispatcher: int) -> dict[int, int] | None:
 def slots_by_links(
     dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, shades: bool
 ) -> tuple[Slot, ...] | None:
-    """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
+    """The slots whose components are attached, pinned or not; fewer than the dispatcher is configured for if
     some are gone.
 
-    ``functions`` are the dispatcher's BTF ids. None where links don't say what they are attached to. Raises
-    BpfError.
+    ``functions`` are the dispatcher's BTF IDs. None if links don't report their target. Raises BpfError.
     """
     attached = _attached(dispatcher)
     if attached is None:
@@ -177,9 +176,9 @@ def author_of_component(program: int) -> Author | None:
 
 @dataclass(frozen=True, slots=True)
 class OwnCounts:
-    """How the components of a chain count for themselves: where their counts are, None if none counts;
-    whether those that we load shall count, as far as the ones that we loaded tell; and of each that doesn't
-    count in the form that costs least, why.
+    """How a chain's components count for themselves: where (None if none counts); whether components that we
+    load should count, judging by those that we loaded; and why, for each that does not count in the cheapest
+    form.
     """
 
     counting: Counting | None = None
@@ -188,7 +187,7 @@ class OwnCounts:
 
 
 def own_counts(slots: Sequence[Slot]) -> OwnCounts:
-    """Of the components in these slots. Raises BpfError, InvalidInput for a description that is damaged."""
+    """For the components in these slots. Raises BpfError, InvalidInput for a damaged description."""
     found, reasons, wanted = [], [], []
     for slot in slots:
         facts = _facts(slot.id) if slot.id is not None else None
@@ -215,7 +214,7 @@ class MadeFor:
 
 
 def made_for(program: int) -> MadeFor | None:
-    """What a component was loaded for; None if we did not load it. Raises BpfError."""
+    """What a component was loaded for; None if xdptui did not load it. Raises BpfError."""
     origin = _facts(program).origin
     return None if origin is None else MadeFor(origin.chain.slots[0], _wanted(origin))
 
@@ -225,25 +224,25 @@ def _wanted(origin: Manifest) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _counting(number: int, map_ids: tuple[int, ...]) -> Counting | None:
-    """Where the component with this prog id counts; what is bound to it later tells of more maps."""
-    origin = _facts(number).origin
+def _counting(prog_id: int, map_ids: tuple[int, ...]) -> Counting | None:
+    """Where the component with this prog ID counts, including maps bound to it later."""
+    origin = _facts(prog_id).origin
     return None if origin is None else read_counting(origin, map_ids, ORIGIN)
 
 
 def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shades: bool) -> tuple[Slot, ...]:
     keys: set[str] = set()
     slots = []
-    for number, placed in zip(programs, config.slots, strict=True):
-        facts = _facts(number)
+    for prog_id, placed in zip(programs, config.slots, strict=True):
+        facts = _facts(prog_id)
         key = facts.key if facts.key not in keys else f"{facts.key}:{len(keys)}"
         keys.add(key)
         if facts.off is not None:
-            slots.append(_off(facts.off, placed, key, number))
+            slots.append(_off(facts.off, placed, key, prog_id))
             continue
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
-        noted = _noted(number, dispatcher) if everything else None
+        noted = _noted(prog_id, dispatcher) if everything else None
         policy = facts.origin.chain.slots[0].policy if facts.origin is not None else None
         slots.append(
             Slot(
@@ -251,7 +250,7 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
                 _in_force(placed, noted),
                 key,
                 shadow=everything and shades,
-                labels=labels_of(number, dispatcher),
+                labels=labels_of(prog_id, dispatcher),
                 policy=policy,
             )
         )
@@ -259,7 +258,9 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
 
 
 def labels_of(component: int, dispatcher: int) -> Labels:
-    """The labels of a component's slot on this dispatcher: noted since, or from when it was loaded."""
+    """The labels of a component's slot on this dispatcher: the latest note, else those from when it was
+    loaded.
+    """
     with bpf.prog_by_id(component) as fd:
         noted = read_labels(fd, dispatcher)
     if noted is not None:
@@ -269,8 +270,8 @@ def labels_of(component: int, dispatcher: int) -> Labels:
 
 
 def _off(slot: Slot, placed: SlotConfig, key: str, stand_in: int) -> Slot:
-    """The slot that a program stands in for. Its component may be gone, for somebody removed its pin; its
-    maps are not.
+    """The slot that a program stands in for. The component may be gone because somebody removed its pin; its
+    maps still exist.
     """
     component = slot.component
     if component.id is not None and not bpf.prog_lives(component.id):
@@ -285,7 +286,8 @@ def _noted(component: int, dispatcher: int) -> ActionSet | None:
 
 
 def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:
-    # Codes beyond the five actions can be set by a hand that writes the block itself; no program means them.
+    # A program that writes the block itself can set codes beyond the five actions; no component returns
+    # those.
     known = ActionSet(placed.actions & (1 << len(ALL_ACTIONS)) - 1)
     return RunConfig(min(placed.priority, MAX_PRIORITY), known if noted is None else noted)
 
@@ -319,7 +321,7 @@ def _facts(prog_id: int) -> _Facts:
 
 
 def _full_name(program: bpf.Fd, info: bpf.ProgInfo, btf: Btf | None) -> str:
-    """The name of the main function in BTF; the kernel's own is cut."""
+    """The main function's name from BTF; the kernel's own is truncated."""
     if btf is None:
         return info.name
     functions = bpf.prog_func_info(program)
@@ -340,7 +342,7 @@ def _maps(map_ids: tuple[int, ...]) -> tuple[tuple[MapRef, ...], Manifest | None
             if name == ORIGIN:
                 with contextlib.suppress(InvalidInput):
                     origin = Manifest.decode(blobs.read(fd))
-        # libbpf puts a part of the object's name before that of a data section.
+        # libbpf puts part of the object's name before a data section's.
         section = name[name.index(".") :] if "." in name else name
         if not name.startswith("xdptui_"):
             refs.append(MapRef(section, map_id))

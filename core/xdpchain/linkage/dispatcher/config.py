@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dispatcher's configuration block <-> bytes, versions 1 to 3 of libxdp's protocol. Pure.
 
-Version 1 has no magic: it is told by its size. Versions 2 and 3 begin with the magic byte 236 and their
-number. All integers are in host byte order.
+Version 1 has no magic and is recognised by its size. Versions 2 and 3 begin with the magic byte 236 and the
+version. All integers are in host byte order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SlotConfig:
 
 
 def mask_of(slot: Slot) -> int:
-    """What the dispatcher is given for a slot's actions: of one that is off, those of its `stand_in`."""
+    """The actions that the dispatcher gets for a slot; for one that is off, its `stand_in`'s."""
     if slot.off:
         return 1 << Action.PASS
     return EVERY_CODE if slot.shadow else slot.actions.mask
@@ -58,7 +58,7 @@ class DispatcherConfig:
     devbound: bool = False
 
     def encode(self) -> bytes:
-        """The block as the dispatcher's .rodata holds it. Raises InvalidInput for version 1, which nobody
+        """The block as the dispatcher's .rodata holds it. Raises InvalidInput for version 1, which nothing
         emits.
         """
         if self.version not in (2, 3):
@@ -74,7 +74,7 @@ class DispatcherConfig:
 
     @classmethod
     def decode(cls, block: bytes) -> DispatcherConfig:
-        """Read a block of any version. Raises InvalidInput for what is none."""
+        """Read a block of any version. Raises InvalidInput if it is not a valid configuration."""
         version = next((v for v, size in SIZES.items() if size == len(block)), None)
         if version is None:
             raise InvalidInput(f"{len(block)} bytes are not a dispatcher configuration")

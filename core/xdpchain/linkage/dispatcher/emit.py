@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a dispatcher of libxdp's protocol: version 2 or 3, its configuration frozen into .rodata."""
+"""Load a dispatcher of libxdp's protocol, version 2 or 3, with its configuration frozen into .rodata."""
 
 from __future__ import annotations
 
@@ -35,21 +35,23 @@ RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
 
 def slot_function(index: int, slots: Sequence[SlotConfig]) -> str:
-    """The function that the component in slot ``index`` replaces. A single one replaces main, as libxdp has
-    it, where that makes no difference: in main's place what it returns is the verdict, so actions beyond
-    XDP_PASS would mean nothing.
+    """The function that the component in slot ``index`` replaces. A single component replaces main, as with
+    libxdp, unless that changes its meaning: in main's place its return code is the verdict, and actions
+    beyond XDP_PASS would have no effect.
     """
     return MAIN if len(slots) == 1 and not beyond_pass(slots[0]) else f"prog{index}"
 
 
 def beyond_pass(slot: SlotConfig) -> bool:
-    """Whether the chain goes on after another code than XDP_PASS."""
+    """Whether the chain continues after a code other than XDP_PASS."""
     return bool(slot.actions & ~(1 << Action.PASS))
 
 
 @cache
 def takes_frags() -> bool:
-    """Whether this kernel knows programs for packets in fragments (5.18 on, c2f2cdbeffda): tried."""
+    """Whether this kernel supports XDP programs for multi-buffer packets (5.18, c2f2cdbeffda), found by
+    trying.
+    """
     with contextlib.suppress(bpf.BpfError):
         bpf.prog_load(
             bpf.ProgType.XDP,
@@ -63,11 +65,11 @@ def takes_frags() -> bool:
 
 
 def load_dispatcher(config: DispatcherConfig, device: Interface | None = None) -> bpf.Fd:
-    """A dispatcher with this configuration, attached to nothing; it has .rodata for its only map. One that
-    is bound to a device is so to this one.
+    """Load a dispatcher with this configuration, attached to nothing; .rodata is its only map. If it is
+    bound, it is bound to ``device``.
 
-    An extra map, or one of another size, and libxdp takes it for somebody else's program. Raises
-    InvalidInput (the object is missing), KernelRefused and its kin.
+    With an extra map, or one of another size, libxdp would take it for somebody else's program. Raises
+    InvalidInput (the object is missing), KernelRefused, PermissionDenied, Unsupported.
     """
     block = config.encode()
     with Object(shipped.read(f"dispatcher_v{config.version}"), MAIN) as opened:
@@ -87,6 +89,6 @@ def load_dispatcher(config: DispatcherConfig, device: Interface | None = None) -
 
 
 def function_ids(dispatcher: bpf.Fd) -> dict[str, int]:
-    """The BTF type ids of a loaded dispatcher's functions, by name."""
+    """The BTF type IDs of a loaded dispatcher's functions, by name."""
     btf = Btf.parse(bpf.btf_raw(bpf.prog_info(dispatcher).btf_id))
     return {function.name: function.id for function in btf.functions()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which version of the dispatcher protocol the libxdp on this machine speaks."""
+"""Which version of the dispatcher protocol this machine's libxdp uses."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ OBJECT = "xdp-dispatcher.o"
 
 
 def emitted_version() -> int:
-    """The version to emit for a new chain: the installed libxdp's where we can, or else version 2."""
+    """The version for a new chain's dispatcher: the installed libxdp's if we can emit it, otherwise 2."""
     found = installed_version()
     return found if found in EMITTED else DEFAULT_VERSION
 
 
 @cache
 def installed_version() -> int | None:
-    """The version that the installed libxdp emits, read from its own dispatcher; None without a libxdp.
+    """The version that the installed libxdp emits, read from its own dispatcher; None without libxdp.
 
-    libxdp takes the object from LIBXDP_OBJECT_PATH, or from the folder ``bpf`` beside itself.
+    libxdp loads that object from LIBXDP_OBJECT_PATH, or from the directory ``bpf`` next to itself.
     """
     for folder in _folders():
         try:
@@ -62,7 +62,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _library() -> Path | None:
-    """Where the dynamic loader finds libxdp; opening it is the only way to ask."""
+    """Where the dynamic loader finds libxdp; the only way to tell is to open it."""
     try:
         ctypes.CDLL("libxdp.so.1")
     except OSError:

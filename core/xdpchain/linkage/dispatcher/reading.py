@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recognised dispatcher as a chain: whose it is, its slots, and why it can't be edited where it can't."""
+"""A recognised dispatcher as a chain: its owner, its slots, and, if it can't be edited, why not."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ BPFMAN_PINS = (Path("/run/bpfman/fs/xdp"), Path("/sys/fs/bpf/bpfman/xdp"))
 
 @dataclass(frozen=True, slots=True)
 class DispatcherReading:
-    """``chain`` is None where it can't be edited: then ``note`` says why, ``todo`` what helps, ``shown`` is
-    what is known, and ``link_id`` the bpf_link that holds the dispatcher. The note of a chain that can be
-    edited says what is wrong with it.
+    """``chain`` is None if it can't be edited: ``note`` then says why, ``todo`` what helps, ``shown`` is what
+    is known, and ``link_id`` the bpf_link that holds the dispatcher. For an editable chain ``note`` says what
+    is wrong with it.
     """
 
     owner: Owner
@@ -46,8 +46,8 @@ class DispatcherReading:
 def read_chain(
     found: Recognised, where: Interface, mode: Mode, find_link: Callable[[], int | None]
 ) -> DispatcherReading:
-    """What hangs on the dispatcher that runs ``where``; ``find_link`` looks for the bpf_link that holds it,
-    which is asked only of a chain that can't be edited. Raises BpfError when it went away.
+    """What is behind the dispatcher that runs ``where``; ``find_link`` looks for the bpf_link that holds it,
+    and is called only if the chain can't be edited. Raises BpfError if the dispatcher is gone.
     """
     ifindex = where.ifindex
     owner = Owner.XDPTUI if found.ours else Owner.LIBXDP
@@ -107,8 +107,8 @@ def read_chain(
 
 
 def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:
-    """By the priorities in unused slots; without such, by those in all of them under a bpf_link, which libxdp
-    does not use; or by bpfman's pins, where they are in sight.
+    """By the priorities in unused slots; if all are used, by all priorities and a bpf_link, which libxdp does
+    not use; or by bpfman's pins, if they are visible.
     """
     if found.bpfman or (found.priorities_50 and link is not None):
         return True
@@ -143,9 +143,9 @@ def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
 
 
 def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
-    """A component that was in shadow, until libxdp removed all the others."""
+    """The note for a component that was in shadow until libxdp removed all the others; else ""."""
     placed = zip(slots, config.slots, strict=True)
-    former = next((slot for slot, one in placed if one.actions == EVERY_CODE and not slot.shadow), None)
+    former = next((slot for slot, set_to in placed if set_to.actions == EVERY_CODE and not slot.shadow), None)
     if former is None:
         return ""
     note = (
@@ -157,7 +157,7 @@ def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
 
 
 def _without_pins(linked: Sequence[Slot] | None, count: int) -> tuple[str, bool]:
-    """What is known of it, and whether nothing runs behind it."""
+    """What is known about it, and whether nothing runs behind it."""
     if linked is None:
         still = f"this kernel does not report which of its {count} components still run"
     elif linked:

@@ -32,11 +32,11 @@ MOST_CONFIG = 4096
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """A dispatcher. ``version`` is 0 and ``config`` None where they can't be read, ``trouble`` says why.
+    """A dispatcher. If they can't be read, ``version`` is 0, ``config`` is None, and ``trouble`` says why.
 
-    ``ours``: it has the mark of our own dispatchers. ``bpfman``: it bears bpfman's hand, which puts priority
-    50 into all ten slots, used or not, where libxdp leaves the unused at zero. ``priorities_50``: all slots
-    have that priority, which says something of a chain of ten only together with how it is attached.
+    ``ours``: it has our own dispatchers' mark. ``bpfman``: it looks like bpfman's, which sets priority 50 in
+    all ten slots, used or not; libxdp leaves unused ones at zero. ``priorities_50``: all slots have that
+    priority, which for a chain of ten means something only together with how it is attached.
     """
 
     id: int
@@ -49,7 +49,7 @@ class Recognised:
 
 
 def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> Recognised | None:
-    """Judge a running program; None if it is no dispatcher at all. Raises BpfError."""
+    """Recognise a running program; None if it is not a dispatcher at all. Raises BpfError."""
     if info.name != MAIN:
         return None
     if not info.btf_id:
@@ -89,7 +89,7 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
 
 @lru_cache(maxsize=256)
 def btf_of(btf_id: int) -> Btf:
-    """The BTF with this id (the kernel gives no id twice). Raises BpfError, BtfError."""
+    """The BTF with this ID (the kernel never reuses one). Raises BpfError, BtfError."""
     raw = bpf.btf_raw(btf_id)
     if len(raw) > MOST_BTF:
         raise BtfError(f"it has {len(raw)} bytes; at most {MOST_BTF} are read")

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dispatcher can't carry of a slot: labels, and the actions that it will have again after shadow.
+"""What a dispatcher can't store about a slot: labels, and the actions to restore after shadow.
 
-libxdp's configuration has one action set a slot, and in shadow that is "after any code"; of labels it knows
-nothing. Both hang on the component, in frozen maps bound to it: these outlive every dispatcher, libxdp's too.
-A note names the dispatcher that it was made for, and can't be taken back, so one made for a later dispatcher
-(which failed, or was rolled back) is passed over. Only if libxdp edits the chain after such a one does it
-count.
+libxdp's configuration has one action set per slot, which in shadow is "after any code", and no labels. Both
+are therefore bound to the component in frozen maps, which outlive every dispatcher, libxdp's too. A note
+names the dispatcher that it was made for and can't be removed, so one for a later dispatcher (which failed,
+or was rolled back) is ignored, unless libxdp then edits the chain.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ LABELS = "xdptui_labels"
 
 
 def read_note(component: bpf.Fd, dispatcher: int) -> ActionSet | None:
-    """The actions of a component that the dispatcher with this prog id has in shadow; None if none were
+    """The actions of a component that is in shadow on the dispatcher with this prog ID; None if none were
     noted. Raises BpfError.
     """
     return _latest(component, dispatcher, NOTE, lambda note: ActionSet(note.integer("actions")))
 
 
 def leave_note(component: bpf.Fd, dispatcher: int, actions: ActionSet) -> None:
-    """Note a component's actions, for this dispatcher and those after it. Raises BpfError."""
+    """Note a component's actions, for this dispatcher and later ones. Raises BpfError."""
     if read_note(component, dispatcher) != actions:
         _leave(component, NOTE, {"dispatcher": dispatcher, "actions": actions.mask})
 
@@ -47,7 +46,7 @@ def read_labels(component: bpf.Fd, dispatcher: int) -> Labels | None:
 
 
 def leave_labels(component: bpf.Fd, dispatcher: int, labels: Labels) -> None:
-    """Note the labels of a component's slot, for this dispatcher and those after it. Raises BpfError."""
+    """Note the labels of a component's slot, for this dispatcher and later ones. Raises BpfError."""
     _leave(component, LABELS, {"dispatcher": dispatcher, "labels": dict(labels)})
 
 
@@ -63,7 +62,7 @@ def _latest(component: bpf.Fd, dispatcher: int, name: str, read: Callable[[Field
             with contextlib.suppress(InvalidInput):
                 note = fields(blobs.read(fd).rstrip(b"\0"), "a note of a slot")
                 made_for, content = note.integer("dispatcher", most=ID), read(note)
-                # Prog ids rise, and maps are listed in the order in which they were bound.
+                # Prog IDs increase, and maps are listed in the order in which they were bound.
                 if made_for <= dispatcher and (found is None or made_for >= found[0]):
                     found = made_for, content
     return found[1] if found else None

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in a dispatcher for a component that is off: a program of its name that returns XDP_PASS, after
-which the chain goes on.
+"""The stand-in for a component that is off: a program of its name that returns XDP_PASS, after which the
+chain continues.
 
-libxdp knows no slot without a program, and attaches whatever is pinned at its next edit. So the component
-itself is kept out of its sight, pinned under the stand-in's prog id (`arrays`), and the stand-in carries the
-slot as it was: any tool may rebuild the chain around it, and it stays off. Where another tool leaves it alone
-in the dispatcher's place, it lets packets pass.
+libxdp has no slot without a program, and at its next edit attaches whatever is pinned. So the component
+itself is hidden from it, pinned under the stand-in's prog ID (`arrays`), and the stand-in carries the slot as
+it was: any tool may rebuild the chain around it, and the slot stays off. If another tool leaves the stand-in
+alone in the dispatcher's place, packets pass.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = ["load_stand_in"]
 def load_stand_in(
     slot: Slot, dispatcher: bpf.Fd, function: str, held: Iterable[bpf.Fd], author: Author
 ) -> bpf.Fd:
-    """A stand-in for a slot that is off, ready to replace this function of the dispatcher. ``held`` are maps
-    that shall live as long as it does. Raises KernelRefused.
+    """A stand-in for a slot that is off, ready to replace this function of the dispatcher. The maps in
+    ``held`` live as long as it does. Raises KernelRefused, PermissionDenied, Unsupported.
     """
     try:
         raw = bpf.btf_raw(bpf.prog_info(dispatcher).btf_id)

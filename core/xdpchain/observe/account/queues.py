@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of packets, by RX queue, as the driver counts them: this costs no packet anything."""
+"""What happened to packets by RX queue, as counted by the driver, which adds no cost per packet."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ RECEIVED = "received"
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """One RX queue: packets since the device was set up, by what became of them (`RECEIVED`, or a group's
-    ``what``). Drivers count different things: what one does not count is missing.
+    """One RX queue: packets since the device was set up, by what happened to them (`RECEIVED`, or a group's
+    ``what``). What a driver does not count is missing.
     """
 
     queue: int
@@ -36,10 +36,10 @@ def by_queue(driver: Driver, statistics: Iterable[tuple[str, int]]) -> tuple[Que
     wanted += [(group.what, pattern) for group in driver.groups for pattern in group.counters]
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for name, value in statistics:
-        number = re.search(r"\d+", name)
+        digits = re.search(r"\d+", name)
         for what, pattern in wanted:
-            if number and pattern and re.fullmatch(pattern, name):
-                packets = found[int(number[0])]
+            if digits and pattern and re.fullmatch(pattern, name):
+                packets = found[int(digits[0])]
                 packets[what] = packets.get(what, 0) + value
     order = dict(wanted)
     return tuple(
@@ -49,8 +49,8 @@ def by_queue(driver: Driver, statistics: Iterable[tuple[str, int]]) -> tuple[Que
 
 
 def read_queues(running: Running) -> tuple[QueueCounts, ...]:
-    """The driver's XDP counters of an interface now. Raises Unsupported where there are none, NotFound if the
-    interface is gone.
+    """An interface's current XDP counters from its driver. Raises Unsupported if there are none, NotFound if
+    the interface is gone.
     """
     interface = running.interface
     what = f"packets on {interface} are not counted by RX queue"

@@ -92,9 +92,9 @@ class Recording:
         """The index of the last reading at or before this time, else 0."""
         return max(0, bisect_right(self._times, elapsed) - 1)
 
-    def reasons(self, number: int) -> Mapping[int, tuple[SlotReasons, ...]]:
+    def reasons(self, index: int) -> Mapping[int, tuple[SlotReasons, ...]]:
         """The verdict sites of the programs that ran at a reading, by ifindex."""
-        revision = self.revision(number)
+        revision = self.revision(index)
         return self._revision(revision).reasons if revision >= 0 else {}
 
     def runnings(self, index: int) -> tuple[Running, ...]:

@@ -39,7 +39,11 @@ def running_out(running: Running) -> Document:
         "owner": running.owner and running.owner.value,
         "linkage": running.linkage and running.linkage.value,
         "dispatcher": running.dispatcher
-        and {"id": running.dispatcher.id, "version": running.dispatcher.version},
+        and {
+            "id": running.dispatcher.id,
+            "version": running.dispatcher.version,
+            "bound": running.dispatcher.bound,
+        },
         "note": running.note,
         "programs": [
             {"mode": h.mode.value, "id": h.prog_id, "name": h.name, "tag": h.tag, "link": h.link_id}
@@ -77,15 +81,21 @@ def running_in(value: Any) -> Running:
         tuple(map(_hook_in, document.objects("programs", most=MOST_PROGRAMS))),
         _word(document, "owner", Owner),
         _word(document, "linkage", Linkage),
-        None
-        if dispatcher is None
-        else DispatcherInfo(dispatcher.integer("id", most=ID), dispatcher.integer("version", most=ID)),
+        None if dispatcher is None else _dispatcher_in(dispatcher),
         _chain_in(document.fields_or_none("chain")),
         document.integer_or_none("counters_map", most=ID),
         document.text("note", most=1 << 16),
         _chain_in(document.fields_or_none("shown")),
         replaces_prog_id=document.integer_or_none("stands_for", most=ID),
         arrays=document.integers("arrays", most=MAX_SLOTS, greatest=ID, default=()),
+    )
+
+
+def _dispatcher_in(document: Fields) -> DispatcherInfo:
+    return DispatcherInfo(
+        document.integer("id", most=ID),
+        document.integer("version", most=ID),
+        document.flag("bound", default=False),  # not in recordings of earlier versions
     )
 
 

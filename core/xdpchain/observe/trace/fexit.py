@@ -71,11 +71,11 @@ def count_targets(rows: Mapping[int, int], counters: bpf.Fd, place: Place) -> di
         return {}
     with contextlib.ExitStack() as held:
         aims = []
-        for number, row in rows.items():
-            program = held.enter_context(_program(number))
+        for prog_id, row in rows.items():
+            program = held.enter_context(_program(prog_id))
             aims.append(Aim(program, entry_function(program), row))
         links = attach(aims, counters, place)
-    replaced = [number for number, row in rows.items() if row and row not in links]
+    replaced = [prog_id for prog_id, row in rows.items() if row and row not in links]
     if replaced:
         for link in links.values():
             link.close()
@@ -84,7 +84,7 @@ def count_targets(rows: Mapping[int, int], counters: bpf.Fd, place: Place) -> di
             "its main function is replaced by another program",
             "Count that one",
         )
-    return {number: links[row] for number, row in rows.items() if row in links}
+    return {prog_id: links[row] for prog_id, row in rows.items() if row in links}
 
 
 def _program(prog_id: int) -> bpf.Fd:

@@ -147,7 +147,9 @@ def sweep_traces(*, dry_run: bool = False) -> tuple[str, ...]:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), parent.child(name) as directory:
                 links = _links(directory)
                 stale = [
-                    pin for number, (_, pin) in links.items() if running is not None and number not in running
+                    pin
+                    for prog_id, (_, pin) in links.items()
+                    if running is not None and prog_id not in running
                 ]
                 removed += [str(directory.path / pin) for pin in stale]
                 if dry_run:
@@ -211,12 +213,12 @@ def _attach_missing(
     undo: contextlib.ExitStack,
 ) -> None:
     free = iter(sorted(set(range(1, ROWS)) - taken))
-    rows = {number: 0 if key == VERDICT else next(free) for number, key in missing.items()}
+    rows = {prog_id: 0 if key == VERDICT else next(free) for prog_id, key in missing.items()}
     clear_rows(counters, [row for row in rows.values() if row])
     links = count_targets(rows, counters, place)
     try:
-        for number, link in links.items():
-            pin = f"row{rows[number]}-prog{number}"
+        for prog_id, link in links.items():
+            pin = f"row{rows[prog_id]}-prog{prog_id}"
             directory.pin(pin, link)
             undo.callback(_unpin, directory.path.name, pin)
     finally:

@@ -64,7 +64,10 @@ class _View:
         for rows in {source.rows for source in sources.values()}:
             there = {key: source for key, source in sources.items() if source.rows is rows}
             found = rows.read(tuple(source.row for source in there.values()))
-            counts |= {key: one.plus(there[key].offset) for key, one in zip(there, found, strict=True)}
+            counts |= {
+                key: counts_there.plus(there[key].offset)
+                for key, counts_there in zip(there, found, strict=True)
+            }
         return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, counts.get(VERDICT))
 
 
@@ -138,11 +141,11 @@ class _Tracing:
                 self._retired.append(self._pinned)  # a reading may be under way there
             self._pinned, self._pinned_id = CounterRows(pinned.counters), pinned.map_id
         adopted = {}
-        for number in wanted & pinned.links.keys():
-            held = self._traced.get(number)
+        for prog_id in wanted & pinned.links.keys():
+            held = self._traced.get(prog_id)
             if held is None or held.source.rows is not self._pinned:
-                row, link = pinned.links[number]
-                adopted[number] = _Traced(_Source(self._pinned, row), link.duplicate())
+                row, link = pinned.links[prog_id]
+                adopted[prog_id] = _Traced(_Source(self._pinned, row), link.duplicate())
         return adopted
 
     def _attach(self, missing: Mapping[int, str]) -> dict[int, _Traced]:
@@ -152,16 +155,16 @@ class _Tracing:
             self._counters = make_counters()
             self._rows = CounterRows(self._counters)
         free = iter(self._free)
-        rows = {number: 0 if key == VERDICT else next(free) for number, key in missing.items()}
+        rows = {prog_id: 0 if key == VERDICT else next(free) for prog_id, key in missing.items()}
         clear_rows(self._counters, [row for row in rows.values() if row])
-        starts = {number: self._rows.counts(row) for number, row in rows.items()}
+        starts = {prog_id: self._rows.counts(row) for prog_id, row in rows.items()}
         links = count_targets(rows, self._counters, self.place)
         self._free = [row for row in self._free if row not in rows.values()]
         return {n: _Traced(_Source(self._rows, rows[n]), link, starts[n]) for n, link in links.items()}
 
     def _release(self, traced: Mapping[int, _Traced], wanted: set[int]) -> None:
-        for number, held in list(self._traced.items()):
-            if traced[number] is not held or number not in wanted:
+        for prog_id, held in list(self._traced.items()):
+            if traced[prog_id] is not held or prog_id not in wanted:
                 held.link.close()
                 if held.source.rows is self._rows and held.source.row:
                     self._free.append(held.source.row)  # the row that has been free longest is reused first

@@ -117,9 +117,9 @@ def listen(scope: Scope = Scope.ALL, netns: int = 0) -> Listener:
     return Listener(scope, netns)
 
 
-def _kept(number: int) -> bpf.Fd:
+def _kept(fd: int) -> bpf.Fd:
     """A duplicate of an object's descriptor."""
-    return bpf.Fd(os.dup(number))
+    return bpf.Fd(os.dup(fd))
 
 
 def _attach(programs: list[ObjectProgram], held: contextlib.ExitStack) -> Iterator[bpf.Fd]:

@@ -36,7 +36,7 @@ class Names:
         return self._in(place.netns, row.device or self._interface(place.netns, place.ifindex))
 
     def target(self, row: Row) -> str:
-        """Where the packets were to go; "" where there is no other place."""
+        """Where the packets were to go; "" if there is no other place."""
         place = row.place
         if place.kind in (Tracepoint.EXCEPTION, Tracepoint.BULK_TX):
             return ""

@@ -152,9 +152,9 @@ def reason(place: LossPlace) -> Reason:
         known = place.code in Action.__members__.values()
         verdict = Action(place.code).xdp_name if known else f"code {place.code}"
         return Reason(verdict, f"the cpumap's program returned {verdict}", "", "cpu_map_bpf_prog_run")
-    number = place.errno
+    code = place.errno
     if place.kind in (Tracepoint.BULK_TX, Tracepoint.DEVMAP_XMIT):
-        if not number:
+        if not code:
             words = _QUEUE
             if place.kind is Tracepoint.DEVMAP_XMIT:
                 words += "; or the devmap's own program dropped them"
@@ -162,8 +162,8 @@ def reason(place: LossPlace) -> Reason:
         table = _SENDING
     else:
         table = {**_REDIRECTS, **_SOCKETS} if place.map_type == XSKMAP else _REDIRECTS
-    if number in table:
-        return table[number]
-    if number in errno.errorcode:
-        return Reason(errno.errorcode[number], os.strerror(number).lower())
-    return Reason(f"error {number}", "unknown kernel reason")
+    if code in table:
+        return table[code]
+    if code in errno.errorcode:
+        return Reason(errno.errorcode[code], os.strerror(code).lower())
+    return Reason(f"error {code}", "unknown kernel reason")

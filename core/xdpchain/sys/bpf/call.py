@@ -71,8 +71,8 @@ class BpfError(OSError):
     arguments as the kernel left them.
     """
 
-    def __init__(self, number: int, command: Command, log: str = "", attr: bytes = b"") -> None:
-        super().__init__(number, os.strerror(number))
+    def __init__(self, code: int, command: Command, log: str = "", attr: bytes = b"") -> None:
+        super().__init__(code, os.strerror(code))
         self.command = command
         self.log = log
         self.attr = attr
@@ -86,8 +86,8 @@ class Fd:
 
     __slots__ = ("_number",)
 
-    def __init__(self, number: int) -> None:
-        self._number = number
+    def __init__(self, fd: int) -> None:
+        self._number = fd
 
     def fileno(self) -> int:
         if self._number < 0:
@@ -101,9 +101,9 @@ class Fd:
         return Fd(os.dup(self.fileno()))
 
     def close(self) -> None:
-        number, self._number = self._number, -1
-        if number >= 0:
-            os.close(number)
+        fd, self._number = self._number, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __enter__(self) -> Fd:
         return self
@@ -158,10 +158,10 @@ class Memory:
         return ctypes.addressof(self.buffer(data)) if data else 0
 
 
-def open_by_id(command: Command, number: int) -> Fd:
-    if not 0 < number < 1 << 32:  # perhaps from a file name: not a valid ID
+def open_by_id(command: Command, object_id: int) -> Fd:
+    if not 0 < object_id < 1 << 32:  # perhaps from a file name: not a valid ID
         raise BpfError(errno.ENOENT, command)
-    return Fd(bpf_call(command, struct.pack("<III", number, 0, 0))[0])
+    return Fd(bpf_call(command, struct.pack("<III", object_id, 0, 0))[0])
 
 
 def read_info(fd: Fd | int, size: int, ask: bytes = b"") -> bytes:

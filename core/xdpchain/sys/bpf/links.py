@@ -45,9 +45,9 @@ class LinkInfo(NamedTuple):
 def link_info(fd: Fd | int) -> LinkInfo:
     """The kernel's information about a link."""
     raw = read_info(fd, 48)
-    kind, number, prog = struct.unpack_from("<III", raw)
+    kind, link_id, prog = struct.unpack_from("<III", raw)
     first, second, third = struct.unpack_from("<III", raw, 16)
-    return LinkInfo(kind, number, prog, second if kind == LINK_TRACING else first, third)
+    return LinkInfo(kind, link_id, prog, second if kind == LINK_TRACING else first, third)
 
 
 def link_by_id(link_id: int) -> Fd:
@@ -93,7 +93,7 @@ def obj_get(path: str) -> Fd:
 
 
 def each_link() -> Iterator[tuple[int, LinkInfo]]:
-    """All bpf_links with their IDs, but for those that can't be opened (any more). Raises BpfError."""
+    """All bpf_links with their IDs, except those that can't be opened (any more). Raises BpfError."""
     for link_id in ids(Command.LINK_GET_NEXT_ID):
         try:
             with link_by_id(link_id) as fd:
@@ -105,13 +105,13 @@ def each_link() -> Iterator[tuple[int, LinkInfo]]:
 
 def ids(command: Command) -> Iterator[int]:
     """All IDs from a GET_NEXT_ID command."""
-    number = 0
+    link_id = 0
     while True:
         try:
-            raw = bpf_call(command, struct.pack("<III", number, 0, 0))[1]
+            raw = bpf_call(command, struct.pack("<III", link_id, 0, 0))[1]
         except BpfError as error:
             if error.errno == errno.ENOENT:
                 return
             raise
-        number = struct.unpack_from("<I", raw, 4)[0]
-        yield number
+        link_id = struct.unpack_from("<I", raw, 4)[0]
+        yield link_id

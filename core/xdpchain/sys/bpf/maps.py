@@ -116,8 +116,8 @@ def map_create(
 def map_info(fd: Fd | int) -> MapInfo:
     """The kernel's information about a map."""
     raw = read_info(fd, 88)
-    kind, number, key, value, entries, flags, name = struct.unpack_from("<IIIIII16s", raw)
-    return MapInfo(kind, number, key, value, entries, flags, text(name), *struct.unpack_from("<III", raw, 64))
+    kind, map_id, key, value, entries, flags, name = struct.unpack_from("<IIIIII16s", raw)
+    return MapInfo(kind, map_id, key, value, entries, flags, text(name), *struct.unpack_from("<III", raw, 64))
 
 
 def map_type_name(kind: int) -> str:

@@ -59,7 +59,6 @@ class ProgInfo(NamedTuple):
     run_time_ns: int
     run_count: int
     verified_instructions: int
-    attach_btf_object: int
     attach_btf_id: int
     recursion_misses: int
 
@@ -134,14 +133,14 @@ def prog_lives(prog_id: int) -> bool:
 def prog_info(fd: Fd | int) -> ProgInfo:
     """The kernel's information about a program."""
     raw = read_info(fd, _PROG_INFO)
-    kind, number, tag, jited, xlated, _, _, loaded, uid, maps, _, name, ifindex, gpl = struct.unpack_from(
+    kind, prog_id, tag, jited, xlated, _, _, loaded, uid, maps, _, name, ifindex, gpl = struct.unpack_from(
         "<II8sIIQQQIIQ16sII", raw
     )
     btf_id, _, _, functions = struct.unpack_from("<IIQI", raw, 128)
-    run_time, run_count, missed, verified, attach_object, attach_id = struct.unpack_from("<QQQIII", raw, 192)
+    run_time, run_count, missed, verified, _, attach_id = struct.unpack_from("<QQQIII", raw, 192)
     return ProgInfo(
         kind,
-        number,
+        prog_id,
         tag.hex(),
         jited,
         xlated,
@@ -156,7 +155,6 @@ def prog_info(fd: Fd | int) -> ProgInfo:
         run_time,
         run_count,
         verified,
-        attach_object,
         attach_id,
         missed,
     )

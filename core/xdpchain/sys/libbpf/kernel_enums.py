@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Enumerations of the running kernel, by its BTF."""
+"""Enumerations of the running kernel, from its BTF."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _VALUE = struct.Struct("=Ii")
 
 @cache
 def kernel_enum(name: str) -> dict[int, str]:
-    """The names of an enumeration's values; empty where this kernel has no such one, or no BTF."""
+    """The names of an enumeration's values; empty if this kernel lacks it, or has no BTF."""
     lib = library()
     btf = lib.btf__load_vmlinux_btf()
     if not btf:
         return {}
     try:
-        number = lib.btf__find_by_name_kind(btf, name.encode(), KIND_ENUM)
-        if number <= 0:
+        type_id = lib.btf__find_by_name_kind(btf, name.encode(), KIND_ENUM)
+        if type_id <= 0:
             return {}
-        at = lib.btf__type_by_id(btf, number)
+        at = lib.btf__type_by_id(btf, type_id)
         _, info, _ = _TYPE.unpack(ctypes.string_at(at, _TYPE.size))
         values = _VALUE.iter_unpack(ctypes.string_at(at + _TYPE.size, (info & 0xFFFF) * _VALUE.size))
         return {value: lib.btf__name_by_offset(btf, offset).decode() for offset, value in values}

@@ -47,15 +47,15 @@ def merge_btf(
     try:
         shifts = []
         for part in parts:
-            one = lib.btf__new(part, len(part))
-            if not one:
+            btf = lib.btf__new(part, len(part))
+            if not btf:
                 raise InvalidInput("a component's BTF can't be read", os.strerror(ctypes.get_errno()))
             try:
                 # A part's type IDs start at 1, so the offset is one less than its first type's new ID.
-                first = check(lib.btf__add_btf(merged, one), "merge BTF")
+                first = check(lib.btf__add_btf(merged, btf), "merge BTF")
                 shifts.append(first - 1)
             finally:
-                lib.btf__free(one)
+                lib.btf__free(btf)
         added = [
             check(lib.btf__add_func(merged, name.encode(), linkage, proto), f"describe {name}")
             for name, linkage, proto in functions
@@ -93,6 +93,6 @@ def kernel_function_ids(names: Iterable[str]) -> frozenset[int]:
         return frozenset()
     try:
         found = (lib.btf__find_by_name_kind(types, name.encode(), KIND_FUNC) for name in names)
-        return frozenset(number for number in found if number > 0)
+        return frozenset(type_id for type_id in found if type_id > 0)
     finally:
         lib.btf__free(types)

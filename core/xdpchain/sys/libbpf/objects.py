@@ -44,8 +44,8 @@ _LOG_LARGE = 1 << 24
 class LoadFailed(BpfError):
     """libbpf or the kernel refused an object; ``program``: the one that the verifier rejected, if any."""
 
-    def __init__(self, number: int, program: str, log: str, messages: str) -> None:
-        super().__init__(number, Command.PROG_LOAD, log)
+    def __init__(self, code: int, program: str, log: str, messages: str) -> None:
+        super().__init__(code, Command.PROG_LOAD, log)
         self.program = program
         self.messages = messages
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typed netlink: the network devices of a namespace, their XDP hooks, and what changes on them.
+"""Typed netlink: a namespace's network devices, their XDP hooks, and changes to them.
 
-Sockets, AF_XDP sockets, tunnels and tc's filters are in modules of their own: few commands need them.
+Sockets, AF_XDP sockets, tunnels and tc's filters are in separate modules, because few commands need them.
 """
 
 from __future__ import annotations

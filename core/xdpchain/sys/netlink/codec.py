@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages about devices (linux/rtnetlink.h), and of generic netlink, to and from our values. Pure.
+"""Encode and decode messages about devices (linux/rtnetlink.h) and of generic netlink. Pure.
 
-Every command reads these, and a survey thousands of them: so they are not pyroute2's (see `neighborhood`).
+Every command reads these, and a survey reads thousands, so they don't use pyroute2 (see `neighborhood`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _IFNAMSIZ = 16
 # enum netdev_xdp_act, bit by bit
 _XDP_FEATURES = ("basic", "redirect", "ndo-xmit", "xsk-zerocopy", "hw-offload", "rx-sg", "ndo-xmit-sg")
 
-# Kinds whose IFLA_LINK is the other end of a pair; elsewhere it is the device underneath (vlan, macvlan, …).
+# For these kinds IFLA_LINK is the other end of a pair; for others the device below (vlan, macvlan, …).
 _PAIRS = frozenset({"netkit", "veth", "vxcan"})
 
 
@@ -88,7 +88,7 @@ def encode_get_links() -> bytes:
 
 
 def encode_get_link(which: int | str) -> bytes:
-    """Get one device, by index, name or alternative name."""
+    """Get one device by index, name or alternative name."""
     if isinstance(which, int):
         body = _about(which)
     else:
@@ -98,7 +98,9 @@ def encode_get_link(which: int | str) -> bytes:
 
 
 def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int | None) -> bytes:
-    """Put a program (-1: none) on the hook, if there is what we expect: nothing, or ``expected_fd``'s."""
+    """Attach a program (-1: none) to the hook if it holds what is expected: nothing, or the program of
+    ``expected_fd``.
+    """
     condition = _UPDATE_IF_NOEXIST if expected_fd is None else _REPLACE
     xdp = attribute(_XDP_FD, prog_fd) + attribute(_XDP_FLAGS, _MODE_FLAGS[mode] | condition)
     if expected_fd is not None:
@@ -107,12 +109,12 @@ def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int |
 
 
 def encode_get_nsid(fd: int) -> bytes:
-    """Ask for the id that a namespace, by its descriptor, has here."""
+    """Get the ID that a namespace, given by its descriptor, has here."""
     return request(_RTM_GETNSID, ACK, _RTGENMSG.pack(0) + attribute(_NSID_FD, fd))
 
 
 def decode_nsid(message: bytes) -> int | None:
-    """None: it has no id here, so nothing here refers to it."""
+    """None: it has no ID here, so nothing here refers to it."""
     found = _after(message, _RTGENMSG).get(_NSID)
     return nsid if found is not None and (nsid := _signed(found)) >= 0 else None
 
@@ -123,19 +125,19 @@ def encode_get_family(name: str) -> bytes:
 
 
 def decode_family_id(message: bytes) -> int:
-    """The controller's answer: the message type to use for the family."""
+    """The controller's answer: the family's message type."""
     return native(_after(message, _GENLMSG)[_FAMILY_ID])
 
 
 def encode_get_xdp_features(family: int, ifindex: int | None) -> bytes:
-    """Ask what the driver of one device, or of all in the namespace, can do with XDP."""
+    """Ask for the XDP features of one device's driver, or of all in the namespace."""
     if ifindex is None:
         return _generic(family, DUMP, _NETDEV_CMD_DEV_GET)
     return _generic(family, ACK, _NETDEV_CMD_DEV_GET, attribute(_DEV_IFINDEX, ifindex))
 
 
 def decode_xdp_features(message: bytes) -> tuple[int, frozenset[str]]:
-    """(ifindex, names of the feature bits). A bit that has no name yet is called by its number."""
+    """(ifindex, names of the feature bits). A bit without a known name is called by its number."""
     found = _after(message, _GENLMSG)
     bits = native(found.get(_DEV_XDP_FEATURES))
     names = (
@@ -193,7 +195,7 @@ def _generic(family: int, flags: int, command: int, body: bytes = b"") -> bytes:
 
 
 def _after(message: bytes, head: struct.Struct) -> dict[int, bytes]:
-    """The attributes that follow a message's fixed part."""
+    """The attributes after a message's fixed part."""
     return dict(attributes(message, HEADER.size + head.size))
 
 
@@ -221,6 +223,6 @@ def _attachments(data: bytes) -> tuple[XdpAttachment, ...]:
     )
     if found:
         return found
-    # before 4.19 there is one id, for the mode in force
+    # before 4.19 there is only one ID, for the mode in force
     mode, prog_id = _XDP_MODES.get(native(xdp.get(_XDP_ATTACHED))), native(xdp.get(_XDP_PROG_ID))
     return (XdpAttachment(mode, prog_id),) if mode and prog_id else ()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which driver serves a device, its queues and its offloads: the ethtool ioctls.
+"""A device's driver, queues and offloads, by ethtool ioctls.
 
-An ioctl asks in the namespace of its socket; sysfs shows the devices of the one that it was mounted in.
+An ioctl applies to the namespace of its socket; sysfs shows the devices of the namespace that it was mounted
+in.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _SPARE = 256  # entries
 
 
 def driver(sock: socket.socket, ifindex: int) -> str | None:
-    """The driver's name in the namespace of the socket; None for a device without ethtool support (loopback).
+    """The driver's name, in the socket's namespace; None for a device without ethtool support (loopback).
 
-    Raises OSError (ENODEV when there is no such device).
+    Raises OSError (ENODEV if there is no such device).
     """
     info = _ask(sock, ifindex, struct.pack("=I", _GDRVINFO), _DRVINFO)
     if info is None:
@@ -49,7 +50,7 @@ def channels(sock: socket.socket, ifindex: int) -> Channels | None:
 
 
 def offloads(sock: socket.socket, ifindex: int) -> tuple[Offload, ...]:
-    """The device's features, in the kernel's order; () where it has none to tell of. Raises OSError."""
+    """The device's features, in the kernel's order; () if it reports none. Raises OSError."""
     names = _names(sock, ifindex, _ETH_SS_FEATURES)
     count = len(names)
     if not names:
@@ -68,16 +69,15 @@ def offloads(sock: socket.socket, ifindex: int) -> tuple[Offload, ...]:
 
 
 def statistics(sock: socket.socket, ifindex: int) -> tuple[tuple[str, int], ...]:
-    """The driver's own counters by its names, in its order; () where it has none. Raises OSError.
+    """The driver's own counters by its names, in its order; () if it has none. Raises OSError.
 
-    How many there are may change between two questions of the kernel's interface, with the number of queues:
-    what is not sure then is left out.
+    Their number may change between two calls (with the number of queues); the result is then ().
     """
     names = _names(sock, ifindex, _ETH_SS_STATS)
     if not names:
         return ()
     head = struct.pack("=II", _GSTATS, len(names))
-    # Room for more than was asked for: older kernels write as many as there are by now.
+    # Leave room for more than requested: older kernels write as many as there are now.
     answer = _ask(sock, ifindex, head, 8 + 8 * (len(names) + _SPARE))
     if answer is None or struct.unpack_from("=I", answer, 4)[0] != len(names):
         return ()
@@ -85,7 +85,7 @@ def statistics(sock: socket.socket, ifindex: int) -> tuple[tuple[str, int], ...]
 
 
 def _names(sock: socket.socket, ifindex: int, which: int) -> list[str]:
-    """The names of a set of strings ("" for one that has none)."""
+    """The names of a set of strings ("" for one without a name)."""
     answer = _ask(sock, ifindex, struct.pack("=IIQI", _GSSET_INFO, 0, 1 << which, 0), 20)
     if answer is None:
         return []

@@ -27,7 +27,7 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
 _HEADER_SIZE = 16
 
 _BUFFER = 1 << 16
-_RECEIVE_BUFFER = 1 << 20  # hundreds of events between two polls; the kernel doubles what it is told
+_RECEIVE_BUFFER = 1 << 20  # hundreds of events between two polls; the kernel doubles the value
 _SO_RCVBUFFORCE = 33  # not in Python's socket module
 _AT_ONCE = 4096  # events to take before poll returns, however fast new ones come
 
@@ -47,11 +47,11 @@ class LinkChanges(NamedTuple):
 
 
 class LinkEvents(Closing):
-    """Notifications of RTNLGRP_LINK: devices made, deleted, renamed, up, down, and XDP programs attached over
-    netlink.
+    """Notifications of RTNLGRP_LINK: devices created, deleted, renamed, up, down, and XDP programs attached
+    over netlink.
 
-    An attachment through bpf_link sends none, so poll the links slowly as well. Subscribe first and read the
-    links then, or a change between the two gets lost. Opening raises NetnsError and PermissionDenied.
+    An attachment through bpf_link sends none, so poll the links slowly as well. Subscribe before reading the
+    links, or a change in between is lost. Opening raises NetnsError and PermissionDenied.
 
     For a separate thread::
 
@@ -75,24 +75,27 @@ class LinkEvents(Closing):
             raise
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable when something changed, for use with poll(2)."""
+        """A descriptor that becomes readable when something changes, for poll(2)."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """End the subscription; a poll() in another thread returns None at once. Harmless when repeated."""
+        """End the subscription; a poll() in another thread returns None at once. Closing twice is
+        harmless.
+        """
         with self._ending:
             if self._closing.is_set():
                 return
             self._closing.set()
             os.eventfd_write(self._wake, 1)
-            with self._using:  # a descriptor that is closed while a poll waits at it may be reused by others
+            with self._using:  # a descriptor closed while a poll waits on it may be reused
                 self._socket.close()
                 os.close(self._wake)
 
     def poll(self, timeout_s: float | None) -> LinkChanges | None:
-        """Wait until something changes, at most so long (None: for ever); return all since the last call.
+        """Wait for a change, at most ``timeout_s`` seconds (None: forever); return all changes since the last
+        call.
 
-        Returns LinkChanges, which is false after a timeout, or None once it was closed.
+        Returns LinkChanges, which is false after a timeout, or None once closed.
         """
         with self._using:
             if self._closing.is_set():
@@ -104,7 +107,7 @@ class LinkEvents(Closing):
             return None if self._closing.is_set() else self._drain()
 
     def _drain(self) -> LinkChanges:
-        gone: dict[int, bool] = {}  # by ifindex: the last word on it
+        gone: dict[int, bool] = {}  # by ifindex: its latest state
         everything = False
         for _ in range(_AT_ONCE):
             try:
@@ -114,7 +117,7 @@ class LinkEvents(Closing):
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                everything = True  # no room for some; what the kernel sends from now on is complete again
+                everything = True  # some were lost; what the kernel sends from now on is complete again
                 continue
             if sender[0] != 0:  # not from the kernel
                 continue
@@ -122,7 +125,7 @@ class LinkEvents(Closing):
             for kind, _, _, message in messages(data):
                 if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(message) >= _HEADER_SIZE + _IFINFOMSG.size:
                     family, _, ifindex, _, _ = _IFINFOMSG.unpack_from(message, _HEADER_SIZE)
-                    # A bridge says RTM_DELLINK of a port that leaves it: that device is still there.
+                    # A bridge sends RTM_DELLINK for a port that leaves it: the device still exists.
                     gone[ifindex] = kind == _RTM_DELLINK and family != _AF_BRIDGE
         return LinkChanges(
             changed=frozenset(ifindex for ifindex, is_gone in gone.items() if not is_gone),
@@ -144,5 +147,5 @@ def _subscribe() -> socket.socket:
 def _enlarge(sock: socket.socket, size: int) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-    except PermissionError:  # it takes CAP_NET_ADMIN; without, the kernel allows net.core.rmem_max at most
+    except PermissionError:  # needs CAP_NET_ADMIN; otherwise net.core.rmem_max is the limit
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

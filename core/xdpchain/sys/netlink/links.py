@@ -32,16 +32,16 @@ XdpMode: TypeAlias = Literal["native", "generic", "offload"]
 
 
 class XdpAttachment(NamedTuple):
-    """A program on a device's XDP hook. How it got there (netlink or bpf_link) is not visible from here."""
+    """A program on a device's XDP hook. Whether by netlink or bpf_link is not visible here."""
 
     mode: XdpMode
     prog_id: int
 
 
 class LinkStats(NamedTuple):
-    """The device's own counters since it was made (struct rtnl_link_stats64); packets and bytes.
+    """The device's own counters since it was created (struct rtnl_link_stats64); packets and bytes.
 
-    Whether packets that XDP dropped, sent or redirected are among them is the driver's choice.
+    Whether they include packets that XDP dropped, sent or redirected depends on the driver.
     """
 
     rx_packets: int
@@ -55,17 +55,17 @@ class LinkStats(NamedTuple):
 
 
 class LinkInfo(NamedTuple):
-    """A network device, at the moment of asking.
+    """A network device at the time of the query.
 
-    ``up`` is the administrator's wish (IFF_UP), ``carrier`` what the wire says (IFF_LOWER_UP); ``operstate``
-    is RFC 2863's word in lower case. ``kind`` is rtnetlink's name of a virtual device's type ("veth",
-    "bridge", …), None for hardware and loopback. ``address`` is a MAC address, None for devices without one.
-    ``peer_ifindex`` is the other end of a pair, and ``peer_netnsid`` the kernel's local id of the namespace
+    ``up`` is the administrative state (IFF_UP), ``carrier`` the link's (IFF_LOWER_UP); ``operstate`` is RFC
+    2863's term in lower case. ``kind`` is rtnetlink's name of a virtual device's type ("veth", "bridge", …),
+    None for hardware and loopback. ``address`` is a MAC address, None for devices without one.
+    ``peer_ifindex`` is the other end of a pair, and ``peer_netnsid`` the kernel's local ID of the namespace
     that the index belongs to (None: this one). ``xdp`` is in the order native, generic, offload; more than
-    one entry means native or generic beside offload. ``master`` is the bridge, bond or team that it belongs
-    to, ``slave_kind`` what that is; ``lower`` the device underneath a VLAN, macvlan and the like; ``vlan``
-    the number of a VLAN device. ``arphrd`` is the type of the device (ARPHRD_*), by which its packets begin;
-    ``tunnel`` says how a device of one of the kinds `TUNNELS` wraps packets.
+    one entry means native or generic plus offload. ``master`` is the bridge, bond or team that it belongs to,
+    ``slave_kind`` its kind; ``lower`` is the device below a VLAN, macvlan and the like; ``vlan`` is a VLAN
+    device's VLAN ID. ``arphrd`` is the device type (ARPHRD_*), which determines how its packets begin;
+    ``tunnel`` says how a device of one of the kinds `TUNNELS` encapsulates packets.
     """
 
     ifindex: int
@@ -95,8 +95,8 @@ class LinkInfo(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How packets to a destination leave: by which interface, to which gateway (None: straight), and from
-    which address of ours, as far as the route says.
+    """How packets to a destination leave: by which interface, to which gateway (None: directly), and from
+    which of our addresses, if the route says so.
     """
 
     ifindex: int
@@ -112,8 +112,8 @@ class NeighborEntry(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """A device's queues (struct ethtool_channels): how many there are, and how many there may be. A combined
-    channel receives and sends.
+    """A device's queues (struct ethtool_channels): current and maximum numbers. A combined channel receives
+    and sends.
     """
 
     max_rx: int
@@ -125,7 +125,7 @@ class Channels(NamedTuple):
 
 
 class Offload(NamedTuple):
-    """A feature of a device by ethtool's name ("rx-lro"): is it on, and may it be switched?"""
+    """A device feature by ethtool's name ("rx-lro"): whether it is on, and whether it can't be changed."""
 
     name: str
     on: bool

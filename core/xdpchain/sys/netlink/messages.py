@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The grammar of netlink: messages and their attributes (linux/netlink.h). Pure."""
+"""The format of netlink messages and their attributes (linux/netlink.h). Pure."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _ACK_MESSAGE = 1  # NLMSGERR_ATTR_MSG
 
 
 def request(kind: int, flags: int, body: bytes = b"") -> bytes:
-    """A message to the kernel; the transport numbers it."""
+    """A message to the kernel; the transport assigns its sequence number."""
     return HEADER.pack(HEADER.size + len(body), kind, REQUEST | flags, 0, 0) + body
 
 
 def attribute(kind: int, value: bytes | int | str, *, nested: bool = False) -> bytes:
-    """One attribute; a number is a 32-bit one, and text ends with a zero."""
+    """One attribute; an int becomes a 32-bit number, text is zero-terminated."""
     if isinstance(value, int):
         value = struct.pack("=i" if value < 0 else "=I", value)
     elif isinstance(value, str):
@@ -57,7 +57,7 @@ def attribute(kind: int, value: bytes | int | str, *, nested: bool = False) -> b
 
 
 def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The attributes of a message, or of a nested one, from ``at`` on: (number, value)."""
+    """The attributes of a message, or of a nested attribute, starting at ``at``: (number, value)."""
     end = len(data)
     while at + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, at)
@@ -68,9 +68,7 @@ def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def chosen(data: bytes, at: int, wanted: Container[int]) -> dict[int, bytes]:
-    """Those of `attributes` with these numbers, in half the time: of a device it is asked a thousand times a
-    second.
-    """
+    """The `attributes` with these numbers, in half the time: it is called a thousand times a second."""
     found: dict[int, bytes] = {}
     unpack, end = _ATTRIBUTE.unpack_from, len(data)
     while at + 4 <= end:
@@ -84,7 +82,7 @@ def chosen(data: bytes, at: int, wanted: Container[int]) -> dict[int, bytes]:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Split what one recv returned: (type, flags, sequence number, message with header)."""
+    """Split the result of one recv: (type, flags, sequence number, message with header)."""
     offset = 0
     while offset + HEADER.size <= len(data):
         length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
@@ -95,12 +93,12 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def ack_text(message: bytes) -> str:
-    """The words in an ack, or at the end of a dump; empty if the kernel had none (kernel 4.12 on)."""
+    """The text in an ack, or at the end of a dump; empty if there is none (kernel 4.12 and later send it)."""
     _, kind, flags, _, _ = HEADER.unpack_from(message)
     at = HEADER.size + 4
     if not flags & _ACK_TLVS:
         return ""
-    if kind == ERROR:  # the request that it answers comes first, or its header alone
+    if kind == ERROR:  # preceded by the request that it answers, or only its header
         asked = int(struct.unpack_from("=I", message, at)[0])
         at += HEADER.size if flags & _CAPPED else (asked + 3) & ~3
     return text(dict(attributes(message, at)).get(_ACK_MESSAGE))
@@ -112,7 +110,7 @@ def native(value: bytes | None, default: int = 0) -> int:
 
 
 def text(value: bytes | None) -> str:
-    """Text that ends with a zero. What is no UTF-8 is spelled by its bytes."""
+    """Zero-terminated text. Bytes that are not UTF-8 are escaped."""
     return value.split(b"\0", 1)[0].decode(errors="backslashreplace") if value else ""
 
 

@@ -17,9 +17,9 @@ __all__ = ["messages_only"]
 
 @contextmanager
 def messages_only(package: str) -> Iterator[None]:
-    """While this is open, ``import PACKAGE.MODULE`` does not run the package's ``__init__``.
+    """Inside this context, ``import PACKAGE.MODULE`` does not run the package's ``__init__``.
 
-    Afterwards ``import PACKAGE`` runs it as ever. Nothing is done where the package was imported already.
+    Afterwards ``import PACKAGE`` runs it as usual. Does nothing if the package is already imported.
     """
     if package in sys.modules:
         yield

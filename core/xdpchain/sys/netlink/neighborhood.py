@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages about routes, addresses and neighbours, to and from our values, through pyroute2: the only module
-that imports it.
+"""Encode and decode messages about routes, addresses and neighbours through pyroute2: the only module that
+imports it.
 
-pyroute2 has no type hints: nothing of it leaves this module. Few commands ask about these, and importing it
-takes a while, so this module is imported inside the functions that need it. `codec` has the messages about
+pyroute2 has no type hints, so its types do not leave this module. Few commands need these messages and
+importing it takes time, so the functions that need this module import it. `codec` has the messages about
 devices, which every command reads.
 """
 
@@ -40,12 +40,12 @@ _RTM_GETADDR = 22
 _RTM_GETROUTE = 26
 _RTM_GETNEIGH = 30
 
-# include/uapi/linux/neighbour.h: states in which the MAC of an entry is not known
+# include/uapi/linux/neighbour.h: states in which an entry's MAC is unknown
 _NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
 
 
 def encode_get_route(destination: str, source: str | None, through: int | None = None) -> bytes:
-    """Ask which way packets from one address to another would take, perhaps through a given interface."""
+    """Ask for the route of packets from one address to another, optionally through a given interface."""
     message = rtmsg()
     six = ":" in destination
     message["family"] = socket.AF_INET6 if six else socket.AF_INET
@@ -60,7 +60,7 @@ def encode_get_route(destination: str, source: str | None, through: int | None =
 
 
 def decode_route(data: bytes) -> Way | None:
-    """Where an RTM_NEWROUTE message says that packets leave; None where it names no interface."""
+    """The way out according to an RTM_NEWROUTE message; None if it names no interface."""
     message: Any = rtmsg(data)
     message.decode()
     ifindex = message.get_attr("RTA_OIF")
@@ -71,25 +71,25 @@ def decode_route(data: bytes) -> Way | None:
 
 
 def encode_get_addresses(ifindex: int) -> bytes:
-    """Dump the addresses of a device; a kernel before 4.20, without strict checking, dumps those of all."""
+    """Dump a device's addresses; kernels before 4.20, without strict checking, dump those of all devices."""
     message = ifaddrmsg()
     message["index"] = ifindex
     return _encode(message, _RTM_GETADDR, DUMP)
 
 
 def decode_address(data: bytes) -> tuple[int, str]:
-    """(ifindex, address with prefix length; empty for other families than IP)."""
+    """(ifindex, address with prefix length; empty if not IP)."""
     message: Any = ifaddrmsg(data)
     message.decode()
     if message["family"] not in (socket.AF_INET, socket.AF_INET6):
         return message["index"], ""
-    # Of a point-to-point link, IFA_ADDRESS is the other end.
+    # On a point-to-point link, IFA_ADDRESS is the other end.
     address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     return message["index"], f"{address}/{message['prefixlen']}"
 
 
 def encode_get_neighbors(ifindex: int) -> bytes:
-    """Dump the neighbour table of a device (kernel 4.4 on; an older one dumps those of all)."""
+    """Dump a device's neighbour table (kernel 4.4 and later; older ones dump those of all devices)."""
     message = ndmsg()
     message["attrs"] = [["NDA_IFINDEX", ifindex]]
     return _encode(message, _RTM_GETNEIGH, DUMP)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why the kernel refused to change an XDP hook, in words. Pure: it judges an errno by what else is known.
+"""Explain why the kernel refused to change an XDP hook. Pure: it interprets an errno by what else is known.
 
-Source: dev_xdp_attach() in net/core/dev.c. One errno has several causes there (EEXIST: a lost race, another
-mode, a device on top), and the extended ack's words differ between kernels, so the causes are told apart by
-the device's state; the words are kept in ``detail``.
+Source: dev_xdp_attach() in net/core/dev.c. One errno can have several causes (EEXIST: a lost race, another
+mode, a device on top), and the extended ack's text differs between kernels. So the device's state
+distinguishes the causes; the text is kept in ``detail``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 MOST_MTU = str(SINGLE_BUFFER_MTU)
 
-_ENOTSUPP = 524  # the kernel's own, never meant for user space, but some drivers return it
+_ENOTSUPP = 524  # internal to the kernel, but some drivers return it
 _OTHER_MODE: dict[XdpMode, XdpMode] = {"native": "generic", "generic": "native"}
 
 
@@ -57,7 +57,7 @@ class MtuTooLarge(Unsupported):
 
 
 class Attempt(NamedTuple):
-    """What was tried. ``expected_id`` is the program that had to be there (None: none)."""
+    """What was tried. ``expected_id`` is the program that had to be on the hook (None: none)."""
 
     ifindex: int
     mode: XdpMode
@@ -72,8 +72,8 @@ def attach_refused(
     features: frozenset[str] | None,
     peer: tuple[LinkInfo, str | None] | None = None,
 ) -> XdpChainError:
-    """The error to raise; ``link`` is the device as it is after the refusal (None: gone), ``peer`` its other
-    end, if it is a pair, and the name of the namespace that has it.
+    """The error to raise; ``link`` is the device after the refusal (None: gone), ``peer`` the other end of a
+    pair and the name of its namespace.
     """
     interface = link.name if link else f"interface {attempt.ifindex}"
     what = f"Can't {'remove the XDP program from' if attempt.detach else 'put an XDP program on'} {interface}"

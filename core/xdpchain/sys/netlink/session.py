@@ -39,14 +39,15 @@ T = TypeVar("T")
 class Netlink(Closing):
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
-    Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
-    and for a named namespace a thread for a moment: about 0.4 ms. While it is open it keeps the namespace
-    alive, also after its name was deleted.
+    All methods may be called from any thread, with or without a running event loop. Opening creates two
+    sockets and, for a named namespace, a temporary thread: about 0.4 ms. While open it keeps the namespace
+    alive, even if its name is deleted.
 
     Opening raises NetnsError and PermissionDenied.
     """
 
-    # The kernel's, so asked for once a process: a kernel without the family starts modprobe each time.
+    # The same for the whole kernel, so queried once per process: a kernel without the family starts modprobe
+    # each time.
     _netdev_family: ClassVar[int | None] = None
     _netdev_missing: ClassVar[bool] = False
 
@@ -60,17 +61,18 @@ class Netlink(Closing):
         self._generic.close()
 
     def cookie(self) -> int | None:
-        """The kernel's number of the namespace, which it gives once a boot; None before kernel 5.14."""
+        """The kernel's number of the namespace, unique within a boot; None before kernel 5.14."""
         try:
-            number = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+            cookie = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
         except OSError:
             return None
-        return int.from_bytes(number, sys.byteorder)
+        return int.from_bytes(cookie, sys.byteorder)
 
     def links(self, *, settled: bool = True) -> tuple[LinkInfo, ...]:
-        """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle).
+        """All devices of the namespace, by ifindex, from a consistent dump (Busy: they keep changing).
 
-        With ``settled`` false, one that comes or goes meanwhile may be missing, and nothing is Busy.
+        With ``settled`` false, a device that appears or disappears meanwhile may be missing, and Busy is not
+        raised.
         """
         try:
             replies = self._route.exchange(codec.encode_get_links(), settled=settled)
@@ -85,7 +87,7 @@ class Netlink(Closing):
         try:
             return self._link(which)
         except Refusal as refusal:
-            if refusal.code in (errno.ENODEV, errno.ERANGE):  # ERANGE: no name is so long
+            if refusal.code in (errno.ENODEV, errno.ERANGE):  # ERANGE: the name is too long
                 raise self._unknown(which, refusal) from refusal
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
 
@@ -97,7 +99,7 @@ class Netlink(Closing):
 
     def peer(self, link: LinkInfo) -> tuple[LinkInfo, str | None] | None:
         """The other end of a pair (veth, netkit), and the name of its namespace (None: the process's own);
-        None where it is in a namespace without a name, or is no pair.
+        None if it is in an unnamed namespace, or not a pair.
         """
         if not link.peer_ifindex:
             return None
@@ -114,7 +116,7 @@ class Netlink(Closing):
                         continue
                     with Netlink(name) as there:
                         return there.link(link.peer_ifindex), name
-            except XdpChainError:  # it went away meanwhile, or can't be entered
+            except XdpChainError:  # it has gone away, or can't be entered
                 continue
         return None
 
@@ -128,15 +130,15 @@ class Netlink(Closing):
         )
 
     def route(self, destination: str, source: str) -> int:
-        """The ifindex by which packets from ``source``, an address of ours, go to ``destination``.
+        """The ifindex through which packets from ``source``, one of our addresses, go to ``destination``.
 
-        Raises NotFound where there is no route, or ``source`` is no address of this namespace.
+        Raises NotFound if there is no route, or ``source`` is not an address of this namespace.
         """
         return self.way(destination, source).ifindex
 
     def way(self, destination: str, source: str | None, through: int | None = None) -> Way:
-        """How packets go to ``destination``; ``source`` None: from whichever address; ``through``: by the
-        interface with this ifindex, which link-local addresses need. Raises as `route`.
+        """How packets go to ``destination``; ``source`` None: from any address; ``through``: by the interface
+        with this ifindex, which link-local addresses need. Raises the same as `route`.
         """
         from .neighborhood import RTM_NEWROUTE, decode_route, encode_get_route
 
@@ -176,8 +178,8 @@ class Netlink(Closing):
         return tuple(entry for index, entry in found if index == ifindex and entry is not None)
 
     def forwarding(self, ifindex: int) -> tuple[tuple[str, str], ...]:
-        """The remotes of a VXLAN device's forwarding database: (MAC, address); 00:00:00:00:00:00 is for
-        whatever else.
+        """The remotes in a VXLAN device's forwarding database: (MAC, address); 00:00:00:00:00:00 is the
+        default.
         """
         from . import tunnels
 
@@ -189,7 +191,7 @@ class Netlink(Closing):
         return tuple((mac, remote) for index, mac, remote in found if index == ifindex and mac and remote)
 
     def filters(self, ifindex: int, parent: int) -> tuple[Filter, ...]:
-        """tc's filters at a parent (`INGRESS`, `EGRESS`) of an interface, in the order in which they run."""
+        """tc's filters at a parent (`INGRESS`, `EGRESS`) of an interface, in run order."""
         from . import traffic_control
 
         try:
@@ -214,8 +216,8 @@ class Netlink(Closing):
         return next((port for port in ports if port), None), tuple(peer for some in peers for peer in some)
 
     def ipsec(self) -> tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]]:
-        """IPsec's policies for what comes in by ESP, and its states; none where the kernel has no IPsec, or
-        has not loaded it. Takes CAP_NET_ADMIN.
+        """IPsec's policies for incoming ESP, and its states; empty if the kernel does not have IPsec or has
+        not loaded it. Takes CAP_NET_ADMIN.
         """
         from . import tunnels
 
@@ -237,12 +239,12 @@ class Netlink(Closing):
     ) -> None:
         """Swap the program on the hook in one step if it is the one that the caller expects, else do nothing.
 
-        ``expected_fd`` is a descriptor of the program that runs there now, None where nothing may run.
+        ``expected_fd`` is a descriptor of the program that runs there now, None if the hook must be empty.
         ``prog_fd`` is the new program, -1 to leave the hook empty (which takes an ``expected_fd``).
         XDP_FLAGS_UPDATE_IF_NOEXIST is from kernel 4.11, IFLA_XDP_EXPECTED_FD from 5.7 (92234c8f15c8).
 
         Raises RaceLost (something else runs there now), HookBusy, ModeConflict, NoNativeXdp, MtuTooLarge,
-        PermissionDenied, NotFound, KernelRefused; ``detail`` has the kernel's words.
+        PermissionDenied, NotFound, KernelRefused; ``detail`` has the kernel's message.
         """
         new, old = operator.index(prog_fd), None if expected_fd is None else operator.index(expected_fd)
         if new < 0 and old is None:
@@ -255,12 +257,12 @@ class Netlink(Closing):
             raise attach_refused(refusal, attempt, *self._circumstances(ifindex)) from refusal
 
     def xdp_features(self, ifindex: int | None = None) -> dict[int, frozenset[str]] | None:
-        """What the driver of one device, or of each, can do with XDP, by ifindex; None where the kernel can't
-        tell. A device that is gone is not in the answer.
+        """The XDP features of one device's driver, or of each, by ifindex; None if the kernel can't report
+        them. A device that is gone is missing from the result.
 
         The netdev generic netlink family is from kernel 6.3 (d3d854fd6a1d). The names are those of
         Documentation/netlink/specs/netdev.yaml: basic, redirect, ndo-xmit, xsk-zerocopy, hw-offload, rx-sg,
-        ndo-xmit-sg. A set without "basic" belongs to a driver that has generic mode only.
+        ndo-xmit-sg. A driver without "basic" supports generic mode only.
         """
         try:
             family = self._netdev_family
@@ -335,7 +337,7 @@ class Netlink(Closing):
         )
 
     def _elsewhere(self, name: str) -> str | None:
-        """The namespace with a name that has such an interface; "" is this process's own."""
+        """A named namespace that has such an interface; "" is this process's own."""
         known = [other for other in ("", *namespaces.names()) if other != (self.netns or "")]
         for place in known[:MOST_NAMESPACES]:
             with contextlib.suppress(XdpChainError, Refusal), Netlink(place or None) as there:

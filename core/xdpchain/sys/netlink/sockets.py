@@ -27,9 +27,9 @@ _PROTOCOLS: tuple[tuple[Literal["TCP", "UDP"], int], ...] = (("TCP", 6), ("UDP",
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A socket: its state ("established", "listening", "" for any other; UDP: "established" where it has a
-    peer), both ends (addresses in the kernel's spelling, IPv4 in IPv6 as IPv4), the ifindex that it is bound
-    to (0: none), and its inode, by which /proc/PID/fd names it.
+    """A socket: its state ("established", "listening", "" for any other; UDP: "established" if it has a
+    peer), both ends (addresses in the kernel's spelling, IPv4-mapped ones as IPv4), the ifindex that it is
+    bound to (0: none), and its inode, which identifies it in /proc/PID/fd.
     """
 
     protocol: Literal["TCP", "UDP"]
@@ -43,14 +43,14 @@ class Socket:
 
 
 def list_sockets(netns: str | None) -> tuple[Socket, ...]:
-    """Those of a named namespace. Raises NetnsError, PermissionDenied, and KernelRefused where the kernel has
-    no sock_diag.
+    """The sockets of a named namespace. Raises NetnsError, PermissionDenied, and KernelRefused if the kernel
+    has no sock_diag.
     """
     return namespaces.run(netns, _list)
 
 
 def list_sockets_at(path: str) -> tuple[Socket, ...]:
-    """Those of the namespace behind a path, such as ``/proc/1/ns/net``. Raises OSError and as
+    """The sockets of the namespace at a path, such as ``/proc/1/ns/net``. Raises OSError, and the same as
     `list_sockets`.
     """
     return namespaces.run_at(path, _list)

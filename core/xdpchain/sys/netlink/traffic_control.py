@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filters that tc(8) has on a device, in clsact and in ingress. Pure.
+"""A device's tc(8) filters, in clsact and ingress. Pure.
 
 The layouts are those of the kernel's linux/rtnetlink.h, pkt_sched.h and pkt_cls.h.
 """
@@ -35,8 +35,8 @@ _BPF_NAME, _BPF_ID = 7, 11
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter: its classifier ("bpf", "flower"...), its priority and chain; of bpf the program's name and
-    id. ``in_hw``: the card does it, with ``skip_sw`` the card alone.
+    """A filter: its classifier ("bpf", "flower"...), priority and chain; for bpf also the program's name and
+    ID. ``in_hw``: the NIC does it, with ``skip_sw`` only the NIC.
     """
 
     kind: str
@@ -49,12 +49,12 @@ class Filter:
 
 
 def encode_get_filters(ifindex: int, parent: int) -> bytes:
-    """Dump the filters at a parent of one device; none where it has neither clsact nor ingress."""
+    """Dump the filters at a parent of one device; none if it has neither clsact nor ingress."""
     return request(_RTM_GETTFILTER, DUMP, _TCMSG.pack(0, ifindex, 0, parent, 0))
 
 
 def decode_filter(message: bytes) -> tuple[int, Filter] | None:
-    """The ifindex, and the filter; None for what only announces a priority."""
+    """The ifindex, and the filter; None for a message that only announces a priority."""
     _, ifindex, _, _, info = _TCMSG.unpack_from(message, HEADER.size)
     found = dict(attributes(message, HEADER.size + _TCMSG.size))
     if _OPTIONS not in found:

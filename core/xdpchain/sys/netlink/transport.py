@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One netlink socket: a request goes out, its replies come back.
+"""One netlink socket: a request is sent, its replies are read.
 
 It is opened in a namespace without a fork, works from any thread and inside a running event loop, and does
-not take an interrupted dump for a whole one.
+not accept an interrupted dump as complete.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NETLINK_GET_STRICT_CHK = 12
 _NLM_F_DUMP_INTR = 0x10
 
 _BUFFER = 1 << 16  # the kernel fills at most 32 KiB of a dump at once
-_TIMEOUT_S = 10.0  # answers are there when sendmsg returns: this only ends a wait for one that got lost
+_TIMEOUT_S = 10.0  # answers are ready when sendmsg returns: this only ends the wait for a lost one
 _DUMP_ATTEMPTS = 10
-# Python calls 95 ENOTSUP; 524 is a name of the kernel's own that some drivers let out.
+# Python calls 95 ENOTSUP; 524 is internal to the kernel, but some drivers return it.
 _NAMES = dict(errno.errorcode) | {errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}
 
 
@@ -52,7 +52,7 @@ class Refusal(Exception):
 
 
 class _Interrupted(Exception):
-    """The objects changed while the kernel dumped them: some may be missing."""
+    """The objects changed during the kernel's dump: some may be missing."""
 
     def __init__(self, replies: list[tuple[int, bytes]]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Interrupted(Exception):
 
 
 class Transport:
-    """A netlink socket of the calling thread's namespace. Usable from any thread, one request at a time."""
+    """A netlink socket in the calling thread's namespace. Usable from any thread, one request at a time."""
 
     def __init__(self, protocol: int) -> None:
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class Transport:
                 try:
                     self.socket.setsockopt(_SOL_NETLINK, option, 1)
                 except OSError as error:
-                    if error.errno != errno.ENOPROTOOPT:  # before 4.12 and 4.20: fewer words, same answers
+                    if error.errno != errno.ENOPROTOOPT:  # before 4.12 and 4.20: less text, same answers
                         raise
             self.socket.settimeout(_TIMEOUT_S)
         except BaseException:
@@ -87,8 +87,8 @@ class Transport:
         """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
         without the ack.
 
-        Raises Refusal when the kernel answers with an error, and Busy when a dump was interrupted time and
-        again; with ``settled`` false such a dump is returned as it is.
+        Raises Refusal if the kernel answers with an error, and Busy if a dump is interrupted repeatedly; with
+        ``settled`` false, such a dump is returned as it is.
         """
         with self._lock:
             if self.socket.fileno() < 0:
@@ -115,7 +115,7 @@ class Transport:
             self.socket.sendto(request, (0, 0))
             while True:
                 for kind, flags, sequence, message in messages(self._receive()):
-                    if sequence != self._sequence:  # left over from a request that was broken off
+                    if sequence != self._sequence:  # left over from an aborted request
                         continue
                     interrupted |= bool(flags & _NLM_F_DUMP_INTR)
                     if kind in (ERROR, DONE):
@@ -134,7 +134,7 @@ class Transport:
     def _receive(self) -> bytes:
         while True:
             data, _, flags, sender = self.socket.recvmsg(_BUFFER)
-            if sender[0] != 0:  # only the kernel has port 0; anything else is another process talking to us
+            if sender[0] != 0:  # only the kernel has port 0; anything else is from another process
                 continue
             if flags & socket.MSG_TRUNC:
                 raise KernelRefused("Can't read an answer over netlink", f"it is longer than {_BUFFER} bytes")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel says about tunnels: how devices of these kinds wrap packets, WireGuard's peers, and IPsec's
-policies. Frozen values, and their messages. Pure.
+"""What the kernel reports about tunnels: how devices of these kinds encapsulate packets, WireGuard's peers,
+and IPsec's policies. Frozen values, and their messages. Pure.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """How a tunnel device wraps packets: addresses of the outer packets (None: any, or several), ``ident``
-    (VXLAN's and Geneve's network, GRE's key), the UDP port at our end, and the device that it is bound to.
-    ``external``: each packet's remote is chosen elsewhere (routes, a switch), and not told.
-    ``numbered``: GRE packets carry sequence numbers. ``limited``: IPv6 packets carry an option that limits
-    encapsulation, as Linux sends them.
+    """How a tunnel device encapsulates packets: the outer addresses (None: any, or several), ``ident``
+    (VXLAN's or Geneve's network, GRE's key), the UDP port at our end, and the device that it is bound to.
+    ``external``: each packet's remote is chosen elsewhere (routes, a switch) and not reported. ``numbered``:
+    GRE packets have sequence numbers. ``limited``: IPv6 packets have the encapsulation-limit option, as Linux
+    sends them.
     """
 
     local: str | None = None
@@ -49,7 +49,7 @@ class Tunnel:
 
 @dataclass(frozen=True, slots=True)
 class WireguardPeer:
-    """A peer: where its packets come from (None: it was not heard of), and the networks behind it."""
+    """A peer: where its packets come from (None: not heard from yet), and the networks behind it."""
 
     endpoint: tuple[str, int] | None
     networks: tuple[IPv4Network | IPv6Network, ...]
@@ -57,8 +57,8 @@ class WireguardPeer:
 
 @dataclass(frozen=True, slots=True)
 class IpsecPolicy:
-    """An IPsec policy for what comes in: packets from ``source`` to ``destination`` (``protocol`` 0: any)
-    come in ESP from ``outer_source`` to ``outer_destination`` (None, None: between the same addresses).
+    """An IPsec policy for incoming packets: those from ``source`` to ``destination`` (``protocol`` 0: any)
+    arrive in ESP from ``outer_source`` to ``outer_destination`` (None, None: between the same addresses).
     """
 
     source: IPv4Network | IPv6Network
@@ -77,8 +77,8 @@ class IpsecPolicy:
 
 @dataclass(frozen=True, slots=True)
 class IpsecState:
-    """An IPsec state (security association) for ESP between two addresses: its SPI, and the UDP port at the
-    receiver where ESP comes in UDP.
+    """An IPsec state (security association) for ESP between two addresses: its SPI, and the receiver's UDP
+    port if ESP is encapsulated in UDP.
     """
 
     source: str
@@ -87,7 +87,7 @@ class IpsecState:
     port: int | None
 
 
-# include/uapi/linux/if_tunnel.h, if_link.h: attribute numbers by what they say
+# include/uapi/linux/if_tunnel.h, if_link.h: attribute numbers by meaning
 _VXLAN = {
     1: "ident", 2: "remote", 3: "through", 4: "local", 15: "port", 16: "remote", 17: "local", 25: "external",
 }  # fmt: skip
@@ -108,15 +108,15 @@ _NO_ADDRESS = ("0.0.0.0", "::")
 
 
 def decode_tunnel(kind: str, data: bytes) -> Tunnel:
-    """IFLA_INFO_DATA of a tunnel device. What is said of encapsulation in UDP (fou, gue) makes it
-    ``external``: where such packets come in is not told.
+    """IFLA_INFO_DATA of a tunnel device. Encapsulation in UDP (fou, gue) makes it ``external``, because the
+    kernel does not report where such packets arrive.
     """
     names = _NAMES.get(kind)
     if names is None:
         return Tunnel(external=kind != "wireguard")
     found: dict[str, bytes] = {}
-    for number, value in attributes(data):
-        name = names.get(number)
+    for attribute, value in attributes(data):
+        name = names.get(attribute)
         if name is not None and not (name in ("local", "remote") and ip_text(value) in (None, *_NO_ADDRESS)):
             found[name] = value
     flags = _big(found.get("flags")) or 0
@@ -138,10 +138,10 @@ def decode_tunnel(kind: str, data: bytes) -> Tunnel:
 def decode_wireguard(data: bytes) -> tuple[int | None, tuple[WireguardPeer, ...]]:
     """(listening port, peers) of a WG_CMD_GET_DEVICE answer, after its generic netlink header."""
     port, peers = None, []
-    for number, value in attributes(data):
-        if number == 6:  # WGDEVICE_A_LISTEN_PORT
+    for attribute, value in attributes(data):
+        if attribute == 6:  # WGDEVICE_A_LISTEN_PORT
             port = native(value)
-        elif number == 8:  # WGDEVICE_A_PEERS
+        elif attribute == 8:  # WGDEVICE_A_PEERS
             peers += [_peer(body) for _, body in attributes(value)]
     return port, tuple(peers)
 
@@ -149,12 +149,12 @@ def decode_wireguard(data: bytes) -> tuple[int | None, tuple[WireguardPeer, ...]
 def _peer(body: bytes) -> WireguardPeer:
     endpoint: tuple[str, int] | None = None
     networks: list[IPv4Network | IPv6Network] = []
-    for number, value in attributes(body):
-        if number == 4:  # WGPEER_A_ENDPOINT: a sockaddr
+    for attribute, value in attributes(body):
+        if attribute == 4:  # WGPEER_A_ENDPOINT: a sockaddr
             family, port = struct.unpack_from("=H", value)[0], struct.unpack_from("!H", value, 2)[0]
             raw = value[4:8] if family == socket.AF_INET else value[8:24]
             endpoint = (ip_text(raw) or "", port)
-        elif number == 9:  # WGPEER_A_ALLOWEDIPS
+        elif attribute == 9:  # WGPEER_A_ALLOWEDIPS
             for _, entry in attributes(value):
                 fields = dict(attributes(entry))
                 address = ip_text(fields.get(2))
@@ -174,8 +174,8 @@ _ESP = 50
 
 
 def decode_ipsec_policy(body: bytes) -> IpsecPolicy | None:
-    """An XFRM_MSG_NEWPOLICY message after its header; None for one that is not for ESP that comes in, or
-    belongs to a device (an XFRM interface's).
+    """An XFRM_MSG_NEWPOLICY message after its header; None if it is not for incoming ESP, or belongs to a
+    device (an XFRM interface).
     """
     if len(body) < _POLICY or body[160] != 0 or body[161] != 0:  # XFRM_POLICY_IN, XFRM_POLICY_ALLOW
         return None
@@ -196,7 +196,7 @@ def decode_ipsec_policy(body: bytes) -> IpsecPolicy | None:
 
 
 def decode_ipsec_state(body: bytes) -> IpsecState | None:
-    """An XFRM_MSG_NEWSA message after its header; None for what is no ESP."""
+    """An XFRM_MSG_NEWSA message after its header; None if it is not for ESP."""
     if len(body) < _STATE or body[76] != _ESP:
         return None
     family = struct.unpack_from("=H", body, 212)[0]
@@ -222,9 +222,7 @@ def encode_get_forwarding(ifindex: int) -> bytes:
 
 
 def decode_forwarding(message: bytes) -> tuple[int, str, str | None]:
-    """(ifindex, MAC, remote) of an RTM_NEWNEIGH message of family AF_BRIDGE; "" and None where it has
-    none.
-    """
+    """(ifindex, MAC, remote) of an RTM_NEWNEIGH message of family AF_BRIDGE; "" and None if missing."""
     fields = dict(attributes(message[28:]))
     return struct.unpack_from("=i", message, 20)[0], fields.get(2, b"").hex(":"), ip_text(fields.get(1))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The AF_XDP sockets of a network namespace, as the kernel lists them (xdp_diag, kernel 5.1 on)."""
+"""A network namespace's AF_XDP sockets, as the kernel lists them (xdp_diag, kernel 5.1 and later)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UMEM_FLAGS, _ZERO_COPY = 28, 1
 
 @dataclass(frozen=True, slots=True)
 class XdpSocket:
-    """A bound socket: its device and queue, its inode, and whether packets come to it without a copy."""
+    """A bound socket: its device and queue, its inode, and whether it receives packets without copying."""
 
     ifindex: int
     queue: int
@@ -34,7 +34,7 @@ class XdpSocket:
 
 
 def list_xdp_sockets(netns: str | None) -> tuple[XdpSocket, ...]:
-    """Those that are bound. Raises NetnsError, and Unsupported where the kernel does not list them."""
+    """The bound sockets. Raises NetnsError, and Unsupported if the kernel does not list them."""
     return namespaces.run(netns, _list)
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from xdpchain.model.chain import Interface
 from xdpchain.sys.netlink import Netlink
-from xdpchain.trial.arrivals import Arrival, Arrivals
-from xdpchain.trial.own_connection import ARPHRD_LOOPBACK, SshConnection, arrivals_of, own_connections
 
+from .arrivals import Arrival, Arrivals
+from .own_connection import ARPHRD_LOOPBACK, SshConnection, arrivals_of, own_connections
 from .packet import Packet
 from .ssh import Ends, ssh_packets
 
@@ -29,15 +29,15 @@ class OwnPackets:
 
 
 class OwnTraffic:
-    """One's own connections, which are looked up once in each network namespace: among the sockets of all
-    processes, for what takes as long as a change.
+    """The operator's own connections, looked up once per network namespace (among the sockets of all
+    processes) and kept for the duration of a change.
     """
 
     def __init__(self) -> None:
         self._arriving: dict[str | None, _Arriving] = {}
 
     def into(self, interface: Interface) -> OwnPackets:
-        """What is known to come in through the interface; nothing where none does.
+        """The packets known to arrive through the interface; empty if there are none.
 
         Raises what `own_connections` raises.
         """
@@ -64,7 +64,7 @@ class OwnTraffic:
 
 
 class _Arriving(NamedTuple):
-    """Where the connections come in that end in a namespace, each with what is not sure of that."""
+    """Where the connections that end in a namespace arrive, each with its doubts."""
 
     connections: tuple[tuple[SshConnection, tuple[Arrival, ...], tuple[str, ...]], ...]
     doubts: tuple[str, ...]

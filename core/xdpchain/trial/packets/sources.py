@@ -149,8 +149,8 @@ def builtin_packets(interface: Interface) -> Supply:
 
 
 def own_packets(interface: Interface) -> Supply | None:
-    """The packets of one's own connections as they come in through the interface; None where none is known
-    to. Raises what `OwnTraffic.into` raises.
+    """The packets of the operator's own connections as they arrive through the interface; None if none is
+    known to. Raises what `OwnTraffic.into` raises.
     """
     own = OwnTraffic().into(interface)
     return Supply(own.packets, (*own.notes, *own.doubts)) if own.packets else None

@@ -18,8 +18,8 @@ from xdpchain.model.link_layer import Start, link_layer
 from xdpchain.sys.netlink import TUNNELS, LinkInfo, NeighborEntry, Netlink, Way
 from xdpchain.sys.netlink.tunnels import IpsecPolicy, IpsecState, Tunnel
 
-from .packets.frames import Host
-from .packets.wrapping import Ethernet, Inside, Tag, Wrapping
+from .frames import Host
+from .wrapping import Ethernet, Inside, Tag, Wrapping
 
 __all__ = ["Arrival", "Arrivals"]
 
