@@ -14,8 +14,8 @@ from typing import Protocol
 __all__ = ["SINGLE_BUFFER_MTU", "Advice", "Do", "advise"]
 
 SINGLE_BUFFER_MTU = 3498
-"""The largest MTU of most drivers for programs without fragments: a 4 KiB page less headroom, frame header
-and ``struct skb_shared_info`` (veth_xdp_set's computation on x86-64).
+"""Most drivers' largest MTU for programs without multi-buffer support: a 4 KiB page less headroom, frame
+header and ``struct skb_shared_info`` (veth_xdp_set's computation on x86-64).
 """
 
 

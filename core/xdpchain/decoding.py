@@ -18,13 +18,13 @@ from xdpchain.errors import InvalidInput
 __all__ = ["DEPTH", "ID", "U64", "Fields", "decode", "fields"]
 
 SIZE = 1 << 20
-"""Bytes of a document, unless it may have more."""
+"""Default limit of a document in bytes."""
 
 DEPTH = 32
-"""Lists and objects in each other."""
+"""Deepest nesting of lists and objects."""
 
 ID = (1 << 32) - 1
-"""The largest id that the kernel gives (programs, maps, links, interfaces)."""
+"""The largest ID that the kernel assigns (programs, maps, links, interfaces)."""
 
 U64 = (1 << 64) - 1
 _DIGITS = 20

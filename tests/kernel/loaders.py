@@ -48,5 +48,5 @@ def pinned_program(path: Path) -> Iterator[Path]:
 
 
 def attach_pinned(playground: Playground, pin: Path, *, link: int = 0, mode: str = "xdpdrv") -> None:
-    """Attach a pinned program to an interface, as a tool would that knows no dispatcher."""
+    """Attach a pinned program to an interface, as a tool would that knows nothing about dispatchers."""
     inside(playground, "ip", "link", "set", "dev", playground.links[link].ifname, mode, "pinned", pin)

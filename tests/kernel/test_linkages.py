@@ -190,8 +190,17 @@ def throws(trying: Trying) -> str:
     return ""
 
 
+def long_lengths(trying: Trying) -> str:
+    for count in (11, 20, 32):
+        running = trying.change(trying.scripted(*["P"] * count))
+        got = run_through(running, scripted(bytes([PASS] * count)), arrived=True)
+        assert (got.code, len(got.data[60:])) == (PASS, count)
+    return ""
+
+
 ROWS: dict[str, Callable[[Trying], str]] = {
     "1 to 10 slots": lengths,
+    "11 to 32 slots": long_lengths,
     "native and generic mode": modes,
     "order, actions, XDP_PASS after the last slot": order,
     "slots count with nobody looking": counters,

@@ -265,14 +265,6 @@ def test_two_interfaces_keep_to_themselves(root: None, samples: Path) -> None:
         assert look_at(playground, 1).hook == second.hook
 
 
-def test_ten_slots_and_not_eleven(playground: Playground, samples: Path) -> None:
-    running = change(playground, chain_of(samples, *["pass"] * 10))
-    assert running.chain is not None
-    assert len(running.chain) == 10
-    with pytest.raises(InvalidInput, match="11 slots"):
-        running.chain.add(slot(samples, "pass"))
-
-
 def test_without_counters_no_code_of_theirs_remains(playground: Playground, samples: Path) -> None:
     sizes = {}
     for counters in (True, False):

@@ -28,7 +28,8 @@ from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.running import Owner
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, bpffs, netns
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.libbpf import Object, possible_cpus
+from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.playground import Playground
 from xdptui.words.advice import worded
 
@@ -103,6 +104,21 @@ def test_a_component_called_like_a_dispatcher(
     assert (running.owner, running.linkage, len(running.chain or ())) == (Owner.XDPTUI, linkage, 2)
     assert look_at(playground).identity == running.identity
     assert change(playground, Chain(linkage=linkage)).hooks == ()
+
+
+def test_a_single_program_called_like_a_dispatcher(
+    playground: Playground, tmp_path: Path, cli: CommandLine
+) -> None:
+    """It has none of a dispatcher's functions, so it is somebody's program, which may be adopted."""
+    path = Path(built(tmp_path, 'SEC("xdp") int xdp_dispatcher(struct xdp_md *c) { return XDP_PASS; }'))
+    with Object(path.read_bytes()) as opened, Netlink(playground.netns) as netlink:
+        opened.load()
+        netlink.attach_xdp(playground.ifindex, next(opened.programs()).fd, "native", None)
+    running = look_at(playground)
+    assert (running.owner, running.linkage, running.dispatcher) == (Owner.FOREIGN, None, None)
+    assert "not a dispatcher" in running.note
+    cli.ok("adopt", playground.ifname, str(path), "--linkage", "static", "--even-if-ssh-dies")
+    assert [slot.name for slot in look_at(playground).chain or ()] == ["xdp_dispatcher"]
 
 
 # Whose a dispatcher is

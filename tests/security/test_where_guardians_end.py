@@ -294,7 +294,7 @@ PRIVATE = ["unshare", "--mount", "--propagation", "private"]
 
 
 def in_a_mount_of_its_own(folder: Path, first: str = "") -> list[str]:
-    """A shell in a mount namespace of its own, with a BPF filesystem that nobody else has."""
+    """A shell in a private mount namespace, with a BPF filesystem that nobody else sees."""
     folder.mkdir()
     return [*PRIVATE, "sh", "-c", f'mount -t bpf -o mode=0700 bpf {folder}; {first} exec "$@"', "sh"]
 
@@ -355,7 +355,7 @@ def test_in_a_container_what_was_mounted_by_the_command_ends_too(
 def test_a_mount_that_others_stay_in_is_good_enough(
     guarded: Playground, samples: Path, tmp_path: Path
 ) -> None:
-    """A namespace of its own, but with a daemon in it, as a long-lived container has one."""
+    """A private namespace, but with a daemon in it, as in a long-lived container."""
     (tmp_path / "bpf").mkdir()
     stop = tmp_path / "stop"
     os.mkfifo(stop)

@@ -241,7 +241,7 @@ def test_names_that_do_not_exist(scene: Scene, samples: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-def test_an_eleventh_slot(
+def test_one_slot_too_many(
     playground: Playground,
     samples: Path,
     own_bpffs: Path,
@@ -249,19 +249,20 @@ def test_an_eleventh_slot(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     chain = Chain(linkage=linkage)
-    for index in range(10):
+    for index in range(linkage.most_slots):
         chain = chain.add(
             Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{index}", instance="one"))
         )
+    said_so = f"{linkage.most_slots + 1} slots"
     running = change(playground, chain)
     scene = Scene(playground, own_bpffs, linkage)
     with scene.unchanged():
         assert running.chain is not None
-        with pytest.raises(InvalidInput, match="11 slots"):
-            running.chain.add(slot(samples, "pass"))
+        with pytest.raises(InvalidInput, match=said_so):
+            make_plan(running, running.chain.add(slot(samples, "pass")))
         code, said = command(capsys, *scene.load(samples / "pass.o"))
         assert code == 7
-        assert "11 slots" in said
+        assert said_so in said
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

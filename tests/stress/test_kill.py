@@ -5,7 +5,7 @@ change cleans up everything the killed one left behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.wire import Listener
 
-FRAME = scripted(bytes([2] * 10), length=66)
+FRAME = scripted(bytes([2] * 32), length=200)
 STRIDE = scaled(1, 1, 12)
 
 
@@ -64,6 +64,19 @@ def with_pins(chain: Chain, samples: Path) -> Chain:
     return three(chain, samples).add(tail_caller(samples))
 
 
+def all_of_them(chain: Chain, samples: Path) -> Chain:
+    for number in range(32):
+        component = load_component(str(samples / "scripted.o"), name=f"scripted_{number}", instance="one")
+        chain = chain.add(Slot.of(component, number))
+    return chain
+
+
+def marks(numbers: Iterable[int]) -> str:
+    return "".join(chr(ord("0") + number) for number in numbers)
+
+
+LONG = "an edit of 32 slots"
+
 EDITS = {
     "the first load": Edit(lambda empty, samples: empty, with_pins, "", "123"),
     "an edit": Edit(
@@ -79,6 +92,12 @@ EDITS = {
         with_pins, lambda chain, samples: chain.retune(2, actions=ActionSet.parse("none")), "123", "12"
     ),
     "unloading all": Edit(with_pins, lambda chain, samples: chain.remove(range(4)), "123", ""),
+    LONG: Edit(
+        all_of_them,
+        lambda chain, samples: chain.move(31, 0).retune(9, actions=ActionSet.parse("none")),
+        marks(range(32)),
+        marks([31, *range(9)]),
+    ),
 }
 
 
@@ -103,7 +122,11 @@ def test_killed_at_each_system_call(
 ) -> None:
     if mode is Mode.GENERIC and name != "an edit" and not SOAK:
         pytest.skip("the swap alone differs in generic mode")
-    kill_everywhere(playground, samples, own_bpffs, linkage, name, mode, STRIDE)
+    if len(EDITS[name].old) > linkage.most_slots:
+        pytest.skip(f"{linkage} linkage has {linkage.most_slots} slots")
+    # A long chain takes the same steps, most of them once a slot.
+    stride = 12 * STRIDE if name == LONG and not SOAK else STRIDE
+    kill_everywhere(playground, samples, own_bpffs, linkage, name, mode, stride)
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

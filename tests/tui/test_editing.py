@@ -10,18 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.chains import change as put
+from tests.kernel.chains import scripted_chain
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.change.plan import Plan
 from xdpchain.editing import Edited, apply_all
 from xdpchain.linkage.probe import default_linkage
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage
+from xdpchain.model.chain import MAX_SLOTS, Linkage
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.linkage import LinkageDialog
+from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.policy import PolicyDialog
 from xdptui.screens.priority import PriorityDialog
@@ -373,3 +376,26 @@ async def test_buttons_stay_in_sight_where_there_is_little_room(
         await driver.until(
             lambda: "Apply with 1 warning (a)" in driver.text() and "Back (esc)" in driver.text()
         )
+
+
+async def test_32_slots_at_80x24(playground: Playground, samples: Path) -> None:
+    """All of them are reached by keys, wheel and click, and are edited where they are seen."""
+    put(playground, scripted_chain(samples, [ActionSet.parse("P")] * MAX_SLOTS, Linkage.STATIC))
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("end")
+        assert driver.session.slot == MAX_SLOTS - 1
+        assert driver.lines("chain")[-1].startswith("▶ 31   310 scripted_31")
+        await driver.press("K")
+        assert [slot.name for slot in driver.session.chain][30:] == ["scripted_31", "scripted_30"]
+        top = int(driver.lines("chain")[1][2:4])
+        await driver.pilot.click(offset=(driver.table.region.x + 12, driver.table.region.y + 3))
+        await driver.pilot.pause()
+        assert driver.session.slot == top + 2, "the slot that is seen there"
+        await driver.press("home")
+        assert driver.lines("chain")[1].startswith("▶  0")
+        await driver.press("l")
+        await driver.until(lambda: driver.dialog(LoadDialog))
+        assert "The chain is full" in driver.text()
+        await driver.press("escape")
+        await applied(driver)
+    assert names(look_at(playground))[30:] == ["scripted_31", "scripted_30"]

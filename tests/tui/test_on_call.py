@@ -306,7 +306,7 @@ async def test_no_button_is_cut(playground: Playground, samples: Path, size: tup
 
 
 def _buttons_are_whole(driver: Driver) -> bool:
-    """Each button shows its whole label, in a place of its own."""
+    """Each button shows its whole label, without overlapping another."""
     screen = driver.app.screen
     shown = [button for button in screen.query("#buttons Button").results(Button) if button.display]
     places = [button.region for button in shown]

@@ -138,9 +138,18 @@ def test_damaged_manifests_are_refused(data: st.DataObject) -> None:
 
 
 def test_a_newer_manifest_says_so() -> None:
-    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":5')
-    with pytest.raises(InvalidInput, match="format 5"):
+    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":6')
+    with pytest.raises(InvalidInput, match="format 6"):
         Manifest.decode(newer)
+
+
+@pytest.mark.parametrize(("slots", "row", "form"), [(10, 20, 1), (11, 20, 5), (32, 64, 5), (2, 21, 5)])
+def test_manifests_of_long_chains_have_a_format_of_their_own(slots: int, row: int, form: int) -> None:
+    """Versions before had ten slots and 20 rows; what means the same to them, they may read."""
+    chain = Chain(tuple(Slot(Component(f"s{i}"), RunConfig(i), f"id:{i}", row) for i in range(slots)))
+    encoded = Manifest(chain, AUTHOR, 9).encode()
+    assert f'"format":{form}'.encode() in encoded
+    assert Manifest.decode(encoded).chain == chain
 
 
 def op(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:

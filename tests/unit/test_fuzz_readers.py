@@ -108,7 +108,7 @@ def within(data: bytes, start: int, size: int, changes: list[Change]) -> bytes:
     return data[:start] + bytes(part[:size]).ljust(size, b"\0") + data[start + size :]
 
 
-# -- what there is to mutate ---------------------------------------------------------------------------------
+# -- inputs to mutate ----------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -151,7 +151,7 @@ def sound_btf() -> tuple[bytes, ...]:
     return bytes(section.data), *by_hand
 
 
-# -- what must hold ------------------------------------------------------------------------------------------
+# -- invariants ----------------------------------------------------------------------------------------------
 
 
 def use(btf: Btf) -> None:

@@ -361,7 +361,7 @@ def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(compile_text(PRELUDE + PASS) + b"\0", "at most 1000")  # a file not read before
 
 
-# -- no object for BPF ---------------------------------------------------------------------------------------
+# -- not a BPF object ----------------------------------------------------------------------------------------
 
 
 def patched(data: bytes, at: int, form: str, value: int) -> bytes:
@@ -476,7 +476,7 @@ def test_a_program_that_leaves_its_section() -> None:
     refused(patched(data, offset + 8, "Q", 1 << 62), "does not fit")
 
 
-# -- objects that libbpf does not take -----------------------------------------------------------------------
+# -- objects that libbpf rejects -----------------------------------------------------------------------------
 
 
 def refused_source(source: str, match: str, *flags: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from xdpchain.advice import Do, advise
 from xdpchain.change.plan import ChangeKind, Plan, make_plan
 from xdpchain.errors import InvalidInput, NotOurs
 from xdpchain.model.actions import ActionSet
@@ -64,6 +65,23 @@ def test_each_kind_of_change() -> None:
     assert kinds(replaced) == [(ChangeKind.REPLACE, "a")]
     relinked = make_plan(running(chain), chain.relink(Linkage.FREPLACE))
     assert kinds(relinked) == [(ChangeKind.CHAIN, "")]
+
+
+def test_more_slots_than_the_dispatcher_has_get_no_plan() -> None:
+    ten = loaded(*"abcdefghij").relink(Linkage.FREPLACE)
+    assert len(make_plan(Running(DEVICE), ten).changes) == 10
+    eleven = ten.add(Slot.of(Component("k")))
+    with pytest.raises(InvalidInput, match="freplace linkage does not support 11 slots: libxdp") as refused:
+        make_plan(running(ten), eleven)
+    assert refused.value.todo == advise(Do.RELINK, "static", on=DEVICE.interface) | advise(
+        Do.MEND, "Remove 1 slot"
+    )
+    # Of a chain that runs otherwise, it is the linkage asked for that does not do.
+    with pytest.raises(InvalidInput, match="does not support 11 slots") as refused:
+        make_plan(running(eleven.relink(Linkage.STATIC)), eleven)
+    assert refused.value.todo == advise(Do.CHOOSE_LINKAGE, "static", "tailcall") | advise(
+        Do.MEND, "Remove 1 slot"
+    )
 
 
 def test_unloading_all_names_the_program_it_expects() -> None:

@@ -313,7 +313,7 @@ def test_steps_and_leaps() -> None:
     assert player.number == 0
 
 
-# -- what became of packets --------------------------------------------------------------------------------
+# -- what happened to packets ------------------------------------------------------------------------------
 
 TOLD = {
     "at": 5.0, "seconds": 2.0, "untold": 1, "unplaced": 0, "missed": 0,

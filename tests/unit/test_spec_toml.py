@@ -178,7 +178,7 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
         (5, 1), "several slots"),
     "a label twice": (
         SLOT + 'label = "x"\n[[interface.slot]]\nobject = "b.o"\nlabel = "x"\n', (5, 1), "called 'x', too"),
-    "eleven slots": (ONE + '[[interface.slot]]\nobject = "a.o"\n' * 11, (23, 1), "11 slots"),
+    "33 slots": (ONE + '[[interface.slot]]\nobject = "a.o"\n' * 33, (67, 1), "33 slots"),
     "no end": ('a = "x', (1, 7), "not TOML"),
     "a key twice": ("format = 1\nformat = 1\n", None, "not TOML"),
     "depth": ("a = " + "[" * 100_000, None, "not TOML"),

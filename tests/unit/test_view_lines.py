@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Interface, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
-from xdpchain.model.running import Device, Hook, Owner, Running
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view import interface_lines
 from xdptui.view.cells import Cell, Line, changed, clip, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
@@ -30,7 +30,9 @@ LONG = "a_component_with_a_name_that_no_column_can_hold"
 
 def slot(i: int, actions: str = "P") -> Slot:
     return Slot(
-        Component(f"{LONG}_{i}"), RunConfig(MAX_PRIORITY - 20 + i, ActionSet.parse(actions)), key=f"k{i}"
+        Component(f"{LONG}_{i}"),
+        RunConfig(MAX_PRIORITY - MAX_SLOTS + i, ActionSet.parse(actions)),
+        key=f"k{i}",
     )
 
 
@@ -92,6 +94,12 @@ def test_banner_fits_and_keeps_the_state(width: int, missing: int) -> None:
     assert "PENDING 00:42" in banner_line(session, 80, Armed(42)).text
 
 
+def test_the_banner_says_that_a_chain_is_bound() -> None:
+    bound = replace(running(), dispatcher=DispatcherInfo(109, 3, bound=True))
+    assert "dispatcher 109, bound" in banner_line(Session().surveyed_as([bound]), 120).text
+    assert "bound" not in banner_line(Session().surveyed_as([running()]), 120).text
+
+
 @given(st.integers(1, 200), st.integers(0, 150), st.integers(0, 14))
 def test_rows_are_shared_without_rest(height: int, interfaces: int, slots: int) -> None:
     layout = share(height, interfaces, slots)
@@ -132,6 +140,23 @@ def test_toggles_are_where_a_click_looks_for_them() -> None:
         assert cols.action_at(cols.toggles_at - 1) is None
         assert cols.on_priority(cols.priority_at)
         assert not cols.on_priority(cols.priority_at + cols.priority)
+
+
+def test_routes_to_slots_with_two_digits_move_no_column() -> None:
+    chain = view(MAX_SLOTS).chain.route(1, Action.DROP, "k31").route(2, Action.TX, "k9").route(3, None, "k10")
+    shown = view(MAX_SLOTS, chain=chain, base=chain)
+    for width in (36, 80, 120):
+        cols = shown.columns(width)
+        head, texts = heading(cols, Shown.PACKET_RATE, False), slot_lines(shown, cols, False)
+        assert {line.width for group in texts for line in group} == {head.width}
+        first, routed, *_ = (group[0].text for group in texts)
+        assert "D31P" in routed
+        assert routed.index("P", cols.toggles_at) == first.index("P", cols.toggles_at)
+        for action in ALL_ACTIONS:
+            assert cols.action_at(head.text.index(f"{action.letter}  ", cols.toggles_at)) is action
+            assert cols.action_at(head.text.index(f"{action.letter}  ", cols.toggles_at) + 2) is action
+    assert shown.columns(80) != columns(80)
+    assert view(MAX_SLOTS).columns(80) == columns(80), "without such a route nothing needs the room"
 
 
 def test_what_differs_from_the_running_chain_carries_a_mark_without_colour() -> None:

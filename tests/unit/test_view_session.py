@@ -183,10 +183,11 @@ def test_rebase_says_what_it_lost() -> None:
     chain, lost = rebase(THREE, mine, THREE.remove([0]))
     assert [s.name for s in chain] == ["b", "c"]
     assert lost == ("a is no longer in the chain",)
-    full = Chain(tuple(slot(f"x{i}", i) for i in range(10)))
-    chain, lost = rebase(Chain(), Chain((slot("new", 1),)), full)
-    assert chain.slots == full.slots
-    assert lost == ("new could not be added: the chain is full",)
+    for linkage in Linkage:
+        full = Chain(tuple(slot(f"x{i}", i) for i in range(linkage.most_slots)), linkage)
+        chain, lost = rebase(Chain(linkage=linkage), Chain((slot("new", 1),), linkage), full)
+        assert chain.slots == full.slots
+        assert lost == ("new could not be added: the chain is full",)
 
 
 def test_rebase_carries_moves_additions_and_the_counters_flag() -> None:

@@ -94,6 +94,27 @@ def test_eighty_columns_for_the_widest_there_is() -> None:
     assert len(row) <= 76
 
 
+LONG = Side(tuple(f"s{i}" for i in range(32)), frozenset((3,)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "shown"),
+    [
+        ((PASS,) * 32, "PPP p P×28"),
+        ((PASS,) * 20 + (DROP,) + (None,) * 11, "PPP p P×16 D ·×11"),
+        ((PASS, DROP) * 16, "PDPd" + "PD" * 14),
+    ],
+)
+def test_long_chains_count_runs_of_letters(codes: tuple[Action | None, ...], shown: str) -> None:
+    outcome = Outcome(codes, PASS, DATA)
+    assert letters(outcome, LONG) == shown
+    wide = Crossing(Packet("a name that is much longer than there is room for it", DATA), outcome, outcome)
+    wide = replace(wide, new=replace(outcome, verdict=ABORTED))
+    tried = WhatIf(WHERE, LONG, LONG, (wide,), ())
+    assert max(map(len, whatif_text(tried).splitlines())) <= 80
+    assert len("".join(text for text, _ in whatif_cells(wide, tried, 76))) <= 76
+
+
 def test_names_steer_no_terminal() -> None:
     evil = replace(DROPPED, packet=Packet("\x1b[2J", DATA))
     tried = replace(TRIED, crossings=(evil,), old=Side(("\x1b[31m",)))

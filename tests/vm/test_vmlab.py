@@ -453,7 +453,7 @@ def test_no_emulator_outlives_a_lab_that_was_killed(kernel: kernels.Kernel, tmp_
         "from vmlab.guest import Guest\n"
         f"Guest({kernel!r}, {qemu!r}).run(['true'])"
     )
-    # What the killed one leaves behind goes the way of the test's own files.
+    # What the killed one leaves behind is removed with the test's own files.
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     lab = subprocess.Popen([sys.executable, "-c", code, HERE], stdout=subprocess.PIPE, env=environment)
     try:

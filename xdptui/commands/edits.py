@@ -94,7 +94,7 @@ def _load(given: Namespace) -> Edit:
 
     def make(running: Running) -> Proposal:
         bound = given.dispatcher_version is None and any(slot.component.bound for slot in slots)
-        linkage, why = choose(given.linkage, running, bound=bound)
+        linkage, why = choose(given.linkage, running, bound=bound, slots=len(slots))
         chain = (running.chain or Chain()).relink(linkage)
         if mode is not None and mode is not WantedMode.BEST:
             chain = replace(chain, mode=Mode(mode.value))
@@ -270,7 +270,7 @@ def _relink(given: Namespace) -> Edit:
         _editable(running)
         if running.chain is None:
             raise NotFound(f"no chain runs on {running.interface}", todo="Load one with --linkage")
-        linkage, why = choose(given.linkage, running, anew=True)
+        linkage, why = choose(given.linkage, running, anew=True, slots=len(running.chain))
         chain = running.chain.relink(linkage)
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)

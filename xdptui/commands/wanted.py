@@ -113,7 +113,8 @@ def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Cha
         if entry.slots:
             bound = any(one is not None and one.bound for one in wanted.components[target.entry])
             bound = bound and entry.dispatcher_version is None
-            linkage, why = choose(entry.linkage.value if entry.linkage else "auto", running, bound=bound)
+            asked = entry.linkage.value if entry.linkage else "auto"
+            linkage, why = choose(asked, running, bound=bound, slots=len(entry.slots))
             if running.chain is None or running.chain.linkage is not linkage:
                 notes.append(f"{linkage} linkage: {why}")
         if running.armed is not None:

@@ -54,8 +54,8 @@ class ConfirmFlow(Controller):
         }
 
     def wait(self) -> None:
-        """Turn that on or off for all interfaces of this session; one's own keep it until it is turned off
-        there.
+        """Turn confirmation on or off for all interfaces of this session; those that carry our own connection
+        keep it until it is turned off there.
         """
         session = self.session
         if session.read_only:

@@ -115,7 +115,8 @@ class Desk:
 
     def fail(self, error: BaseException, heading: str = "") -> None:
         """Say what failed, why, and what to do."""
-        self.open(Failure(error, heading))
+        running = self.session.running
+        self.open(Failure(error, heading, netns=running.interface.netns if running else None))
 
     # Whether an action is possible, and if not, why
 

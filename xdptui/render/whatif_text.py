@@ -16,6 +16,7 @@ from xdptui.words.whatif_words import (
     letters,
     mark,
     reached_text,
+    sides_width,
     summary,
     verdicts,
 )
@@ -29,17 +30,17 @@ WIDTH, LEAST = 80, 16
 
 def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
     """The summary; one line per packet, those whose outcome changes first; and what is unknown."""
-    old, new = _width(tried.old), _width(tried.new)
     rows = arranged(tried)
     shown = rows[:MOST]
-    room = WIDTH - old - new - max((len(verdicts(crossing)) for crossing in shown), default=0) - 14
+    room = WIDTH - max((len(verdicts(crossing)) for crossing in shown), default=0) - 14
+    old, new = sides_width(tried, shown, room - LEAST)
+    room -= old + new
     name = max(LEAST, min(room, max((len(crossing.packet.name) for crossing in shown), default=0)))
     lines = _wrapped(f"what if: {summary(tried)}")
     lines.append(f"  {'packet'.ljust(name)} {'bytes':>5}  {'old'.ljust(old)}  {'new'.ljust(new)}  verdict")
     for crossing in shown:
-        sides = (
-            f"{letters(crossing.old, tried.old).ljust(old)}  {letters(crossing.new, tried.new).ljust(new)}"
-        )
+        was = fitted(letters(crossing.old, tried.old), old)
+        sides = f"{was}  {fitted(letters(crossing.new, tried.new), new)}"
         what = f"{fitted(printable(crossing.packet.name), name)} {len(crossing.packet.data):>5}"
         lines.append(f"{mark(crossing)} {what}  {sides}  {verdicts(crossing)}")
         lines += [line for text in _details(crossing, tried) for line in _wrapped(f"    {text}")]
@@ -75,7 +76,3 @@ def _slots(what: str, side: Side) -> str:
         return f"{what}: no program runs, so every packet passes"
     names = [f"{i} {printable(name)}{' (shadow)' * (i in side.shadow)}" for i, name in enumerate(side.slots)]
     return f"{what}: {', '.join(names) or '?'}"
-
-
-def _width(side: Side) -> int:
-    return max(3, len(side.slots))

@@ -29,11 +29,14 @@ class Failure(Dialog[None]):
     ]
     heading = "It failed"
 
-    def __init__(self, error: BaseException, heading: str = "", *, detailed: bool = False) -> None:
+    def __init__(
+        self, error: BaseException, heading: str = "", *, netns: str | None = None, detailed: bool = False
+    ) -> None:
+        """``netns``: the namespace that its advice is about where it names none."""
         super().__init__(classes="-danger -detailed" if detailed else "-danger")
         if isinstance(error, XdpChainError):
             self._what, self._why = error.what, error.why
-            self._todo = worded(error.todo, keys=True)
+            self._todo = worded(error.todo, netns, keys=True)
             self._detail = error.detail
         else:
             self._what = "Unexpected failure"

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Mode, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Linkage, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile, ProgramSpec
@@ -395,8 +395,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
         """What is wrong with the settings; empty if nothing is."""
         if not self.settles:
             return ""
-        if len(self._chain) >= MAX_SLOTS:
-            return f"The chain is full: it has {MAX_SLOTS} slots."
+        if len(self._chain) >= self._chain.linkage.most_slots:
+            return _full(self._chain.linkage)
         priority, at = self._number("#priority"), self._number("#at")
         if priority is not None and not 0 <= priority <= MAX_PRIORITY:
             return f"The priority must be 0 to {MAX_PRIORITY}."
@@ -454,7 +454,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         try:
             chain = self._tried(choice)
         except XdpChainError as error:
-            self.app.push_screen(Failure(error))
+            self.app.push_screen(Failure(error, netns=self._target.interface.netns))
             return
         self.app.push_screen(TrialDialog(chain, choice.slot.name))
 
@@ -490,6 +490,11 @@ FIELDS = {
 
 def _refused(findings: tuple[Finding, ...] | None) -> bool:
     return any(finding.level == "error" for finding in findings or ())
+
+
+def _full(linkage: Linkage) -> str:
+    said = f"The chain is full: {linkage} linkage has {linkage.most_slots} slots."
+    return said if linkage.most_slots == MAX_SLOTS else f"{said} Static linkage (L) has {MAX_SLOTS}."
 
 
 def _letters(names: tuple[str, ...]) -> str:

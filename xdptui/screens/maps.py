@@ -82,6 +82,7 @@ class MapsScreen(TwoPanes[None]):
         self._runs = runs
         self._read_only = read_only
         self._reader = MapReader(running, slot, self.post_message)
+        self._netns = running.interface.netns
         self._maps: tuple[MapSummary, ...] = ()
         self._name: str | None = None
         self._shape: Shape | None = None
@@ -394,7 +395,7 @@ class MapsScreen(TwoPanes[None]):
         if isinstance(change, EntryChange):
             await self._write(name, change)
         else:
-            self.app.push_screen(Failure(change, "It can't be deleted"))
+            self.app.push_screen(Failure(change, "It can't be deleted", netns=self._netns))
 
     async def _write(self, name: str, change: EntryChange) -> None:
         if self._shape is not None and await self.app.push_screen_wait(
@@ -413,7 +414,7 @@ class MapsScreen(TwoPanes[None]):
 
     def on_written(self, event: Written) -> None:
         if event.error is not None:
-            self.app.push_screen(Failure(event.error))
+            self.app.push_screen(Failure(event.error, netns=self._netns))
         else:
             gone = event.change.new is None
             text = "deleted" if gone else f"= {event.change.new}"

@@ -59,7 +59,7 @@ def place_of(change: Change, plan: Plan) -> int | None:
 
 
 def loses_maps(plan: Plan) -> bool:
-    """Whether the maps of a removed slot are lost that could be kept."""
+    """Whether maps of a removed slot would be lost that could be kept."""
     removed = {change.name for change in plan.changes if change.kind is ChangeKind.REMOVE}
     lost = (f"{name} is removed, and the contents of its maps are lost" for name in removed)
     return any(warning.text.startswith(tuple(lost)) for warning in plan.warnings)
@@ -296,7 +296,8 @@ class PlanDialog(Dialog[bool]):
         if self._refused is not None and self._refused.detail:
             from xdptui.screens.failure import Failure
 
-            self.app.push_screen(Failure(self._refused, "This candidate can't be applied", detailed=True))
+            heading, netns = "This candidate can't be applied", self.plan.running.interface.netns
+            self.app.push_screen(Failure(self._refused, heading, netns=netns, detailed=True))
 
     def action_what_if(self) -> None:
         if not self.plan.empty:

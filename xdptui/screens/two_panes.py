@@ -34,12 +34,12 @@ class TwoPanes(Dialog[Answer]):
     _held_at: int | None = None
 
     def action_grow(self, by: int) -> None:
-        """Make the pane that has the focus larger by so many rows, four columns each if ``upright``."""
+        """Enlarge the focused pane by ``by`` rows, or four columns for each if ``upright``."""
         by *= 4 if self.upright else 1
         self._move(-by if self._in_second else by)
 
     def action_zoom(self) -> None:
-        """Give all room to the pane that has the focus, or show both again."""
+        """Give the focused pane all the room, or show both again."""
         other = self._both[0 if self._in_second else 1]
         other.display = not other.display
 
@@ -76,7 +76,7 @@ class TwoPanes(Dialog[Answer]):
         return int(event.screen_x if self.upright else event.screen_y)
 
     def _on_border(self, event: events.MouseEvent) -> bool:
-        """Whether it is where the second pane begins: at its own border, or in the gap before it."""
+        """Whether the mouse is at the start of the second pane: on its border, or in the gap before it."""
         first, second = (pane.region for pane in self._both)
         if self.upright:
             return first.right <= event.screen_x < max(second.x, first.right + 1) and event.screen_y in range(

@@ -18,7 +18,7 @@ from xdptui.words.rates import Rates, Reading
 __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 
 TOGGLE = 2
-"""Columns of one toggle: its letter, and a star where it differs from what runs."""
+"""Columns of one toggle: its letter, and the slot it leads to, or a star where it differs from what runs."""
 
 LONGEST_NAME = 48
 """Columns for a name, at most."""
@@ -67,13 +67,18 @@ class ChainView:
         return self.drag[1] if self.drag else self.slot
 
     def place(self, key: str) -> str:
-        """The slot's number as shown: one digit, as a dispatcher has ten slots."""
+        """The slot's number as shown."""
         return next((str(i) for i, slot in enumerate(self.slots) if slot.key == key), "?")
+
+    def columns(self, width: int) -> Columns:
+        """The columns for this chain: wider toggles if one leads to a slot whose number has two digits."""
+        targets = {route.target for slot in self.slots for route in slot.routes}
+        return columns(width, TOGGLE + any(len(self.place(target)) > 1 for target in targets))
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column begins and how wide it is; width 0 means hidden."""
+    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: one toggle's width."""
 
     priority: int
     name: int
@@ -83,6 +88,7 @@ class Columns:
     volume: int
     id: int
     trend: int
+    toggle: int = TOGGLE
 
     @property
     def priority_at(self) -> int:
@@ -94,8 +100,8 @@ class Columns:
 
     def action_at(self, x: int) -> Action | None:
         """The action whose toggle is in this column."""
-        index, inside = divmod(x - self.toggles_at, TOGGLE)
-        if self.toggles and 0 <= index < len(ALL_ACTIONS) and 0 <= inside < TOGGLE:
+        index, inside = divmod(x - self.toggles_at, self.toggle)
+        if self.toggles and 0 <= index < len(ALL_ACTIONS) and 0 <= inside < self.toggle:
             return ALL_ACTIONS[index]
         return None
 
@@ -103,9 +109,9 @@ class Columns:
         return self.priority > 0 and self.priority_at <= x < self.priority_at + self.priority
 
 
-def columns(width: int) -> Columns:
+def columns(width: int, toggle: int = TOGGLE) -> Columns:
     """Distribute ``width`` among the columns; those that don't fit go, least important first."""
-    toggles = TOGGLE * len(ALL_ACTIONS)
+    toggles = toggle * len(ALL_ACTIONS)
     least_name = 14
     priority = 5 if width >= 36 else 0
     room = width - 5 - (priority + 1 if priority else 0) - least_name - 1 - toggles
@@ -129,7 +135,7 @@ def columns(width: int) -> Columns:
     if trend > 40:  # a trend works in half the room, a name does not
         more = min(LONGEST_NAME - name, trend - 40)
         name, trend = name + more, trend - more
-    return Columns(priority, name, toggles, number, total, volume, ident, trend)
+    return Columns(priority, name, toggles, number, total, volume, ident, trend, toggle)
 
 
 def heading(cols: Columns, shown: Shown, two: bool, picked: Action | None = None) -> Line:
@@ -140,8 +146,8 @@ def heading(cols: Columns, shown: Shown, two: bool, picked: Action | None = None
     if cols.priority:
         cells += [right("prio", cols.priority), Cell(" ")]
     cells.append(left("name", cols.name))
-    letters = " ".join(action.letter for action in ALL_ACTIONS)
-    before, letter, after = f" {letters} ".partition(f" {picked.letter} " if picked else " .")
+    letters = "".join(action.letter.ljust(cols.toggle) for action in ALL_ACTIONS)
+    before, letter, after = f" {letters}".partition(f" {picked.letter} " if picked else " .")
     cells += [Cell(before), Cell(letter and f"[{letter.strip()}]", "pointer"), Cell(after)]
     if cols.number:
         cells += [Cell(" ")] + [right(action.letter, cols.number) for action in ALL_ACTIONS]
@@ -202,10 +208,14 @@ def _first(
         routed = targets.get(action, targets.get(None) if not on else None)
         if routed is not None:
             style = "picked" if style == "picked" else f"on-{action.letter}"
-            cells += [Cell(action.letter, style), Cell(routed, "changed" if action in rerouted else "mark")]
+            cells += [
+                Cell(action.letter, style),
+                left(routed, cols.toggle - 1, "changed" if action in rerouted else "mark"),
+            ]
             continue
         letter = action.letter if on else "·"
-        cells += [Cell(letter, style), Cell("*" if action in differing else " ", "changed")]
+        star = "*" if action in differing else " "
+        cells += [Cell(letter, style), left(star, cols.toggle - 1, "changed")]
     cells += _numbers(view, cols, slot, view.shown)
     if cols.trend:
         trend = sparkline(view.trends.get(slot.key, ()), cols.trend)

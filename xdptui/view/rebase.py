@@ -29,11 +29,10 @@ def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str,
     chain = chain.remove([i for i, slot in enumerate(now) if slot.key in before and slot.key not in wanted])
     for slot in candidate:
         was = before.get(slot.key)
-        if was is None:
-            try:
-                chain = chain.add(replace(slot, routes=()))
-            except InvalidInput:
-                lost.append(f"{slot.name} could not be added: the chain is full")
+        if was is None and len(chain) >= chain.linkage.most_slots:
+            lost.append(f"{slot.name} could not be added: the chain is full")
+        elif was is None:
+            chain = chain.add(replace(slot, routes=()))
         elif slot.key not in here:
             if slot != was:
                 lost.append(f"{slot.name} is no longer in the chain")

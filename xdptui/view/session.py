@@ -322,11 +322,11 @@ class Session:
 
     @property
     def may_redo(self) -> bool:
-        """Whether there is an edit that was undone, or a candidate that was discarded."""
+        """Whether there is an undone edit, or a discarded candidate."""
         return bool(self.edit.history.future) if self.edit is not None else self.selected in self.discarded
 
     def redone(self) -> Session:
-        """The edit that was undone last; without a candidate, the one that was discarded."""
+        """Redo the last undone edit; without a candidate, bring back the discarded one."""
         if self.edit is None:
             if self.selected is None or self.selected not in self.discarded:
                 return self

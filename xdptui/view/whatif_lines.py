@@ -8,7 +8,7 @@ from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.view.cells import Cell, left, right
 from xdptui.words.printable import printable
-from xdptui.words.whatif_words import bytes_text, decided_text, letters, mark, verdicts
+from xdptui.words.whatif_words import bytes_text, decided_text, letters, mark, sides_width, verdicts
 
 __all__ = ["Part", "detail_lines", "whatif_cells", "whatif_head"]
 
@@ -16,8 +16,8 @@ Part = tuple[str, str]
 """A text and its style, in Textual's words."""
 
 MARKS = {"!": "error", "~": "warn", "?": "warn", " ": ""}
-LEAST = 3
-"""Cells of a column of slots: its heading must fit."""
+LEAST_NAME = 16
+"""Cells of a packet's name."""
 ROW = 16
 """Bytes of a packet in a line."""
 BYTE_LINES = 4
@@ -97,10 +97,10 @@ def _bytes(before: bytes, after: bytes, change: Rewriting) -> list[list[Part]]:
 
 def _columns(tried: WhatIf, width: int) -> tuple[int, int, int]:
     """Widths of the old slots, the new ones, and a packet's name."""
-    old, new = (max(LEAST, len(side.slots)) for side in (tried.old, tried.new))
     verdict = max((len(verdicts(crossing)) for crossing in tried.crossings), default=0)
     longest = max((len(crossing.packet.name) for crossing in tried.crossings), default=0)
-    return old, new, max(16, min(longest, width - old - new - verdict - 14))
+    old, new = sides_width(tried, tried.crossings, width - LEAST_NAME - verdict - 14)
+    return old, new, max(LEAST_NAME, min(longest, width - old - new - verdict - 14))
 
 
 def _name(code: Action | int) -> str:

@@ -62,7 +62,7 @@ def banner_line(
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
     state = BannerState.PENDING if armed else session.state
     waits = session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE
-    if waits and not armed:  # a setting, not an order: calm
+    if waits and not armed:  # a setting, not a request: calm
         badges += [Cell(f" ROLLBACK {session.confirm:.0f} s ", "state-free"), Cell(" ")]
     text = f" {state.value} "
     if armed:

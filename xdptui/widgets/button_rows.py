@@ -15,7 +15,7 @@ __all__ = ["ButtonRows"]
 
 
 class _Wrapped(HorizontalLayout):
-    """As the horizontal layout places them, but what does not fit goes on the next line."""
+    """The horizontal layout, but what does not fit goes on the next line."""
 
     name = "wrapped"
 

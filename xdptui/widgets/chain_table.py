@@ -10,7 +10,7 @@ from textual.message import Message
 
 from xdpchain.model.actions import Action
 from xdptui.view.cells import Line, message
-from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
+from xdptui.view.chain_lines import ChainView, heading, slot_lines
 from xdptui.widgets.pane import Pane
 
 __all__ = ["ChainTable"]
@@ -75,7 +75,7 @@ class ChainTable(Pane, can_focus=True):
         width, rows = self.size.width, self.size.height - 1
         if rows < 0 or width <= 0:
             return
-        cols = columns(width)
+        cols = self._view.columns(width)
         each = 2 if self._two else 1
         groups = slot_lines(self._view, cols, self._two)
         starts: list[int] = []
@@ -117,7 +117,7 @@ class ChainTable(Pane, can_focus=True):
         if event.button != 1 or slot is None:
             return
         event.stop()
-        action = columns(self.size.width).action_at(event.x) if self._first_line(event.y) else None
+        action = self._view.columns(self.size.width).action_at(event.x) if self._first_line(event.y) else None
         if action is not None:
             self.post_message(self.Toggled(slot, action))
             return
@@ -165,7 +165,7 @@ class ChainTable(Pane, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         slot = self._slot_at(event.y)
-        cols = columns(self.size.width)
+        cols = self._view.columns(self.size.width)
         if event.chain != 2 or slot is None or cols.action_at(event.x) is not None:
             return
         asked = self.PriorityAsked if cols.on_priority(event.x) else self.Opened

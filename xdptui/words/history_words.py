@@ -37,6 +37,6 @@ def became(before: Moment, after: Moment) -> str:
 
 
 def undo_notes(undo: Undo) -> tuple[str, ...]:
-    """What to know of an undo, apart from what it loses: that is among the plan's warnings."""
+    """Notes on an undo, except for its losses, which are among the plan's warnings."""
     anew = f"counted anew: {', '.join(undo.recounted)}"
     return (f"this undoes {undo.what}", *((anew,) if undo.recounted else ()))

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+
 from xdpchain.model.actions import Action
+from xdpchain.model.chain import DISPATCHER_SLOTS
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, Tally, WhatIf
 from xdptui.words.printable import printable
@@ -18,6 +22,7 @@ __all__ = [
     "mark",
     "reached_text",
     "rewriting_text",
+    "sides_width",
     "summary",
     "verdicts",
 ]
@@ -25,6 +30,10 @@ __all__ = [
 MOST_MISSED = 8
 """Places of a slot that no packet reached, of which so many are shown."""
 DIDNT_RUN = "·"
+LONG_RUN = 4
+"""So many equal letters are shorter as a letter with their number."""
+LEAST = 3
+"""Columns of a side's letters: its heading must fit."""
 
 
 def arranged(tried: WhatIf) -> tuple[Crossing, ...]:
@@ -65,11 +74,37 @@ def mark(crossing: Crossing) -> str:
 
 
 def letters(outcome: Outcome, side: Side) -> str:
-    """What each slot returned, one letter each; lower case for a slot in shadow, which decides nothing."""
+    """What each slot returned, one letter each; lower case for a slot in shadow, which decides nothing. In a
+    long chain, runs of a letter are counted (``P×17 D ·×14``).
+    """
     if outcome.verdict is None:
         return "?"
     found = [DIDNT_RUN if code is None else _letter(code) for code in outcome.slots]
-    return "".join(text.lower() if i in side.shadow else text for i, text in enumerate(found)) or "-"
+    text = "".join(text.lower() if i in side.shadow else text for i, text in enumerate(found)) or "-"
+    return text if len(text) <= DISPATCHER_SLOTS else min(text, _counted(text), key=len)
+
+
+def _counted(text: str) -> str:
+    runs = ("".join(run) for _, run in groupby(text))
+    return " ".join(run if len(run) < LONG_RUN else f"{run[0]}×{len(run)}" for run in runs)
+
+
+def sides_width(tried: WhatIf, crossings: Sequence[Crossing], width: int) -> tuple[int, int]:
+    """Columns for the letters of the old and the new side, of ``width`` together, both at least as wide as
+    their headings.
+    """
+    old = max(LEAST, _letters_width([crossing.old for crossing in crossings], tried.old))
+    new = max(LEAST, _letters_width([crossing.new for crossing in crossings], tried.new))
+    if old + new <= width:
+        return old, new
+    old = max(LEAST, min(old, max(width // 2, width - new)))
+    return old, max(LEAST, min(new, width - old))
+
+
+def _letters_width(outcomes: Sequence[Outcome], side: Side) -> int:
+    if len(side.slots) <= DISPATCHER_SLOTS:  # a letter a slot, and no need to look at them
+        return len(side.slots)
+    return max((len(letters(outcome, side)) for outcome in outcomes), default=0)
 
 
 def verdicts(crossing: Crossing) -> str:

@@ -18,7 +18,9 @@ __all__ = ["Assembled", "Assembly"]
 
 REACH = (1 << 15) - 1
 _MARGIN = 64
-"""How much less than its reach a jump to a new trampoline goes: others that follow will lie in between."""
+"""How far a jump to a new trampoline stays below its reach, since more trampolines may be inserted in
+between.
+"""
 
 
 @dataclass(frozen=True, slots=True)

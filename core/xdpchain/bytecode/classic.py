@@ -25,14 +25,14 @@ from .opcodes import FRAME
 __all__ = ["HEAD", "Classic", "Filter", "translate", "unpack"]
 
 HEAD = 256
-"""Bytes of a packet that a filter sees, and that are recorded if nothing else is asked for: FOLLOW_HEAD of
+"""Bytes of a packet that a filter sees, and that are recorded by default: FOLLOW_HEAD of
 bpf/include/follow.h.
 """
 
 LENGTH_AT, CAPTURED_AT, BYTES_AT = 0, 4, 8
 MEMORY_WORDS = 16
 LONGEST = 1 << 15
-"""Instructions of a translated filter: it runs for every packet."""
+"""Most instructions of a translated filter, which runs for every packet."""
 
 # Registers: r0 is the result and a scratch register, r1 a second scratch register.
 SCRATCH, OFFSET, PACKET, A, X, CAPTURED = 0, 1, 6, 7, 8, 9

@@ -35,9 +35,9 @@ class Source(Enum):
     """Where a code that is not a constant comes from."""
 
     COMPUTED = "computed"
-    """Calculated, loaded from memory, or returned by a function that is not followed."""
+    """Calculated, loaded from memory, or returned by a function that is not tracked."""
     TAIL_CALL = "tail call"
-    """The program handed the packet on to another one."""
+    """The program tail-called another."""
 
 
 class Called(NamedTuple):
@@ -92,15 +92,15 @@ def decisions(image: bytes, *, calls: bool = True) -> Decisions:
 
 
 MOST_ALIKE = 64
-"""States of one instruction beyond which they are joined."""
+"""Most states of one instruction before they are joined."""
 MOST_STATES = 30_000
 DEEPEST_CALLS = 8
 """The kernel's limit (MAX_CALL_FRAMES)."""
 MOST_VALUES = 16
-"""Values of a place beyond which it counts as computed."""
+"""Most values of a place before it counts as computed."""
 
 _RESULT = 0
-"""The place r0. Places are bits: registers 0 to 9, then slots of the stack."""
+"""The place r0. Places are bits: registers 0 to 9, then stack slots."""
 _SLOTS = 10
 _MASK32, _MASK64 = (1 << 32) - 1, (1 << 64) - 1
 
@@ -109,9 +109,11 @@ _COMPUTED: Values = frozenset((Source.COMPUTED,))
 Env = tuple[tuple[int, Values], ...]
 """What the live places hold, by place."""
 Frame = tuple[int, Env]
-"""Where a call comes back to, and what its caller knew."""
+"""The return address of a call, and what its caller knew."""
 Node = tuple[tuple[Frame, ...], int, Env | None]
-"""Calls that have not come back, instruction, and what is known; None: that was joined, and stands apart."""
+"""Calls that have not returned, instruction, and what is known there; None: it was joined, and is stored
+elsewhere.
+"""
 
 
 class _Places:
@@ -239,7 +241,7 @@ READING = (
     Helper.PERF_EVENT_OUTPUT,
     Helper.RINGBUF_OUTPUT,
 )
-"""Helpers that write nothing to where their arguments point."""
+"""Helpers that do not write through their arguments."""
 
 
 class _Search:

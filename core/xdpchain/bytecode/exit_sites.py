@@ -19,7 +19,7 @@ from .unfolding import Exit, Marks
 __all__ = ["NOWHERE", "ExitSites", "exit_sites"]
 
 _NOT_CONSTANT = 1 << 32
-"""The subject of sites whose code is none that is known."""
+"""The subject of sites whose code is not a known constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ExitSites:
 
 
 NOWHERE = ExitSites({}, {})
-"""Nothing is known."""
+"""No sites are known."""
 
 
 def exit_sites(sites: Sequence[VerdictSite]) -> tuple[ExitSites, ...]:

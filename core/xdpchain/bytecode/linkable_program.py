@@ -31,7 +31,7 @@ __all__ = ["LinkableProgram"]
 MAGIC = b"XDPU"
 VERSION = 1
 MOST_HEAD, MOST_REFERENCES = 16 << 20, 1 << 20
-"""Bytes of the head, and references to maps: a program has at most a million instructions."""
+"""Most bytes of the head, and most references to maps: a program has at most a million instructions."""
 _HEADER = struct.Struct("<4sIIIII")
 
 

@@ -9,7 +9,7 @@ from . import opcodes as op
 from .instructions import SIZE, Instruction, base_register, function_starts, instructions
 from .opcodes import FRAME, Helper
 
-__all__ = ["main_length", "main_stack", "own_tail_calls"]
+__all__ = ["main_length", "main_stack", "makes_tail_calls", "own_tail_calls"]
 
 
 def main_length(code: bytes) -> int:
@@ -23,6 +23,12 @@ def own_tail_calls(code: bytes) -> bool:
     """Whether a component's main function makes tail calls: such a component must be called."""
     end = main_length(code)
     return any(at < end and _is_tail_call(instruction) for at, instruction in instructions(code))
+
+
+@lru_cache(maxsize=64)
+def makes_tail_calls(code: bytes) -> bool:
+    """Whether any function of a component makes tail calls."""
+    return any(_is_tail_call(instruction) for _, instruction in instructions(code))
 
 
 @lru_cache(maxsize=64)

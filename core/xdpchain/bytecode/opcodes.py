@@ -39,7 +39,7 @@ CMPXCHG: Final = 0xF1
 
 # Whole opcodes.
 LD_IMM64: Final = LD | IMM | DW
-"""The one instruction of two parts."""
+"""The only instruction with two parts."""
 CALL: Final = JMP | JCALL
 EXIT: Final = JMP | JEXIT
 GOTO: Final = JMP | JA
@@ -62,12 +62,12 @@ JEQ_IMM: Final = JMP | JEQ | K
 JNE_IMM: Final = JMP | JNE | K
 JLE_IMM: Final = JMP | JLE | K
 JNE32_IMM: Final = JMP32 | JNE | K
-"""Of the lower halves of registers (kernel 5.1)."""
+"""Compares the lower halves of registers (kernel 5.1)."""
 
 FRAME: Final = 10
-"""The register that points to the end of the stack."""
+"""The register that points to the end of the stack frame."""
 STACK: Final = 512
-"""Bytes of stack of one frame."""
+"""Bytes of one stack frame."""
 
 # What the source register of CALL and LD_IMM64 says about the immediate.
 CALL_HELPER, CALL_FUNCTION, CALL_KFUNC = 0, 1, 2
@@ -112,7 +112,7 @@ class Helper(IntEnum):
 
 
 CALLING_BACK: Final = (Helper.FOR_EACH_MAP_ELEM, Helper.LOOP, Helper.USER_RINGBUF_DRAIN)
-"""Helpers that call a function of the program."""
+"""Helpers that call one of the program's functions."""
 
 
 def is_jump(code: int) -> bool:

@@ -20,12 +20,12 @@ from .instructions import Instruction, instructions, successors
 __all__ = ["Code", "TooLong", "writes_packet"]
 
 LIMIT = 1 << 16
-"""Instructions that are followed at most."""
+"""Most instructions that are tracked."""
 ROUNDS = 1 << 20
-"""Steps after which it is given up."""
+"""Steps after which the search gives up."""
 
 CONTEXT, PACKET, END, FRAME, OUTSIDE = 1, 2, 4, 8, 16
-"""What a register may hold. END: ``data_end``, which nobody stores through. FRAME: a pointer into this
+"""What a register may hold. END: ``data_end``, which is never stored through. FRAME: a pointer into this
 function's stack. OUTSIDE: into a caller's.
 """
 

@@ -24,7 +24,7 @@ WAY_SIZE = op.STACK
 """Bytes of a cell."""
 
 _PASSED, _NOT_PASSED = 1, 2
-"""Neither is 0, of which the verifier keeps track: then it would have to look at each way by itself."""
+"""Neither is 0, because the verifier tracks zeros and would then have to check each path separately."""
 
 
 @dataclass(frozen=True, slots=True)

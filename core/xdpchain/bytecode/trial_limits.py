@@ -57,7 +57,7 @@ class Where:
     filled: bool = False
     """Its program arrays are filled from its object file, so a trial follows them."""
     runs: bool = False
-    """It is a slot of what runs, not of what would."""
+    """It is a slot of the running chain, not of the candidate."""
 
     def __str__(self) -> str:
         return f"slot {self.slot} ({self.name}){' of what runs' * self.runs}"

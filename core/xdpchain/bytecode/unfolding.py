@@ -27,7 +27,7 @@ from .instructions import Instruction, names_function, successors, whole
 __all__ = ["Exit", "Marks", "Unfolded", "lay_out", "reads_context", "unfold"]
 
 Place = tuple[int, int]
-"""A register (its number, 0), or a place on the stack (offset below zero, bytes)."""
+"""A register (its number, 0), or a place on the stack (negative offset, bytes)."""
 
 Known = tuple[tuple[Place, int], ...]
 Node = tuple[int, Known]
@@ -36,10 +36,10 @@ Node = tuple[int, Known]
 RESULT: Place = (0, 0)
 
 Marks = Mapping[tuple[int, int], Sequence[tuple[int, int]]]
-"""What those who go along an edge remember from then on: for each subject (a number) a value."""
+"""What paths along an edge remember from then on: a value for each subject (a number)."""
 
 _MARK = 16
-"""Marks are kept as what is known of registers from this number on, which no program has."""
+"""Marks are stored as what is known about registers from this number on, which no program has."""
 
 READING = frozenset(
     (
@@ -53,12 +53,12 @@ READING = frozenset(
         op.Helper.XDP_STORE_BYTES,
     )
 )
-"""Helpers that only read what is on the stack, wherever a pointer to it is given to them."""
+"""Helpers that only read the stack through pointers they are given."""
 
 EVERYWHERE = 1 << 30
 REACHES = (EVERYWHERE, 48, 12, 3)
-"""So many instructions before an exit something is remembered, at most; the first that makes no more copies
-than `_allowed` is taken.
+"""The most instructions before an exit at which something is remembered; the first reach that makes no more
+copies than `_allowed` is used.
 """
 
 

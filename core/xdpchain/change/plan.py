@@ -120,7 +120,8 @@ def make_plan(
     and must leave the hook for a moment. ``lost`` is what else is lost, one warning each (`Undo.lost`).
 
     Raises NotOurs if the program on the hook must not be replaced, InvalidInput if the candidate's mode
-    differs from the running chain's without an explicit ``mode``, or its routes are not possible.
+    differs from the running chain's without an explicit ``mode``, its linkage does not support so many slots,
+    or its routes are not possible.
     """
     best = mode is WantedMode.BEST
     if best:
@@ -147,6 +148,7 @@ def make_plan(
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards only run single programs")
     candidate = replace(candidate, bare=False)
+    _check_length(running, candidate)
     stays = running.chain is not None and running.chain.linkage is candidate.linkage
     check_routes(candidate, running.interface if stays else None)
     _check_policies(running, candidate)
@@ -219,6 +221,21 @@ def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
     maps = f", with its maps {kept}" if kept else ""
     text = f"program {hook.prog_id} (tag {hook.tag}) → {change.text}{maps}"
     return Change(ChangeKind.ADOPT, change.name, text, change.key)
+
+
+def _check_length(running: Running, chain: Chain) -> None:
+    most = chain.linkage.most_slots
+    if len(chain) <= most:
+        return
+    stays = running.chain is not None and running.chain.linkage is chain.linkage
+    able = [linkage for linkage in Linkage if len(chain) <= linkage.most_slots]
+    other = advise(Do.RELINK, able[0], on=running.interface) if stays else advise(Do.CHOOSE_LINKAGE, *able)
+    over = len(chain) - most
+    raise InvalidInput(
+        f"{chain.linkage} linkage does not support {len(chain)} slots",
+        f"libxdp's dispatcher has {most} slots",
+        other | advise(Do.MEND, f"Remove {over} slot{'s' * (over > 1)}"),
+    )
 
 
 def _check_policies(running: Running, chain: Chain) -> None:

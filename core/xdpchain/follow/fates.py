@@ -50,7 +50,7 @@ class Fates(Closing):
         self._waiting: deque[tuple[float, Followed]] = deque()
         self._known: dict[tuple[int, int], Fate] = {}
         self._settled: dict[int, int] = {}
-        """The last packet of each CPU that was handed on: what is told of it later comes too late."""
+        """The last packet of each CPU that was returned: reports about it are now too late."""
         self._reasons = kernel_enum(REASONS)
         if not self._reasons:
             raise Unsupported(

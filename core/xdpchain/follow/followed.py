@@ -46,13 +46,13 @@ class Step:
     moved: int
     changes: tuple[ByteChange, ...]
     resized: int = 0
-    """By how many bytes the packet grew (less than 0: shrank)."""
+    """By how many bytes the packet grew (below 0: shrank)."""
     site: VerdictSite | None = None
     """Where its code was decided, if that is known."""
 
 
 WAIT = 0.2
-"""Seconds that a packet waits for its fate."""
+"""Seconds to wait for a packet's fate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,16 +29,16 @@ __all__ = ["DEFAULT_RATE", "MOST_RATE", "SIFTED_RATE", "Follower", "compile_filt
 
 DEFAULT_RATE, SIFTED_RATE = 100, 1000
 MOST_RATE = 10_000
-"""Packets a second: as a default (where only some verdicts are wanted of them, the second), and at most."""
+"""Packets per second: the default, the default if only some verdicts are requested, and the maximum."""
 
 ANY = ActionSet()
-"""No verdict is asked for: every packet is."""
+"""No verdict is requested: every packet is returned."""
 
 POLL = 0.02
-"""Seconds between two readings of the ring buffer."""
+"""Seconds between reads of the ring buffer."""
 
 BEAT = 0.5
-"""Seconds between two signs of life: given by a thread, for who reads the packets may be slow."""
+"""Seconds between signs of life, which a thread gives because the reader of the packets may be slow."""
 
 
 def compile_filter(expression: str, layer: LinkLayer) -> Filter:

@@ -14,7 +14,7 @@ from xdpchain.sys.netlink import Netlink
 __all__ = ["HookWatch"]
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between checks."""
 
 
 class HookWatch:

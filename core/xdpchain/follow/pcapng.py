@@ -29,7 +29,7 @@ PACKET_ID, QUEUE, VERDICT = 5, 6, 7  # of a packet
 NANOSECONDS = 9
 VERDICT_OF_XDP = 2
 MOST = 0xFFFF & ~3
-"""Bytes of an option's value, at most."""
+"""Most bytes of an option's value."""
 
 Option = tuple[int, bytes]
 

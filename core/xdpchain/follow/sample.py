@@ -26,11 +26,11 @@ from .follower import POLL, follow
 __all__ = ["LIVE", "SECONDS", "live_packets", "sampling_swaps", "supply_of"]
 
 LIVE = "live"
-"""The source of a what-if that stands for what flows now."""
+"""The what-if source for current traffic."""
 MOST = 200
-"""Packets of a sample."""
+"""Most packets in a sample."""
 RATE = 100
-"""Packets a second that are followed: the first come at once, the others spread over the time."""
+"""Packets followed per second: the first at once, the others spread over the time."""
 SECONDS = 1.0
 LOCK_SECONDS = 2.0
 

@@ -24,10 +24,13 @@ def chain_of(running: Running) -> Chain:
     return running.chain or Chain(linkage=default_linkage()[0])
 
 
-def choose(asked: str, running: Running, *, anew: bool = False, bound: bool = False) -> tuple[Linkage, str]:
+def choose(
+    asked: str, running: Running, *, anew: bool = False, bound: bool = False, slots: int = 0
+) -> tuple[Linkage, str]:
     """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words. ``auto`` keeps the running
     chain's linkage unless ``anew`` is set. ``bound``: a component reads RX metadata, and no dispatcher
-    version was requested. Raises Unsupported if the linkage does not work here.
+    version was requested. ``slots``: how many the chain will have. Raises Unsupported if the linkage does not
+    work here.
     """
     if asked == "auto":
         if running.chain is not None and not anew:
@@ -39,6 +42,8 @@ def choose(asked: str, running: Running, *, anew: bool = False, bound: bool = Fa
                 Linkage.STATIC,
                 f"RX metadata needs {version} under freplace, and here it is {emitted_version()}",
             )
+        if slots > linkage.most_slots:
+            return Linkage.STATIC, f"{slots} slots, and {linkage} supports {linkage.most_slots}"
         return linkage, why
     linkage = Linkage(asked)
     if linkage is Linkage.FREPLACE and running.linkage is not Linkage.FREPLACE:

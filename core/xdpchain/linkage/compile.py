@@ -179,8 +179,8 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
 NO_ARRAYS = "the kernel keeps programs that are bound to a device out of program arrays"
 
 UNKNOWN_NUMBER = instructions.Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.GET_PRANDOM_U32)
-"""What the verifier sees in place of a call for RX metadata where it judges a component by itself: only the
-chain is bound to the device, and it is judged again.
+"""Replaces a call for RX metadata while the verifier checks a component on its own: only the chain is bound
+to the device, and it is verified again.
 """
 
 

@@ -32,7 +32,7 @@ from xdpchain.model.counting import (
     slot_key,
 )
 from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
-from xdpchain.model.manifest import Manifest
+from xdpchain.model.manifest import MOST_ROW, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.grace import wait_for_packets
@@ -61,7 +61,7 @@ __all__ = [
 
 COUNTERS = "xdptui_counters"
 COUNTS = "xdptui_counts"
-"""The name of the map with the description."""
+"""The name of the map that holds the description."""
 
 ROWS = 21
 ROW_SIZE = CODES * COUNTER
@@ -69,13 +69,15 @@ STRIDE = ROWS * ROW_SIZE + 32
 """Bytes of one CPU's counters in rows: ``struct cpu_counts`` of bpf/include/counters.h."""
 
 MOST_NOTED = 1 << 20
-"""Bytes of a description."""
+"""Most bytes of a description."""
 
 CACHE_LINE = 64
 BPF_F_MMAPABLE = 1 << 10
 
 FOLD_AT = 4
-"""So many maps of programs that are gone are added up; fewer are carried on, since that takes no waiting."""
+"""From this number on, maps of programs that are gone are added up; fewer are carried on, since that needs no
+waiting.
+"""
 
 
 def counter_layout() -> tuple[int, int, int]:
@@ -84,13 +86,14 @@ def counter_layout() -> tuple[int, int, int]:
 
 
 def assign_rows(candidate: Chain, running: Running) -> list[int]:
-    """A row for each slot: its own if it runs, otherwise one that no running slot uses. Row 0 is the verdict.
+    """A number for each slot: its own if it runs, otherwise one that no running slot uses. In chains of
+    earlier releases it is the slot's row of the counters, and row 0 is the verdict.
 
-    The row is also the slot's number wherever one is needed for the slot's lifetime. A slot that enters or
+    It is the slot's number wherever one is needed for the slot's lifetime. A slot that enters or
     leaves shadow starts at zero: what it would have dropped and what it dropped are never mixed.
     """
     own = {slot_key(slot): slot.row for slot in running.chain or () if slot.row}
-    free = iter(sorted(set(range(1, ROWS)) - set(own.values())))
+    free = iter(sorted(set(range(1, MOST_ROW + 1)) - set(own.values())))
     return [own.get(slot_key(slot)) or next(free) for slot in candidate.slots]
 
 

@@ -47,8 +47,8 @@ from .self_counting import Place, load_counting, uncountable
 __all__ = ["Extension", "ExtensionLoader"]
 
 FRAGS = False
-"""Whether packets come in fragments is the dispatcher's flag; on a component of type EXT it would be refused,
-and the programs of its program arrays have to agree with it.
+"""Multi-buffer support is the dispatcher's flag. The kernel refuses it on an EXT component, and the programs
+in the component's program arrays must agree with that.
 """
 
 

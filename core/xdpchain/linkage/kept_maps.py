@@ -25,7 +25,7 @@ __all__ = ["LONGEST", "MOST", "KeptMap", "forget_kept", "keep_maps", "kept_maps"
 PLACE = ("xdptui", "kept")
 MOST = 64
 LONGEST = 7 * 24 * 3600.0
-"""Seconds."""
+"""Most seconds that a map is kept."""
 
 _NAME = re.compile(r"([1-9][0-9]{0,9})-([0-9]{1,12})-([1-9][0-9]{0,9})-([0-9]{1,20})")
 

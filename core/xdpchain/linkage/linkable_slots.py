@@ -31,6 +31,7 @@ __all__ = [
     "object_bytes",
     "shared_maps",
     "too_deep",
+    "use_linkage",
 ]
 
 
@@ -155,17 +156,22 @@ def kept_maps(component: Component, maps: Mapping[str, bpf.Fd]) -> dict[str, bpf
 
 
 CALL_ROOM = {Linkage.STATIC: 16, Linkage.TAILCALL: 32}
-"""Bytes of the stack that a linkage takes at most, where a component stays a function or program."""
+"""Most stack bytes that a linkage needs if a component stays a function or program."""
 
 
-def too_deep(parts: Sequence[Part], other: Linkage) -> Advice:
-    """What to do if the components' stacks are too deep for a linkage: use one with room (``other`` if it
-    fits, or freplace, in which each has its own stack), or use less stack.
+def use_linkage(slots: int, *linkages: Linkage) -> Advice:
+    """To use one of these linkages, if it supports that many slots."""
+    return advise(Do.CHOOSE_LINKAGE, *(linkage for linkage in linkages if slots <= linkage.most_slots))
+
+
+def too_deep(parts: Sequence[Part], slots: int, other: Linkage) -> Advice:
+    """What to do if the components' stacks are too deep for a linkage: use one with room for a chain of this
+    many slots (``other`` if it fits, or freplace, in which each has its own stack), or use less stack.
     """
     fits = all(sum(part.unit.stack) + CALL_ROOM[other] <= STACK for part in parts)
     linkages = (Linkage.FREPLACE, other) if fits else (Linkage.FREPLACE,)
     less = "Move large variables from the stack into a per-CPU map"
-    return advise(Do.CHOOSE_LINKAGE, *linkages) | advise(Do.MEND, less)
+    return use_linkage(slots, *linkages) | advise(Do.MEND, less)
 
 
 def keeping_own_types(parts: Iterable[Part], verdict: str) -> str:

@@ -37,7 +37,7 @@ from .verifier_words import read_log
 __all__ = ["Place", "SelfCounting", "load_counting", "policy_within", "uncountable"]
 
 FORMS = ((Form.THREADED, True), *((form, False) for form in Form))
-"""What is tried, in this order; in the first each verdict site has a counter of its own."""
+"""What is tried, in this order; in the first, each verdict site has its own counter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
-from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
@@ -47,7 +46,7 @@ from .arrays import remove_array_pins
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import NO_METADATA
 from .kits import component_prototype, kit_of
-from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
+from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep, use_linkage
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, described, exits_of, is_called, member_of, patched
 from .policing import REPORTING, reporting, ring_for
@@ -59,7 +58,7 @@ __all__ = ["FOLLOWED", "StaticLinker"]
 
 PROGRAM = "xdptui_chain"
 FOLLOWED = "xdptui_followed"
-"""The mark of a chain that records the way of packets; bound last."""
+"""The mark of a chain that records packets; bound last."""
 
 
 class StaticLinker:
@@ -192,11 +191,11 @@ class _Linking:
             except bpf.BpfError as error:
                 log = self._log(threaded, described)
                 if (form, sited) == forms[-1]:
-                    raise _refused(error, log, self._odd(), self._on) from error
+                    raise _refused(error, log, self._odd(), self._on, len(self._parts)) from error
                 why = read_log(log).why if log else str(error)
                 what = "verdicts are counted by code" if sited else f"not {form}"
                 reason = f"{what}: the verifier says {why}"
-        todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
+        todo = use_linkage(len(self._parts), Linkage.FREPLACE, Linkage.TAILCALL)
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
     def _threaded(self, form: Form, described: Described) -> Threaded | None:
@@ -293,8 +292,8 @@ FORMS: Sequence[Form] = tuple(Form)
 """What is tried, in this order."""
 
 MOST_STEPS = 250_000
-"""Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
-function each of the ways through one multiplies those through the next.
+"""Instructions that the verifier walked for all components loaded alone, above which they stay functions:
+inside one function, the paths through one component multiply those through the next.
 """
 
 # What license_is_gpl_compatible() in the kernel's linux/license.h accepts.
@@ -328,8 +327,14 @@ def _keeps_length(code: bytes) -> bool:
     )
 
 
-def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[Part]) -> XdpChainError:
-    """Why the linked program was refused, in words."""
+MOST_MAPS = 64
+"""Maps that one program may use (MAX_USED_MAPS of the kernel's verifier)."""
+
+
+def _refused(
+    error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[Part], slots: int
+) -> XdpChainError:
+    """Why the program linked of these parts, in a chain of so many slots, was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
     asking = ", ".join(part.slot.name for part in parts if part.unit.device_calls)
@@ -337,17 +342,20 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
         return Unsupported(f"{asking} can't run here", NO_METADATA)
     verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
-    todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
+    todo = use_linkage(slots, Linkage.FREPLACE, Linkage.TAILCALL)
+    maps = len({bpf.map_info(fd).id for part in parts for fd in part.maps.values()})
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
             f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain "
             f"needs up to {CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
         )
-        todo = too_deep(parts, Linkage.TAILCALL)
+        todo = too_deep(parts, slots, Linkage.TAILCALL)
     elif kept := keeping_own_types(parts, verdict):
-        why, todo = kept, advise(Do.CHOOSE_LINKAGE, "freplace")
+        why, todo = kept, use_linkage(slots, Linkage.FREPLACE)
     elif "GPL" in verdict and odd:
         why = f"a component's licence is {odd[0]!r}, but GPL-only functions are used"
+    elif error.errno == errno.E2BIG and maps >= MOST_MAPS:
+        why = f"together they use {maps} maps, and the kernel allows {MOST_MAPS} in one program"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:
         total = sum(p.unit.verified for p in parts)
         why = (

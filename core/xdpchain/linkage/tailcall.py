@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode.instructions import function_starts
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.main_function import makes_tail_calls
 from xdpchain.bytecode.opcodes import STACK
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.actions import Action
@@ -44,7 +45,7 @@ from .arrays import remove_array_pins
 from .compile import NO_ARRAYS
 from .counting import OwnCounters, counters_for
 from .kits import component_prototype, kit_of
-from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
+from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep, use_linkage
 from .linked import BuiltChain, bind_metadata
 from .members import Described, Exits, described, exits_of, is_called, member_of, of_itself
 from .policing import REPORTING, reporting, ring_for
@@ -78,6 +79,7 @@ class TailcallLinker:
             if bound and not self._cloning:
                 what = f"{bound[0]} can't be linked ({Linkage.TAILCALL})"
                 raise LinkRefused(what, NO_ARRAYS, advise(Do.CHOOSE_LINKAGE, "static"))
+            _check_tail_calls(parts)
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
             arrays = [held.enter_context(make_array()) for _ in parts]
             linking = _Linking(chain, parts, arrays, running, held)
@@ -107,6 +109,27 @@ class TailcallLinker:
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
             remove_array_pins(running.dispatcher.id)
+
+
+MOST_TAIL_CALLS = 33
+"""Per packet (the kernel's MAX_TAIL_CALL_CNT): one more does nothing, and the chain would end there."""
+
+LEFT_TO_COMPONENTS = 23
+"""How many of those are kept for components that make their own: nobody can tell how many they make."""
+
+
+def _check_tail_calls(parts: Sequence[Part]) -> None:
+    """The chain takes one for each slot behind the first, and one to its end. Raises LinkRefused."""
+    on = [part for part in parts if not part.slot.off]
+    own = next((part.slot.name for part in on if makes_tail_calls(part.unit.instructions)), None)
+    most = MOST_TAIL_CALLS - LEFT_TO_COMPONENTS
+    if own is not None and len(on) > most:
+        raise LinkRefused(
+            f"{len(on)} slots can't be linked by tail calls",
+            f"the kernel allows {MOST_TAIL_CALLS} tail calls per packet, and {own} makes its own; with such "
+            f"a component the limit is {most} slots",
+            advise(Do.CHOOSE_LINKAGE, "static"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +302,7 @@ class _Linking:
                 except bpf.BpfError as error:
                     log = _log(part, threaded, types, self._frags)
                     if last or error.errno == errno.EPERM:
-                        raise _explained(part, error, log) from error
+                        raise _explained(part, len(self._parts), error, log) from error
                     said = f"the verifier says {read_log(log).why}" if log else str(error)
                 else:
                     self._forms[index] = form, why
@@ -287,7 +310,7 @@ class _Linking:
             if reason is None and self.counters is not None and form is Form.THREADED:
                 raise _NotBySite({index: f"verdicts of {part.slot.name} are counted by code: {said}"})
             why = f"{part.slot.name} is not {form}: {said}"
-        raise _too_deep(part, said)
+        raise _too_deep(part, len(self._parts), said)
 
     def _end(self) -> bpf.Fd:
         """The program that the last slot calls: it counts XDP_PASS as the verdict and returns it."""
@@ -378,32 +401,31 @@ def _log(part: Part, threaded: Threaded, described: Described, frags: bool) -> s
     return ""
 
 
-def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
+def _explained(part: Part, slots: int, error: bpf.BpfError, log: str) -> XdpChainError:
+    """Why the kernel refused the program of one part in a chain of so many slots, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, f"{part.slot.name} can't be loaded with its chain call", log=log)
     verdict = read_log(log).verdict
     detail = f"{error}\n" + "\n".join(log.rstrip().splitlines()[-40:])
     if re.search(r"combined stack size|invalid stack|tail_calls are not allowed when call stack", log):
         used = " + ".join(map(str, part.unit.stack)) or "an unknown number of"
-        return _too_deep(part, f"it uses {used} bytes of stack ({verdict})", detail)
+        return _too_deep(part, slots, f"it uses {used} bytes of stack ({verdict})", detail)
     if re.search(r"mixing of tail_calls|tail_calls are not allowed in (programs|non-JITed)", log):
         why = (
             "it has functions, and this kernel allows tail calls only in programs with a "
             f"single function ({verdict}; x86-64 allows both from 5.10)"
         )
-        return _refusal(part, why, detail)
+        return _refusal(part, slots, why, detail)
     if kept := keeping_own_types([part], verdict):
-        return _refusal(part, kept, detail, advise(Do.CHOOSE_LINKAGE, "freplace"))
-    return _refusal(part, verdict, detail)
+        return _refusal(part, slots, kept, detail, use_linkage(slots, Linkage.FREPLACE))
+    return _refusal(part, slots, verdict, detail)
 
 
-def _too_deep(part: Part, why: str, detail: str = "") -> LinkRefused:
+def _too_deep(part: Part, slots: int, why: str, detail: str = "") -> LinkRefused:
     room = f"the chain call needs up to {CALL_ROOM[Linkage.TAILCALL]} more of the {STACK}"
-    return _refusal(part, f"{why}, and {room}", detail, too_deep([part], Linkage.STATIC))
+    return _refusal(part, slots, f"{why}, and {room}", detail, too_deep([part], slots, Linkage.STATIC))
 
 
-ELSEWHERE = advise(Do.CHOOSE_LINKAGE, "static", "freplace")
-
-
-def _refusal(part: Part, why: str, detail: str = "", todo: Advice = ELSEWHERE) -> LinkRefused:
+def _refusal(part: Part, slots: int, why: str, detail: str = "", todo: Advice | None = None) -> LinkRefused:
+    todo = todo or use_linkage(slots, Linkage.STATIC, Linkage.FREPLACE)
     return LinkRefused(f"{part.slot.name} can't be linked by tail calls", why, todo, detail=detail)

@@ -29,15 +29,15 @@ __all__ = [
 STATE, HEADS, RING, PASSED = "xdptui_follow", "xdptui_heads", "xdptui_ring", "xdptui_passed"
 STATE_SIZE, HEAD_SIZE = 192, 328
 RING_SIZE = 1 << 20
-"""Bytes: 3,400 records of `HEAD` bytes, which is 300 packets through a chain of ten."""
+"""In bytes: 3,400 records of `HEAD` bytes, enough for 300 packets through a chain of ten."""
 
 LEAST_SNAP, MOST_SNAP = 64, 16384
-"""Bytes of a packet that a record can keep."""
+"""Range of the bytes of a packet that a record keeps."""
 
 MOST_PASSED = 1024
 
 FILTER = "follow_filter"
-"""The stub of bpf/following.bpf.c that the filter takes the place of."""
+"""The stub in bpf/following.bpf.c that the filter replaces."""
 
 BPF_F_MMAPABLE = 1 << 10
 

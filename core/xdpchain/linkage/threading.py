@@ -46,13 +46,13 @@ __all__ = [
 DATA, DATA_END = 0, 4  # of struct xdp_md
 VERDICT = 255  # the verdict's stage in bpf/include/follow.h
 SITE_SHIFT = 8
-"""Above a slot's stage stands the number of the site that decided, from 1 on."""
+"""The number of the deciding site, from 1 on, is in the bits above a slot's stage."""
 CODE, LENGTH = 6, 7  # used by the stubs of ways, after the component is done with them
 
 JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
 
 ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, OTHER + 1)
-"""The kinds of codes in the order in which they are looked for; what is none of them is `OTHER`."""
+"""The kinds of codes in the order in which they are tested for; anything else is `OTHER`."""
 
 
 class Form(StrEnum):

@@ -86,7 +86,9 @@ _ADVICE = {
 
 
 OWN_TYPES = re.compile(r"bpf_(list|rb)_(head|node|root)|kptr")
-"""Verdicts on objects that a program makes (bpf_obj_new) and maps keep: both must be of one BTF."""
+"""Matches verdicts on objects that a program allocates (bpf_obj_new) and stores in maps: both must have the
+same BTF.
+"""
 
 
 def read_log(log: str) -> Refused:

@@ -26,6 +26,7 @@ from .sharing import following
 from .slot import Slot, order_key
 
 __all__ = [
+    "DISPATCHER_SLOTS",
     "MAX_SLOTS",
     "MOST_ENTRIES",
     "Chain",
@@ -41,8 +42,13 @@ __all__ = [
     "order_key",
 ]
 
-MAX_SLOTS = 10
-"""Slots of a dispatcher, the protocol's MAX_DISPATCHER_ACTIONS."""
+MAX_SLOTS = 32
+"""Most slots of any chain. In a tail-call chain each way to a slot and to the chain's end is a tail call, and
+the kernel stops at 33 (MAX_TAIL_CALL_CNT).
+"""
+
+DISPATCHER_SLOTS = 10
+"""Slots of libxdp's dispatcher, the protocol's MAX_DISPATCHER_ACTIONS."""
 
 PRIORITY_STEP = 10
 """The priority distance to the neighbor when a slot moves to either end."""
@@ -55,6 +61,11 @@ class Linkage(StrEnum):
     FREPLACE = "freplace"
     TAILCALL = "tailcall"
 
+    @property
+    def most_slots(self) -> int:
+        """Most slots of a chain with this linkage."""
+        return DISPATCHER_SLOTS if self is Linkage.FREPLACE else MAX_SLOTS
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -64,7 +75,8 @@ class Chain:
     ``dispatcher_version`` is libxdp's protocol version under freplace linkage, 2 or 3; None means that of the
     running dispatcher, else of the installed libxdp. ``bare``: a running libxdp chain whose single component
     replaced the dispatcher, so its return code is the verdict, whatever its actions. Chains linked here are
-    never bare. Raises InvalidInput for more than ten slots.
+    never bare. Raises InvalidInput for more than `MAX_SLOTS` slots; whether the linkage supports so many is
+    checked by the plan.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -78,7 +90,7 @@ class Chain:
         if len(self.slots) > MAX_SLOTS:
             raise InvalidInput(
                 f"a chain of {len(self.slots)} slots can't be built",
-                f"a dispatcher has {MAX_SLOTS} slots",
+                f"the limit is {MAX_SLOTS} slots",
                 "Remove a component first",
             )
 

@@ -17,21 +17,34 @@ from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
-from .chain import MAX_SLOTS, Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
+from .chain import (
+    DISPATCHER_SLOTS,
+    MAX_SLOTS,
+    Chain,
+    Component,
+    GlobalValue,
+    Linkage,
+    MapRef,
+    Mode,
+    ObjectRef,
+    Slot,
+)
 from .component import SharedMap
 from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
 
-__all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
+__all__ = ["FORMAT", "MOST_ROW", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 
 WHAT = "the chain's manifest"
 MANY = 4096
 """Most names, maps or values of a component; real objects have dozens."""
 
-MOST_ROW = 20
-"""The last row of a counters map."""
+MOST_ROW = 2 * MAX_SLOTS
+"""The largest number of a slot (`Slot.row`): enough for two entirely different chains."""
+OLD_MOST_ROW = 20
+"""That of versions with ten slots in every linkage."""
 
 MOST_REASON = 4000
 """Most characters of a reason: a verifier message and a source line."""
@@ -52,6 +65,10 @@ passed on.
 
 SWITCHED = 4
 """The format of a chain with slots that are off, with or without described counters."""
+
+LONG = 5
+"""The format of a chain with more than ten slots, or with numbers of slots that only such chains give."""
+FORMATS = (FORMAT, EXTENDED, COUNTED, SWITCHED, LONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,9 @@ class Manifest:
         return json.dumps(self.document(), separators=(",", ":")).encode()
 
     def _format(self) -> int:
+        rows = (slot.row or 0 for slot in self.chain)
+        if len(self.chain) > DISPATCHER_SLOTS or max(rows, default=0) > OLD_MOST_ROW:
+            return LONG
         if any(slot.off for slot in self.chain):
             return SWITCHED
         if self.counts_map is not None:
@@ -150,10 +170,10 @@ def author_in(document: Fields) -> Author:
 def chain_in(document: Fields, *, counters: bool) -> Chain:
     """The chain in a manifest or a document that contains one. Raises InvalidInput."""
     version = document.integer("format")
-    if version not in (FORMAT, EXTENDED, COUNTED, SWITCHED):
+    if version not in FORMATS:
         raise InvalidInput(
             f"{WHAT} can't be read",
-            f"it has format {version}, this reads up to {SWITCHED}",
+            f"it has format {version}, this reads up to {FORMATS[-1]}",
             "Use the xdptui version that made the chain, or a newer one",
         )
     slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))

@@ -11,10 +11,10 @@ from xdpchain.errors import InvalidInput
 __all__ = ["MOST_BYTES", "check_bounds"]
 
 MOST_BYTES: Final = 256 << 10
-"""Of a spec: some 250 interfaces with ten slots each. tomlkit takes 4 s for it."""
+"""Most bytes of a spec: some 250 interfaces with ten slots each. tomlkit takes 4 s for it."""
 
 MOST_PARTS: Final = 32
-"""Of a dotted key; a spec needs two."""
+"""Most parts of a dotted key; a spec needs two."""
 
 _DOTTED = re.compile(r"""[\w"'-]+(?:[ \t]*\.[ \t]*[\w"'-]+)*""")
 

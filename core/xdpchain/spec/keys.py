@@ -24,7 +24,7 @@ from xdpchain.netns_spelling import netns_spelling
 __all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
 
 SLOTS = "slot"
-"""The key of an interface's slots: tables of their own."""
+"""The key of an interface's slots, which are tables of their own."""
 
 AUTO = "auto"
 ANY = route_name(None)

@@ -25,7 +25,7 @@ from .files import write_file
 from .values import SlotSpec
 
 MOST_BYTES = 64 << 20
-"""Of an object file."""
+"""Most bytes of an object file."""
 
 __all__ = ["Objects", "check_file", "write_objects"]
 

@@ -85,7 +85,7 @@ class _Reader:
         values = self._values(table, INTERFACE_KEYS, path)
         slots = self._tables(table[SLOTS], (*path, SLOTS))
         if len(slots) > MAX_SLOTS:
-            why = f"a dispatcher has {MAX_SLOTS} slots"
+            why = f"the limit is {MAX_SLOTS} slots"
             raise self.error((*path, SLOTS, MAX_SLOTS), f"{len(slots)} slots can't be built", why)
         read = tuple(self._slot(mapping, (*path, SLOTS, i)) for i, mapping in enumerate(slots))
         self._targets(read, path)

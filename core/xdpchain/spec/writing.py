@@ -18,11 +18,11 @@ __all__ = ["HEADER", "dump", "interface_table", "item_of", "slot_table", "values
 HEADER = "What these interfaces run. `xdptui plan` compares, `xdptui apply` makes it so (docs/spec.md)."
 
 ALWAYS = ("mode",)
-"""Written also at its default: which mode runs is never left to a guess."""
+"""Keys written even at their defaults: which mode runs should never be left to a guess."""
 
 
 LONG = 6
-"""Elements of a list that stand on one line."""
+"""Most list elements on one line."""
 
 
 def dump(spec: Spec, notes: Mapping[int, Mapping[int, str]] | None = None) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording in place of the kernel: what the screens ask, answered from a file."""
+"""A recording instead of the kernel: answers the screens from a file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of packets after their program, as it was recorded."""
+"""What happened to packets after their program, as recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RecordedEvents"]
 
 
 class RecordedEvents(Page):
-    """The page of events where the player stands; of one interface, or of all."""
+    """The events page at the player's position, for one interface or for all."""
 
     def __init__(self, recording: Recording, player: Player, running: Running | None) -> None:
         self._recording, self._player = recording, player

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ran, as the live feed would have told it; and all that a replay is made of."""
+"""What ran, reported as by the live feed; and the parts of a replay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["RecordedFeed", "Replay"]
 
 
 class RecordedFeed:
-    """Tells what ran where the player stands, whenever it is asked."""
+    """Reports what ran at the player's position, whenever asked."""
 
     def __init__(self, recording: Recording, player: Player, post: Callable[[Message], object]) -> None:
         self._recording, self._player, self._post = recording, player, post
@@ -34,7 +34,7 @@ class RecordedFeed:
 
 
 class Replay:
-    """A recording with a player: in place of the kernel."""
+    """A recording with a player, in place of the kernel."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -55,14 +55,14 @@ class Replay:
         return RecordedFeed(self.recording, self.player, post)
 
     def reasons(self, running: Running) -> tuple[SlotReasons, ...]:
-        """Where the programs decide that ran on an interface."""
+        """The sites at which the programs that ran on an interface decide."""
         return self.recording.reasons(self.player.number).get(running.interface.ifindex, ())
 
     def events(self, running: Running | None) -> RecordedEvents:
-        """The page of what became of packets."""
+        """The page about what happened to packets."""
         return RecordedEvents(self.recording, self.player, running)
 
     def turned(self) -> bool:
-        """Whether something else ran than when this was asked last."""
+        """Whether what ran has changed since the last call."""
         before, self._revision = self._revision, self.recording.revision(self.player.number)
         return before != self._revision

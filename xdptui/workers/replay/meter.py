@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The readings of a recording, as the live meter would have made them."""
+"""The readings of a recording, as the live meter would make them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["RecordedMeter"]
 
 
 class RecordedMeter(Meter):
-    """Rates and trends out of the readings up to where the player stands."""
+    """Rates and trends from the readings up to the player's position."""
 
     def __init__(self, recording: Recording, player: Player) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a replay stands in its recording, and how it moves. Pure but for its position."""
+"""The position in a replay, and how it moves. Pure except for that position."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Player:
         return self.number == len(self._timeline) - 1
 
     def tick(self, seconds: float) -> bool:
-        """Time went by; whether another reading is due."""
+        """Advance the time while playing; returns whether the reading changed."""
         if not self.playing:
             return False
         if self.at_end:
@@ -44,7 +44,7 @@ class Player:
         return self._go(self._elapsed + seconds)
 
     def step(self, by: int) -> bool:
-        """To another reading, and pause there; whether it is another one."""
+        """Move by readings and pause; returns whether the reading changed."""
         self.playing = False
         number = max(0, min(len(self._timeline) - 1, self.number + by))
         moved = number != self.number
@@ -52,7 +52,7 @@ class Player:
         return moved
 
     def leap(self, seconds: float) -> bool:
-        """Forward or back in time; whether that is another reading."""
+        """Move forward or back in time; returns whether the reading changed."""
         return self._go(self._elapsed + seconds)
 
     def toggle(self) -> None:

@@ -11,4 +11,4 @@ from __future__ import annotations
 __all__ = ["MAIN"]
 
 MAIN = "xdp_dispatcher"
-"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
+"""The dispatcher's main function, and so the program name by which libxdp recognises it."""

@@ -49,7 +49,7 @@ __all__ = [
 
 ORIGIN = "xdptui_origin"
 NAME_CUT = 15
-"""The kernel keeps so many characters of a program's name."""
+"""Characters of a program's name that the kernel keeps."""
 
 
 class PinsMissing(Exception):

@@ -12,24 +12,24 @@ from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import MAX_SLOTS, Slot
+from xdpchain.model.chain import DISPATCHER_SLOTS, Slot
 
 __all__ = ["EVERY_CODE", "MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig", "SlotConfig", "mask_of"]
 
 MAGIC = 236
 USED = 1 << 31
-"""Set in the action set of every used slot: an unreplaced stub returns 31, and the chain goes on."""
+"""Set in the action set of every used slot: an unreplaced stub returns 31, and the chain continues."""
 
 EVERY_CODE = USED - 1
-"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which stands for any
-code. Our dispatchers test for exactly that; libxdp's own go on after codes up to 31, and end with most of
-those beyond.
+"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which means any
+code. Our dispatchers test for exactly that; libxdp's continue after codes up to 31, and end after most larger
+ones.
 """
 
 SIZES = {1: 84, 2: 124, 3: 128}
 VERSIONS = tuple(SIZES)
 
-_ARRAY = f"={MAX_SLOTS}I"
+_ARRAY = f"={DISPATCHER_SLOTS}I"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class DispatcherConfig:
         """
         if self.version not in (2, 3):
             raise InvalidInput(f"dispatcher version {self.version} is not supported", todo="Choose 2 or 3")
-        rest = [0] * (MAX_SLOTS - len(self.slots))
+        rest = [0] * (DISPATCHER_SLOTS - len(self.slots))
         block = struct.pack("=4B", MAGIC, self.version, len(self.slots), self.frags)
         block += struct.pack(_ARRAY, *(slot.actions | USED for slot in self.slots), *rest)
         block += struct.pack(_ARRAY, *(slot.priority for slot in self.slots), *rest)
@@ -88,11 +88,11 @@ class DispatcherConfig:
                     f"magic {magic}, version {said} in {len(block)} bytes",
                 )
             start = 4
-        if count > MAX_SLOTS:
+        if count > DISPATCHER_SLOTS:
             raise InvalidInput("this is not a dispatcher configuration", f"it claims {count} slots")
         actions = struct.unpack_from(_ARRAY, block, start)
         priorities = struct.unpack_from(_ARRAY, block, start + 40)
-        flags = struct.unpack_from(_ARRAY, block, start + 80) if version >= 2 else (0,) * MAX_SLOTS
+        flags = struct.unpack_from(_ARRAY, block, start + 80) if version >= 2 else (0,) * DISPATCHER_SLOTS
         devbound = version >= 3 and bool(block[124])
         slots = tuple(SlotConfig(actions[i] & ~USED, priorities[i], flags[i]) for i in range(count))
         return cls(version, slots, bool(frags), devbound)

@@ -19,12 +19,12 @@ __all__ = ["BINDABLE", "DEFAULT_VERSION", "EMITTED", "emitted_version", "install
 
 EMITTED = (2, 3)
 DEFAULT_VERSION = 2
-"""Without a libxdp to match: a newer one still shows and unloads version 2, while an older one can't even
-unload version 3.
+"""Used if there is no libxdp to match: newer ones still show and unload version 2, while older ones can't
+even unload version 3.
 """
 
 BINDABLE = 3
-"""The first version of the dispatcher whose configuration says that it is bound to a device."""
+"""The first dispatcher version whose configuration says whether it is bound to a device."""
 
 OBJECT = "xdp-dispatcher.o"
 

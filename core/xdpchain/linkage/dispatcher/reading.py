@@ -24,7 +24,7 @@ from .recognise import Recognised
 __all__ = ["DispatcherReading", "read_chain"]
 
 BPFMAN_PINS = (Path("/run/bpfman/fs/xdp"), Path("/sys/fs/bpf/bpfman/xdp"))
-"""Where bpfman pins its dispatchers and their links, in Rust and in Go."""
+"""Where bpfman's Rust and Go versions pin their dispatchers and links."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from struct import unpack_from
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import MAX_SLOTS
+from xdpchain.model.chain import DISPATCHER_SLOTS
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.runconfig_btf import read_metadata_version
 from xdpchain.sys import bpf
@@ -24,10 +24,12 @@ __all__ = ["Recognised", "btf_of", "recognise"]
 
 BPF_F_RDONLY_PROG = 1 << 7
 BPFMAN_PRIORITY = 50
+FIRST_STUB = "prog0"
+"""Every version has this function, whatever else it has."""
 MOST_BTF = 4 << 20
-"""Bytes of a program's BTF: others load them, and 256 are kept."""
+"""Most bytes of a program's BTF: others load it, and up to 256 are cached."""
 MOST_CONFIG = 4096
-"""Bytes of a configuration, of any version that there may be."""
+"""Most bytes of a configuration of any version, present or future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class Recognised:
 
 def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> Recognised | None:
     """Recognise a running program; None if it is not a dispatcher at all. Raises BpfError."""
-    if info.name != MAIN:
+    if info.name != MAIN or not info.btf_id:  # without BTF nothing can replace its functions
         return None
-    if not info.btf_id:
-        return Recognised(info.id, trouble="it has no BTF")
     btf = btf_of(info.btf_id)
+    if all(function.name != FIRST_STUB for function in btf.functions()):
+        return None  # somebody's own program of that name
     ours = read_metadata_version(btf, "xdptui_metadata", "xdptui_dispatcher") is not None
     if len(map_ids) != 1:
         return Recognised(info.id, ours=ours, trouble=f"it has {len(map_ids)} maps instead of one")
@@ -75,8 +77,8 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         config = DispatcherConfig.decode(block)
     except InvalidInput as error:
         return Recognised(info.id, version, ours=ours, trouble=error.why or error.what)
-    priorities = set(unpack_from(f"={MAX_SLOTS}I", block, 44))
-    unused = unpack_from(f"={MAX_SLOTS}I", block, 44)[len(config.slots) :]
+    priorities = set(unpack_from(f"={DISPATCHER_SLOTS}I", block, 44))
+    unused = unpack_from(f"={DISPATCHER_SLOTS}I", block, 44)[len(config.slots) :]
     return Recognised(
         info.id,
         version,

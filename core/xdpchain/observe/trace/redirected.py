@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xdpchain.closing import Closing
-from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.errors import XdpChainError
 from xdpchain.linkage.counting import make_counters
 from xdpchain.model.counts import Sample
 from xdpchain.observe.behind import Behind
@@ -66,8 +66,6 @@ class RedirectTracer(Closing):
                 continue
             try:
                 self._counted[prog_id] = _count(prog_id)
-            except NotFound:
-                continue
             except XdpChainError as error:
                 self._refused[prog_id] = error.why or error.what
 

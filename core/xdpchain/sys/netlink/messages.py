@@ -28,10 +28,10 @@ __all__ = [
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 ERROR, DONE = 2, 3
-"""Types of messages: an ack (or a refusal), and the end of a dump."""
+"""Message types: an ack (or a refusal), and the end of a dump."""
 
 ACK, DUMP = 0x4, 0x300
-"""How a request is answered: by an ack after the answer, by a list."""
+"""How a request is answered: by an ack after the reply, or by a list."""
 
 REQUEST = 0x1
 _CAPPED, _ACK_TLVS = 0x100, 0x200  # of an ack: without the request's body, with attributes
