@@ -27,7 +27,7 @@ from xdptui.commands.arguments import COMMANDS, command_parser, spelled_out
 from xdptui.outcome import UsageError
 
 EXAMPLES = {"COMMAND": "undo IF", "FILE": "./FILE", "LINKAGE": "static", "S": "10", "N": "1"}
-"""What stands for a placeholder, where the parser does not take the placeholder itself."""
+"""Substitutes for placeholders that the parser does not accept."""
 
 SHELL = {"|", ">", ">>", "<", ";", "&&", "||", "&"}
 _LAYOUT = re.compile(r" {2,}")

@@ -36,7 +36,7 @@ CHAIN = ("firewall", "ratelimit", "monitor")
 SECONDS = 90
 RATE = 300
 STARTED = 1767261600.0
-"""A time that is nobody's: 1 January 2026, 10:00 UTC."""
+"""An arbitrary time: 1 January 2026, 10:00 UTC."""
 
 
 def change(ground: Playground, edit: Callable[[Chain], Chain]) -> None:

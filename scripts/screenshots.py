@@ -46,9 +46,9 @@ PACKETS_A_SECOND = 600
 MOST_SECONDS = 300
 
 HOLD = threading.Event()
-"""While it is set, nobody sends."""
+"""While it is set, nothing is sent."""
 STAGE: list[Playground] = []
-"""The playground that the pictures are of, while there is one."""
+"""The playground in the pictures, while there is one."""
 
 Scene = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -304,7 +304,7 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "time": ((100, 26), time_scene),
 }
 FOCUS = {"events": 1, "follow": 1, "follow-path": 1, "why": 1}
-"""The link that is selected, where it is not the first."""
+"""The selected link, if not the first."""
 
 
 async def take(ground: Playground, name: str, directory: Path) -> None:

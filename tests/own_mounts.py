@@ -25,10 +25,10 @@ OWN = (
     ("tmpfs", "/run/xdp", 0o700),
     ("tmpfs", "/var/lib/xdptui", 0o700),
 )
-"""Type, place and mode of what is mounted; folders that are missing are made."""
+"""Type, place and mode of each mount; missing folders are created."""
 
 ELSEWHERE = ("LIBXDP_BPFFS", "LIBXDP_BPFFS_AUTOMOUNT", "XDPTUI_STATE")
-"""Variables that would lead out of here."""
+"""Variables that would point outside."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]

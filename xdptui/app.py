@@ -91,9 +91,9 @@ class XdpTui(App[None]):
             self.animation_level = "none"
         self._last_resort: threading.Timer | None = None
         self.left_waiting: tuple[Running, ...] = ()
-        """Interfaces whose changes still wait to be confirmed, although the program ends."""
+        """Interfaces with changes still pending when the program ends."""
         self.elsewhere: MainScreen.Elsewhere | None = None
-        """Where to go on, in place of ending."""
+        """The namespace to go to instead of ending."""
         self._first = MainScreen(netns, interface, replay, self.settings, copies=self)
 
     @property

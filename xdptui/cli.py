@@ -18,7 +18,7 @@ from xdptui.commands.arguments import COMMANDS, command_parser, positions, spell
 __all__ = ["main"]
 
 COMPLETE = "--complete"
-"""What the shells' completions say first (scripts/make-share)."""
+"""The first word of shell completion requests (scripts/make-share)."""
 
 AUTOMOUNT = "LIBXDP_BPFFS_AUTOMOUNT"
 

@@ -19,7 +19,7 @@ from textual.message_pump import MessagePump
 __all__ = ["KeyQueue"]
 
 PATIENCE = 0.25
-"""Seconds after which the next key is handed out although a widget is still at work on the last one."""
+"""Seconds after which the next key is delivered although a widget is still working on the last one."""
 
 
 class KeyQueue:

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 DEBUG = "XDPTUI_DEBUG"
-"""The environment variable that asks for tracebacks."""
+"""The environment variable that enables tracebacks."""
 
 ISSUES = "the project's issue tracker"
 

@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "numbers": ("pkt/s", "packets", "B/s", "bytes"),
     "sort": ("index", "name", "link", "mode", "owner", "chain", "traffic", "driver"),
 }
-"""What a setting that is a word may be."""
+"""The allowed values of settings that are words."""
 RANGES: dict[str, tuple[float, float]] = {"confirm_seconds": (0, 86_400), "refresh_seconds": (0.2, 60)}
 PANES = ("interfaces", "waterfall", "inspector")
 

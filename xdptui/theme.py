@@ -112,7 +112,7 @@ VARIABLES = {
     "row-blurred": "#26323c",
     "row-drag": "#5a4a1f",
 }
-"""What our styles need and a theme of somebody else's doesn't define."""
+"""Variables that our styles need and other themes lack."""
 
 
 def choose(environ: Mapping[str, str], colour_system: str | None, wanted: str = "auto") -> Theme:

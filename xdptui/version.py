@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["COMMIT", "checked_out", "version"]
 
 COMMIT = "commit.txt"
-"""Beside this file in what was built, not in a checkout: the commit's whole hash."""
+"""In builds, beside this file: the commit's full hash. Not in a checkout."""
 
 _HASH = re.compile(r"[0-9a-f]{40,64}\Z")
 

@@ -27,7 +27,7 @@ PACKET = frames.tcp_syn(frames.PEER, frames.NEAR, 81).ljust(64, b"\0")
 SLOTS, REPEAT, ROUNDS = 5, 10_000, 25
 TARGET = 1.5
 EMPTY_TARGET = 3.0
-"""Components that do nothing: emulated, one costs less than to count it."""
+"""Components that do nothing: emulated, one costs less than counting it."""
 
 
 @pytest.mark.parametrize(("sample", "target"), [("firewall", TARGET), ("pass", EMPTY_TARGET)])

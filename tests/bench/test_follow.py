@@ -30,7 +30,7 @@ SLOTS = 3
 PACKET = next(frame for name, frame in NAMED_FRAMES if "UDP" in name)
 ROUNDS, REPEAT = 15, 200_000
 MATCHES = 300
-"""Packets of a round that are followed: as many as the ring buffer takes without anybody reading."""
+"""Packets followed per round: as many as fit in the ring buffer without a reader."""
 EVERYTHING = 1 << 60
 OTHERS = {
     "others' packets, `icmp`": "icmp",
@@ -38,7 +38,7 @@ OTHERS = {
     "others' packets, `ether[255] = 1`": "ether[255] = 1",
 }
 TARGET_RATIO = 2.0
-"""A packet that doesn't match `icmp` may cost so many times what it costs without following."""
+"""Limit for a packet that doesn't match `icmp`, relative to its cost without following."""
 
 
 class _Unattached(Tapping):

@@ -41,10 +41,10 @@ REPEAT = 300_000
 ROUNDS = 15
 LIVE = 200_000
 BY_HAND_TARGET = 1.3
-"""Ten slots without counters over the tail calls by hand; static chains count, too."""
+"""Ten slots without counters, over hand-written tail calls; static chains count, too."""
 
 TWO_TARGET = 1.5
-"""The same of two slots, where a nanosecond is an eighth of all."""
+"""The same for two slots, where a nanosecond is an eighth of the total."""
 
 LENGTHS = range(1, 11)
 PASSES = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.bench
 
 ROUNDS = 15
 NOISE = 1.3
-"""Rounds of the same thing differ by so much on a machine that does other things too."""
+"""How much rounds of the same thing may differ on a machine with other work."""
 
 
 def test_redirected_packets(root: None) -> None:

@@ -32,10 +32,10 @@ LINKAGES = [
 ]
 
 SOON = 15.0 if os.environ.get("XDPTUI_LAB") else 1.5
-"""Seconds to a rollback that is waited for: time enough to look at what waits, on emulated processors too."""
+"""Seconds to an expected rollback: enough to look at the pending change, on emulated processors too."""
 
 LATER = 120.0
-"""Seconds to one that must not come."""
+"""Seconds to a rollback that must not happen."""
 
 PATIENCE = 90.0
 """Seconds until a test gives up: emulated processors are slow."""

@@ -35,7 +35,7 @@ NAME = "x;$'y\"z"
 """A semicolon, a dollar, a quote."""
 
 SAID: set[Do] = set()
-"""The kinds that were printed and heeded."""
+"""The kinds that were printed and followed."""
 
 ELSEWHERE = {
     Do.GET_PERMISSION: "names no command; tests/kernel/test_truth.py",

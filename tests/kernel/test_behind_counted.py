@@ -93,7 +93,7 @@ def filled(running: Running, name: str, index: int, first: int, program: int) ->
 
 
 def sending(net: Playground, linkage: Linkage) -> Running:
-    """Let what redirects run on the first interface."""
+    """Run a program that redirects on the first interface."""
     with tempfile.TemporaryDirectory(prefix="xdptui-test-") as folder:
         path = Path(folder, "sends.o")
         path.write_bytes(compile_text(SENDS, *INCLUDES))

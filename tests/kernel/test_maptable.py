@@ -30,7 +30,7 @@ SAMPLES = (
     *("firewall", "ratelimit", "monitor", "counter", "counter_v2", "counter_v3", "globals", "mapinmap"),
     *("tailcalls", "redirect", "two", "scripted", "meta", "subprogs", "globalfn", "loops", "mark", "frags"),
 )
-"""All that a chain takes: some have no maps."""
+"""Everything a chain accepts: some have no maps."""
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def test_a_component_called_like_a_dispatcher(
 def test_a_single_program_called_like_a_dispatcher(
     playground: Playground, tmp_path: Path, cli: CommandLine
 ) -> None:
-    """It has none of a dispatcher's functions, so it is somebody's program, which may be adopted."""
+    """It has none of a dispatcher's functions, so it is somebody else's program, which may be adopted."""
     path = Path(built(tmp_path, 'SEC("xdp") int xdp_dispatcher(struct xdp_md *c) { return XDP_PASS; }'))
     with Object(path.read_bytes()) as opened, Netlink(playground.netns) as netlink:
         opened.load()

@@ -23,7 +23,7 @@ QUIET = {
     "xdp_slot_packets_total": (f'{WHERE},component="fw",key="a",action="XDP_ABORTED"', "0+0x40"),
     "xdp_lost_packets_total": (f'{WHERE},tracepoint="xdp_exception",reason="XDP_ABORTED"', "0+0x40"),
 }
-"""A machine on which all is well, a sample a minute: by metric, its labels and its values."""
+"""A healthy machine, with one sample per minute: by metric, its labels and its values."""
 
 TROUBLE = {
     "XdpNotReadable": ("xdptui_up", 'instance="r1"', "0+0x40"),
@@ -41,7 +41,7 @@ TROUBLE = {
         "xdp_lost_packets_total", f'{WHERE},tracepoint="xdp_exception",reason="EINVAL"', "0+1x40",
     ),
 }  # fmt: skip
-"""By alert: the series that differs from what is well, at minute 30."""
+"""By alert: the series that differs from the healthy machine's, at minute 30."""
 
 
 @pytest.fixture(scope="module")

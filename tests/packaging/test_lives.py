@@ -22,7 +22,7 @@ name = "{interface}"
 object = "/tmp/samples/firewall.o"
 """
 PIPX = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/tmp/wheels", "pipx")
-"""Without a network: from wheels that were brought there."""
+"""Without a network: from wheels copied there."""
 
 
 @pytest.fixture(scope="session")

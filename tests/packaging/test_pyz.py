@@ -29,7 +29,7 @@ OWN = sys.version_info.minor
 PYTHONS = [
     minor if minor == OWN else pytest.param(minor, marks=pytest.mark.long) for minor in (11, 12, 13, 14)
 ]
-"""Of Python 3: ours always, the others that are on this machine where time is spent."""
+"""Versions of Python 3: always ours, and the machine's others in long runs."""
 
 
 def interpreter(minor: int) -> str:

@@ -23,7 +23,7 @@ FISH = "fish/vendor_completions.d/xdptui.fish"
 
 
 HOSTILE = "$(id>&2)"
-"""A name that an interface may have, and that a shell must not run."""
+"""A legal interface name that a shell must not run."""
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ from xdpchain.spec.reading import parse
 
 AUTHOR = Author("root", 7, "xdptui load eth0 a.o", 1.5e9)
 SLOWEST_S = 5.0
-"""Of one input, on a busy machine."""
+"""The limit for one input, on a busy machine."""
 
 Decoder = Callable[[bytes], object]
 

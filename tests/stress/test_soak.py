@@ -34,11 +34,13 @@ EDITS = scaled(300, 10_000, 24)
 PROCESSES = scaled(20, 1_000, 6)
 ROOT = Path(__file__).parents[2]
 GROWTH_PER_EDIT = 64
-"""Bytes of memory that an edit may leave. An object that leaked would be hundreds: no room for even one."""
+"""Bytes of memory that an edit may leave. A leaked object would be hundreds: this leaves no room for even
+one.
+"""
 SLACK = 1 << 20
-"""Bytes by which the allocator's and the interpreter's own bookkeeping may still grow after the warm-up."""
+"""Bytes by which the bookkeeping of allocator and interpreter may still grow after the warm-up."""
 WARM, CACHES = 900, 3 << 20
-"""Edits until the caches of what was decoded are full, and bytes that they may take until then."""
+"""Edits until the caches of decoded data are full, and bytes they may take until then."""
 
 
 def cycle(samples: Path, start: Chain) -> Iterator[Chain | None]:

@@ -28,7 +28,7 @@ from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.chain_table import ChainTable
 
 PATIENCE = 20.0
-"""Seconds that something may take on a busy machine."""
+"""Seconds allowed for something on a busy machine."""
 
 
 def run_chain(playground: Playground, samples: Path, *names: str) -> Running:

@@ -379,7 +379,7 @@ async def test_buttons_stay_in_sight_where_there_is_little_room(
 
 
 async def test_32_slots_at_80x24(playground: Playground, samples: Path) -> None:
-    """All of them are reached by keys, wheel and click, and are edited where they are seen."""
+    """All can be reached by keys, wheel and click, and are edited where they are seen."""
     put(playground, scripted_chain(samples, [ActionSet.parse("P")] * MAX_SLOTS, Linkage.STATIC))
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("end")

@@ -40,7 +40,7 @@ NAMES = {
     "ice": "rx_packets rx_queue_0_packets rx_queue_0_bytes tx_queue_0_packets rx_unicast",
     "ixgbe": "rx_packets rx_queue_0_packets rx_queue_0_bytes rx_queue_63_packets tx_queue_0_packets",
 }
-"""What these drivers call their counters, in part."""
+"""Some of these drivers' names for their counters."""
 
 COUNTED = {
     "veth": (2, [2, 2, 1], 1, 1),
@@ -51,7 +51,7 @@ COUNTED = {
     "ice": (1, [], None, None),
     "ixgbe": (2, [], None, None),
 }
-"""How many of these names are what: received, each group, sent, unsent."""
+"""How many of these names count what: received, each group, sent, unsent."""
 
 
 @pytest.mark.parametrize("name", DRIVERS)

@@ -145,7 +145,7 @@ def test_a_newer_manifest_says_so() -> None:
 
 @pytest.mark.parametrize(("slots", "row", "form"), [(10, 20, 1), (11, 20, 5), (32, 64, 5), (2, 21, 5)])
 def test_manifests_of_long_chains_have_a_format_of_their_own(slots: int, row: int, form: int) -> None:
-    """Versions before had ten slots and 20 rows; what means the same to them, they may read."""
+    """Earlier versions had ten slots and 20 rows; they may read what means the same to them."""
     chain = Chain(tuple(Slot(Component(f"s{i}"), RunConfig(i), f"id:{i}", row) for i in range(slots)))
     encoded = Manifest(chain, AUTHOR, 9).encode()
     assert f'"format":{form}'.encode() in encoded

@@ -76,7 +76,7 @@ def test_more_slots_than_the_dispatcher_has_get_no_plan() -> None:
     assert refused.value.todo == advise(Do.RELINK, "static", on=DEVICE.interface) | advise(
         Do.MEND, "Remove 1 slot"
     )
-    # Of a chain that runs otherwise, it is the linkage asked for that does not do.
+    # If the chain runs with another linkage, it is the requested one that does not support it.
     with pytest.raises(InvalidInput, match="does not support 11 slots") as refused:
         make_plan(running(eleven.relink(Linkage.STATIC)), eleven)
     assert refused.value.todo == advise(Do.CHOOSE_LINKAGE, "static", "tailcall") | advise(

@@ -420,7 +420,7 @@ FOUND_AGAIN = {
         "unit_map", "bound",
     },
 }  # fmt: skip
-"""What the object file or the kernel says anew, wherever a chain is made from a spec."""
+"""What the object file or the kernel supplies again, wherever a chain is made from a spec."""
 
 
 @pytest.mark.parametrize("kind", WRITTEN)

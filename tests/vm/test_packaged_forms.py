@@ -27,7 +27,7 @@ from xdpchain.testing.playground import Playground
 
 SUITES = ("bookworm", "trixie", "sid")
 MOST_SLOW = 0.04
-"""Of all chains, those in a form that costs more."""
+"""Share of chains in a form that costs more."""
 MADE_OF = Path("usr/lib/x86_64-linux-gnu/bpf")
 
 

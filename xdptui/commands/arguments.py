@@ -64,7 +64,7 @@ COMMANDS: dict[str, str] = {
 CHANGING = ("load", "unload", "move", "set", "replace", "relink", "undo", "adopt", "apply")
 
 VALUE_OPTIONS = ("--netns",)
-"""Options with a value that may stand before the command."""
+"""Options with a value that may precede the command."""
 
 USAGE = """xdptui [IF] [--netns NAME] [--no-mouse]
        xdptui COMMAND ... [--json] [--netns NAME] [-v]"""

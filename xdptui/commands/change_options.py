@@ -11,7 +11,7 @@ from xdptui.commands.parsing import interfaces, slot_or_labels, where
 __all__ = ["CHANGES", "confirmed"]
 
 ADOPT_CONFIRM = "60"
-"""Seconds in which an adoption has to be confirmed, unless it is said otherwise."""
+"""Seconds within which an adoption must be confirmed, by default."""
 
 
 def _load(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from xdptui.outcome import Talk, UsageError, write
 __all__ = ["run"]
 
 PLAIN: Final = re.compile(r"[A-Za-z0-9_.:@+-]+")
-"""What may be offered: bash expands the words that it is given, and others choose these names."""
+"""What may be offered: bash expands the words offered, and others choose these names."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from xdptui.workers.listening import Listening
 __all__ = ["run"]
 
 SEARCH = 5.0
-"""Seconds until programs are looked at anew, for maps whose losses are theirs."""
+"""Seconds until programs are looked up again, to attribute losses in their maps."""
 
 
 def run(options: Namespace) -> int:

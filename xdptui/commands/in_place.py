@@ -16,7 +16,7 @@ from xdptui.outcome import write
 __all__ = ["Lines", "Screen", "due", "in_place", "screen_for"]
 
 LEAST_INTERVAL = 0.05
-"""Seconds between two readings, at the least."""
+"""Minimum seconds between two readings."""
 
 
 def in_place() -> bool:

@@ -21,7 +21,7 @@ __all__ = ["run"]
 
 POLL = 0.05
 SEARCH = 1.0
-"""Seconds until it is looked at what runs by now."""
+"""Seconds until the running programs are looked up again."""
 
 
 def run(options: Namespace) -> int:

@@ -30,9 +30,9 @@ from xdptui.words.printable import printable
 __all__ = ["run"]
 
 MOST = 1000
-"""Entries that are shown unless more are asked for."""
+"""Entries shown unless more are requested."""
 NO_CHAIN = "-"
-"""In place of a slot: the single program of an interface without a chain."""
+"""Instead of a slot: the single program of an interface without a chain."""
 
 
 def run(options: Namespace) -> int:

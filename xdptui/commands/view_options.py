@@ -282,4 +282,4 @@ VIEWS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "clean": (_clean, "remove pins that nobody uses any more"),
     "doctor": (_doctor, "check this machine or an interface: what is wrong, and the fix"),
 }
-"""What builds the options of each command that changes no chain, and what it does."""
+"""For each command that changes no chain, the function that builds its options, and what it does."""

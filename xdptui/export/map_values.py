@@ -18,7 +18,7 @@ from xdptui.export.metrics import MAP_COMPLETE, MAP_METRICS, MAP_VALUE, Value, s
 __all__ = ["MOST_NUMBERS", "ChosenMap", "MapValues", "numbers"]
 
 MOST_NUMBERS: Final = 256
-"""Series that one map can make."""
+"""Maximum series per map."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ METRICS: Final = (
     COUNTED, RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
     UP, SECONDS,
 )  # fmt: skip
-"""Those that are always there. The others are asked for, by options of `xdptui export`."""
+"""The metrics that are always exported. The others need options of `xdptui export`."""
 
 TIME_METRICS: Final = (CHAIN_RUNS, CHAIN_RUN_SECONDS, SLOT_RUN_SECONDS)
 LOST_METRICS: Final = (LOST,)
@@ -171,7 +171,7 @@ MAP_METRICS: Final = (MAP_VALUE, MAP_COMPLETE)
 SITE_METRICS: Final = (SITE_PACKETS,)
 
 MOST_SITES: Final = 64
-"""Series of a slot's sites; those that come after share one for each action."""
+"""Series for a slot's sites; further sites share one per action."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ __all__ = ["ANSWER_S", "CONNECTIONS", "REQUEST_BYTES", "REQUEST_S", "ScrapeServe
 CONNECTIONS: Final = 16
 REQUEST_BYTES: Final = 16 << 10
 REQUEST_S: Final = 5.0
-"""Seconds in which a request has to come, from the first byte to the last."""
+"""Seconds within which a request must arrive, from the first byte to the last."""
 
 ANSWER_S: Final = 30.0
-"""Seconds in which the answer has to be taken."""
+"""Seconds within which the answer must be read."""
 
 _PAUSE_S: Final = 0.1
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

@@ -25,7 +25,7 @@ BUT = {
 
 
 DECIDED = (Outcome.CONFIRMED, Outcome.ROLLED_BACK)
-"""What a decision of ours leads to; all else is news."""
+"""The outcomes of our own decision; anything else is news."""
 
 
 def countdown(running: Running | None) -> Armed | None:

@@ -23,11 +23,11 @@ __all__ = ["Actions", "Controller", "Desk"]
 Answer = TypeVar("Answer")
 
 Actions = dict[str, Callable[..., object]]
-"""What a controller does, by the name of the action in the table of keys."""
+"""What a controller does, by action name in the key table."""
 
 
 OURS = 3.0
-"""Seconds after a change of ours in which news of one may still be about ours."""
+"""Seconds after our own change during which news of a change may be about ours."""
 
 
 class Desk:
@@ -36,15 +36,15 @@ class Desk:
     def __init__(self, screen: Screen[None], session: Session, shown: Callable[[Session], None]) -> None:
         self.session = session
         self.busy = False
-        """Whether a dialog is open or about to be: until it has been answered, nothing else begins."""
+        """Whether a dialog is open or about to open: until it is answered, nothing else starts."""
         self.changed_at = float("-inf")
         """When we last changed what runs, by the monotonic clock."""
         self.applying = False
-        """Whether a change of ours is under way: what the kernel shows meanwhile is our doing."""
+        """Whether our own change is in progress: what the kernel shows meanwhile is our doing."""
         self.directory: str | None = None
-        """Where the last object file was chosen."""
+        """The directory of the last object file chosen."""
         self.notices: list[Notice] = []
-        """What was said in passing, the oldest first."""
+        """Messages shown so far, oldest first."""
         self._screen, self._shown = screen, shown
 
     def put(self, session: Session) -> None:

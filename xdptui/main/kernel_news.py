@@ -26,9 +26,9 @@ __all__ = ["KernelNews"]
 
 
 JOURNAL_DELAY = 1.0
-"""Seconds after a change by which the journal has it."""
+"""Seconds after which the journal has recorded a change."""
 FEW = 3
-"""Interfaces of which each gets a message of its own."""
+"""Up to this many interfaces, each gets its own message."""
 
 
 class KernelNews(Controller):
@@ -58,6 +58,7 @@ class KernelNews(Controller):
             self.surveyed(held)
 
     def surveyed(self, event: Surveyed) -> None:
+        event.heard.set()
         if self._desk.applying:
             # Halfway through a change of our own, this is not another editor's doing.
             self._held_back = Surveyed(event.runnings, (*self._held_back.opened, *event.opened))
@@ -110,7 +111,7 @@ class KernelNews(Controller):
         await asyncio.sleep(JOURNAL_DELAY)
         for running in changed[:FEW]:
             try:
-                known = await asyncio.to_thread(history, running)
+                known = await asyncio.to_thread(history, running, 1)
             except XdpChainError:
                 known = ()
             now = running.hook.prog_id if running.hook is not None else None

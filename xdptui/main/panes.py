@@ -32,7 +32,7 @@ from xdptui.workers.meter import Meter
 __all__ = ["Panes"]
 
 EMPTY_ROWS = 3
-"""Rows for saying why there is no interface to list."""
+"""Rows to say why there is no interface to list."""
 
 
 class Panes:
@@ -54,13 +54,13 @@ class Panes:
         self.time.display = self.keys.replaying = replaying
         self.layout: Layout | None = None
         self.recording = False
-        """Whether a recording is being made."""
+        """Whether a recording is in progress."""
         self.wish = Wish()
-        """What the user made of the panes."""
+        """The user's changes to the panes."""
         self.trouble = ""
         """Why the interfaces can't be read, if so."""
         self.lost: Mapping[int, int] = {}
-        """Packets lost, by ifindex, where some were lost a moment ago."""
+        """Packets lost, by ifindex, for interfaces that lost some a moment ago."""
 
     def show(self) -> None:
         """Show the whole session."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["questions"]
 
 CUT = "cut it"
-"""What must be typed to cut one's own connection without a way back."""
+"""What must be typed to cut our own connection without a rollback."""
 
 
 def questions(

@@ -53,7 +53,7 @@ __all__ = ["MainScreen"]
 PERIOD = 1.0
 """Seconds between two looks at the counters."""
 SECOND_LOOK = 0.3
-"""Seconds until the second look, for a rate needs two: so the first screen soon says something."""
+"""Seconds until the second look: a rate needs two, so that the first screen soon shows something."""
 
 
 class MainScreen(Selecting[None]):

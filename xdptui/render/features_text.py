@@ -25,7 +25,7 @@ MEANINGS: dict[str, str] = {
     "rx-sg": "multi-buffer packets (jumbo frames)",
     "ndo-xmit-sg": "multi-buffer packets, redirected to here",
 }
-"""Features by the names of Documentation/netlink/specs/netdev.yaml; the bits are from kernel 6.3 on."""
+"""Features by their names in Documentation/netlink/specs/netdev.yaml; the bits exist from kernel 6.3 on."""
 
 WIDTH = 30
 

@@ -54,7 +54,7 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
 
 
 def behind_rows(readings: Sequence[BehindReading]) -> list[str]:
-    """The programs in maps, each with a row of what it returned, or why that is not counted."""
+    """The programs in maps, each with a row of its return codes, or why they are not counted."""
 
     def returned(number: int) -> list[str]:
         reading = readings[number]

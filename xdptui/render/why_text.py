@@ -25,19 +25,19 @@ from xdptui.words.site_words import site_document, site_words
 __all__ = ["MARK", "Reason", "Row", "leads_to", "reasons_table", "slot_reasons", "why_document"]
 
 MARK = "▸"
-"""Before the slot that is asked for among others."""
+"""Marks the requested slot among others."""
 
 TREND = 12
 """Cells of a sparkline."""
 TREND_FROM = 72
-"""Columns that it takes to show sparklines."""
+"""Columns needed to show sparklines."""
 
 CODES = [*(action.name for action in ALL_ACTIONS), "other"]
 ORDER = ("DROP", "ABORTED", "other", "TX", "REDIRECT", "PASS")
-"""What usually ends packets comes first."""
+"""Codes that usually end packets come first."""
 
 Row = tuple[str, Share]
-"""The key of a slot, and which part of its counts."""
+"""The key of a slot, and a part of its counts."""
 
 
 @dataclass(frozen=True, slots=True)

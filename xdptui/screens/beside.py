@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is behind and beside a program that has no slots to look at."""
+"""What is attached behind and beside a program that has no slots to show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BesideScreen"]
 
 
 class BesideScreen(Dialog[None]):
-    """Programs in the maps of the one on the hook, and what else sits on the interface."""
+    """Programs in the maps of the one on the hook, and what else is attached to the interface."""
 
     DEFAULT_CSS = """
     BesideScreen {

@@ -26,10 +26,10 @@ __all__ = ["Dialog", "DialogKeys", "button", "paragraph"]
 Answer = TypeVar("Answer")
 
 LOW, NARROW = 16, 90
-"""Lines and columns of a terminal below which dialogs do without margins."""
+"""Lines and columns of a terminal below which dialogs have no margins."""
 
 COVERED_WAIT = 0.1
-"""Seconds until a covered dialog tries again to go."""
+"""Seconds until a covered dialog tries again to close."""
 
 
 def button(label: str, id: str, variant: str = "default") -> Button:
@@ -196,7 +196,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
 
 
 class DialogKeys(Dialog[None]):
-    """The keys of the dialog beneath, as (keys, words)."""
+    """The keys of the dialog underneath, as (keys, description)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "back", show=False),

@@ -51,7 +51,7 @@ VERDICTS = (
     ActionSet(),
     *map(ActionSet.of, (Action.DROP, Action.ABORTED, Action.PASS, Action.TX, Action.REDIRECT)),
 )
-"""Verdicts that packets can be followed to, one at a time; the first means any."""
+"""Verdicts that can be followed, one at a time; the first means any."""
 
 SWAPS = (
     "Enter starts: a recording chain on the same maps is swapped in, and swapped back when you close this. "

@@ -21,7 +21,7 @@ from xdptui.widgets.filter_line import FilterLine
 __all__ = ["HelpScreen"]
 
 TWO_COLUMNS = 118
-"""Columns of the terminal from which on the help stands side by side."""
+"""Terminal columns from which the help has two columns."""
 FRAME, GAP, LABEL = 8, 2, 12
 
 

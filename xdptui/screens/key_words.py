@@ -73,7 +73,7 @@ WORDS = {
     "yes": "go on",
     "zoom": "zoom the pane, or show both",
 }
-"""By action; an action that has no words here is left out."""
+"""By action; actions without words here are left out."""
 
 
 def key_label(keys: Iterable[str]) -> str:

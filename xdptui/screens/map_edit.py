@@ -22,7 +22,7 @@ __all__ = ["MapEdit", "WriteConfirm"]
 
 
 Planner = Callable[[str, str, str | None], Awaitable[EntryChange | XdpChainError]]
-"""Key and value as text, and the value that was there to be edited -> what writing that would do."""
+"""Key and value as text, and the previous value if edited -> what writing that would do."""
 
 
 class MapEdit(Dialog[EntryChange | None]):

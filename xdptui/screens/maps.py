@@ -36,7 +36,7 @@ __all__ = ["MapsScreen"]
 PERIOD = 1.0
 """Seconds between two looks at what is visible."""
 MOST = 10_000
-"""Entries that are held at most."""
+"""Maximum entries held."""
 
 
 class MapsScreen(TwoPanes[None]):
@@ -94,7 +94,7 @@ class MapsScreen(TwoPanes[None]):
         self._waiting = False
         self._planned: asyncio.Future[EntryChange | XdpChainError] | None = None
         self._held_back: Cursor | None = None
-        """Where the entries go on that are not held."""
+        """Where to read on for the entries that are not held."""
         where = f"slot {slot} on " if slot is not None else ""
         self.heading = f"Maps of {name}, {where}{running.interface.name}"
 

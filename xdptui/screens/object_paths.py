@@ -10,7 +10,7 @@ from glob import glob
 __all__ = ["Entry", "complete", "listing", "siblings", "split", "usual_places"]
 
 OBJECTS = (".o",)
-"""How the names of object files end."""
+"""Suffixes of object files."""
 
 MOST = 500
 """Entries shown of one directory; typing narrows them."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TrialDialog"]
 
 REPEAT = 1000
-"""Runs a frame, for a duration that means something."""
+"""Runs per frame, for a meaningful duration."""
 
 STYLE = {
     Action.ABORTED: "$error",

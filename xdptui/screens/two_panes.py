@@ -18,7 +18,7 @@ __all__ = ["TwoPanes"]
 Answer = TypeVar("Answer")
 
 LEAST = 3
-"""Rows or columns that a pane keeps."""
+"""Minimum rows or columns of a pane."""
 
 
 class TwoPanes(Dialog[Answer]):

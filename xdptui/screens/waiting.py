@@ -19,7 +19,7 @@ __all__ = ["WaitingDialog"]
 Answer = Literal["keep", "back", "leave"]
 
 PERIOD = 0.5
-"""Seconds between two looks at the time that is left."""
+"""Seconds between two updates of the time left."""
 
 
 class WaitingDialog(Dialog[Answer | None]):

@@ -36,9 +36,9 @@ __all__ = ["WhatIfScreen"]
 BUILTIN = "builtin"
 BEGUN = "linking both chains in the background…"
 WORDS = (BUILTIN, "live", "ssh")
-"""Sources that are no files."""
+"""Sources that are not files."""
 CAPTURES = (".pcap", ".pcapng", ".cap", ".hex", ".txt")
-"""How the names of files end that hold packets."""
+"""Suffixes of files with packets."""
 
 
 class _Sources(Suggester):

@@ -17,7 +17,7 @@ __all__ = ["DOWN", "UP", "Cell", "Line", "changed", "clip", "left", "message", "
 
 
 UP, DOWN = "▲", "▼"
-"""Beside the heading of the column that a list is sorted by: the smallest first, the largest first."""
+"""Beside the heading of the sort column: smallest first, largest first."""
 
 
 class Cell(NamedTuple):

@@ -18,16 +18,16 @@ from xdptui.words.rates import Rates, Reading
 __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 
 TOGGLE = 2
-"""Columns of one toggle: its letter, and the slot it leads to, or a star where it differs from what runs."""
+"""Columns of one toggle: its letter, and the slot it leads to, or a star if it differs from what runs."""
 
 LONGEST_NAME = 48
-"""Columns for a name, at most."""
+"""Maximum columns for a name."""
 
 SHADOW = "S"
-"""What stands behind the number of a slot in shadow."""
+"""Follows the number of a slot in shadow."""
 
 OFF = "O"
-"""The same of one that is off."""
+"""Follows the number of a slot that is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,16 @@ class ChainView:
         return next((str(i) for i, slot in enumerate(self.slots) if slot.key == key), "?")
 
     def columns(self, width: int) -> Columns:
-        """The columns for this chain: wider toggles if one leads to a slot whose number has two digits."""
+        """The columns for this chain: toggles are wider if one leads to a slot with a two-digit number."""
         targets = {route.target for slot in self.slots for route in slot.routes}
         return columns(width, TOGGLE + any(len(self.place(target)) > 1 for target in targets))
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: one toggle's width."""
+    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: the width of
+    one toggle.
+    """
 
     priority: int
     name: int

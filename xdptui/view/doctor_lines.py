@@ -13,7 +13,7 @@ from xdptui.words.printable import printable
 __all__ = ["Part", "doctor_lines"]
 
 Part = tuple[str, str]
-"""A text and its style, in Textual's words."""
+"""A text and its style, in Textual's notation."""
 
 STYLES = {
     Level.OK: "$success",

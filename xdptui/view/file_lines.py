@@ -13,7 +13,7 @@ __all__ = ["age", "file_cells", "file_head", "program_cells", "program_head"]
 SIZE, AGE = 6, 6
 PRIORITY, ACTIONS = 6, 8
 WIDE = 28
-"""Columns below which names have all the room."""
+"""Below this many columns, names get all the room."""
 UNITS = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 

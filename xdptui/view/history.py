@@ -11,7 +11,7 @@ __all__ = ["History"]
 T = TypeVar("T")
 
 DEPTH = 200
-"""Steps that are remembered; older ones are forgotten."""
+"""Steps remembered; older ones are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ FEATURES = {
 
 
 LONGEST = 15
-"""Characters of the longest name that an interface can have (IFNAMSIZ)."""
+"""Maximum length of an interface's name (IFNAMSIZ)."""
 COLUMNS = (Order.NAME, Order.LINK, Order.MODE, Order.OWNER, Order.CHAIN, Order.TRAFFIC, Order.DRIVER)
 
 

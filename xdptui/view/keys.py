@@ -205,7 +205,7 @@ REPLAYABLE = frozenset(
         "flip", "events", "why", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
-"""What can be done with a recording; all else would ask or change a kernel."""
+"""Actions possible in a recording; all others would query or change a kernel."""
 IN_A_REPLAY = {
     "pick(-1)": "one reading back, and pause",
     "pick(1)": "one reading forward, and pause",
@@ -213,7 +213,7 @@ IN_A_REPLAY = {
     "drop": "clear the filter, or leave the zoomed pane",
     "quit": "leave the replay",
 }
-"""What keys do there that do something else elsewhere, by action."""
+"""Keys with a different meaning in a replay, by action."""
 HINTS_IN_A_REPLAY = {"flip": "play", "quit": "leave"}
 DECIDE = ("keep", "back_out")
 NEED_PROGRAM = ("why", "cpus", "follow", "maps")

@@ -21,11 +21,11 @@ PANES = ("interfaces", "chain", "waterfall", "inspector")
 LIST = (4, 3, 2)
 """Rows for the interfaces while others lack some, heading included."""
 INSPECTOR = 5
-"""The least rows of the pane that says more of the slot under the cursor; it takes what is left over."""
+"""Minimum rows of the inspector; it gets what is left over."""
 TALL, KEY_ROWS = 30, 2
-"""From how many rows on the hints may have more than one, and how many."""
+"""From how many rows on the hints may have more than one row, and how many."""
 LEAST = 2
-"""Rows that a pane keeps when others are made larger: its heading and a line."""
+"""Rows that a pane keeps when others grow: its heading and a line."""
 
 
 @dataclass(frozen=True, slots=True)

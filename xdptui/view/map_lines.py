@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["entry_cells", "entry_head", "key_width", "map_cells", "map_facts"]
 
 SAMPLE = 100
-"""Entries that are looked at for the widths of the columns."""
+"""Entries examined to size the columns."""
 
 
 def map_cells(summary: MapSummary, width: int) -> tuple[Cell, ...]:

@@ -14,7 +14,7 @@ FIRST_STEPS = """\
 2. p  see the plan: warnings first, then what changes
 3. a  apply it in one atomic step (w before it: it rolls back unless confirmed)
 Nothing changes on the interface before step 3. ? lists all keys."""
-"""What to do where nothing runs yet."""
+"""What to do while nothing runs."""
 
 
 def empty_list(session: Session, trouble: str) -> str:

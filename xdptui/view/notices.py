@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["KEPT", "Notice", "unread"]
 
 KEPT = 500
-"""Notices that are remembered."""
+"""Notices remembered."""
 
 
 @dataclass(frozen=True, slots=True)

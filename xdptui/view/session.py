@@ -23,7 +23,7 @@ __all__ = ["CONFIRM_SECONDS", "BannerState", "Edit", "Order", "Session", "Shown"
 
 
 CONFIRM_SECONDS = 60.0
-"""How long a change waits to be confirmed, where it does."""
+"""How long a change waits for confirmation, if it does."""
 
 
 class Order(StrEnum):

@@ -34,7 +34,7 @@ NOW = {
     Action.REDIRECT: "redirected",
 }
 LEAST = 0.5
-"""Packets a second below which nothing is said."""
+"""Packets per second below which nothing is reported."""
 
 
 def traffic_effects(base: Chain, candidate: Chain, reading: Reading) -> tuple[str, ...]:

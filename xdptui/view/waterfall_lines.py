@@ -19,11 +19,11 @@ OUTCOMES: dict[Action, str] = {
 }
 
 STEP = 8
-"""A bar is made of cells of this width, so that its growth repaints one of them and not the whole."""
+"""A bar consists of cells this wide, so that growth repaints one of them, not the whole bar."""
 
 
 SIZES = ((150, 44, 64), (100, 32, 36), (76, 26, 20), (0, 26, 0))
-"""From which width on: the columns for names, and for what ends in a slot."""
+"""Minimum width, then the columns for names and for what ends in a slot."""
 
 
 def rows_needed(slots: int) -> tuple[int, int, int]:

@@ -13,13 +13,13 @@ from xdptui.words.whatif_words import bytes_text, decided_text, letters, mark, s
 __all__ = ["Part", "detail_lines", "whatif_cells", "whatif_head"]
 
 Part = tuple[str, str]
-"""A text and its style, in Textual's words."""
+"""A text and its style, in Textual's notation."""
 
 MARKS = {"!": "error", "~": "warn", "?": "warn", " ": ""}
 LEAST_NAME = 16
-"""Cells of a packet's name."""
+"""Minimum cells for a packet's name."""
 ROW = 16
-"""Bytes of a packet in a line."""
+"""Bytes of a packet per line."""
 BYTE_LINES = 4
 """Rows of bytes shown of one packet; a row that changed takes two lines."""
 

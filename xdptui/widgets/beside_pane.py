@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What packets meet behind the program on the hook, counted while this is open, and what else sits on the
-interface.
+"""What packets meet behind the program on the hook, counted while this is open, and what else is attached to
+the interface.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INTERVAL = 1.0
 
 
 class BesidePane(VerticalScroll):
-    """Reads nothing until `begin`; then until it is removed."""
+    """Reads nothing until `begin`, then reads until it is removed."""
 
     DEFAULT_CSS = """
     BesidePane {
@@ -33,7 +33,7 @@ class BesidePane(VerticalScroll):
     """
 
     class Told(Message):
-        """A reading in words."""
+        """A reading as text."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
@@ -48,7 +48,7 @@ class BesidePane(VerticalScroll):
         yield Static("reading…", id="beside-text")
 
     def begin(self) -> None:
-        """Read from now on, once a second. The thread owns what it holds, and lets go of it at its end."""
+        """Start reading, once a second. The thread owns what it opens, and releases it when it ends."""
         if not self._begun:
             self._begun = True
             self.run_worker(self._read, thread=True, group="beside", exit_on_error=False)
@@ -67,7 +67,7 @@ class BesidePane(VerticalScroll):
                 while not self._left.is_set():
                     self.post_message(self.Told("\n".join([*behind_rows(meter.read(self._target)), *others])))
                     self._left.wait(INTERVAL)
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Told(told(error)))
 
     def on_beside_pane_told(self, event: Told) -> None:

@@ -63,7 +63,7 @@ CELLS = {
     "blurred": "on row-blurred",
     "drag": "on row-drag bold",
 }
-"""A variable of the theme, ``on`` one for the background, and attributes; what is not here is plain."""
+"""A theme variable, ``on`` one for the background, and attributes; names not listed are plain."""
 
 SIXTEEN = {
     **dict.fromkeys(("zero", "off", "free", "label", "index", "hint", "note", "removed"), "ansi_default dim"),
@@ -82,7 +82,7 @@ SIXTEEN = {
     "cursor": "on row bold",
     "drag": "on row-drag reverse",
 }
-"""What is other in the terminal's own sixteen colours."""
+"""Differences with the terminal's own sixteen colours."""
 
 ATTRIBUTES = frozenset({"bold", "dim", "italic", "reverse", "strike", "underline"})
 

@@ -31,7 +31,7 @@ class KeyBar(CellGrid):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.replaying = False
-        """Whether a recording is looked at."""
+        """Whether a recording is shown."""
         self._offer = partial(hints, read_only=False, candidate=False)
         self._places: list[tuple[int, int, int, Key]] = []
 

@@ -34,7 +34,7 @@ class Pane(CellGrid):
         super().__init__(id=id)
         self._held_at: int | None = None
         self.resized_by_mouse = False
-        """Whether the heading was moved since the button went down: then it was no click."""
+        """Whether the heading was moved since the button went down: then it was not a click."""
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         if event.button == 1 and event.y == 0:

@@ -23,9 +23,9 @@ Thing = TypeVar("Thing")
 Maker = Callable[[int, int], tuple[Cell, ...]]
 """(row, width) -> its cells."""
 SortKey = Callable[[int], Any]
-"""A row -> what it is sorted by."""
+"""A row -> its sort key."""
 Words = Callable[[int], str]
-"""A row -> the text in which a filter looks for its words."""
+"""A row -> the text that a filter searches."""
 
 
 class RowList(CellGrid, can_focus=True):

@@ -58,7 +58,7 @@ WORDS: dict[Do, str] = {
     Do.OVERWRITE: "Give another name, or replace it ({0})",
     Do.WRITE_OBJECTS: "Write its object files out ({0})",
 }
-"""``{0}``, ``{1}`` are the commands, ``{all}`` all of them as alternatives."""
+"""``{0}``, ``{1}`` are the commands, ``{all}`` lists all of them as alternatives."""
 
 KEYS: dict[Do, str] = {
     Do.LOAD: "Press l to load a program",
@@ -80,7 +80,7 @@ KEYS: dict[Do, str] = {
     Do.GO_WITHOUT_CONFIRM: "Press w to make changes without confirmation",
     Do.OVERWRITE: "Give another name",
 }
-"""The same where the screen has a key for it."""
+"""The same, if the screen has a key for it."""
 
 
 def worded(

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["behind_lines"]
 
 SHOWN = 8
-"""Programs in maps that are listed."""
+"""Maximum programs in maps listed."""
 
 
 def behind_lines(found: Sequence[Behind], more: Callable[[int], Sequence[str]] = lambda _: ()) -> list[str]:
-    """The first programs in maps, one per line, each with its ``more`` lines by its number; and how many more
-    there are.
+    """The first programs in maps, one per line, each followed by the ``more`` lines for its index; and how
+    many more there are.
     """
     lines = []
     for number, behind in enumerate(found[:SHOWN]):

@@ -9,9 +9,9 @@ __all__ = ["CHANGED", "change_lines", "change_text", "duration"]
 
 CHANGED = "✂"
 MOST_BYTES = 8
-"""Bytes of a change that are shown; JSON and the file have all."""
+"""Bytes of a change shown; JSON and the file have all."""
 MOST_CHANGES = 4
-"""Changes of one slot that are shown."""
+"""Changes of one slot shown."""
 
 
 def duration(ns: int) -> str:

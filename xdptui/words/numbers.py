@@ -8,7 +8,7 @@ from collections.abc import Sequence
 __all__ = ["UNKNOWN", "bar", "percent", "share", "short", "sparkline"]
 
 UNKNOWN = "-"
-"""What stands for an unknown number; a zero would be a claim."""
+"""Shown for an unknown number; a zero would be a claim."""
 
 _SUFFIXES = "kMGTPE"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -14,7 +14,7 @@ from xdptui.words.printable import printable
 __all__ = ["Happened", "PacketEvents", "Told", "packet_event_lines"]
 
 Part = tuple[str, str]
-"""A text and its style, in Textual's words."""
+"""A text and its style, in Textual's notation."""
 
 DIM, HEAD, BAD = "$foreground 65%", "bold $primary", "$error"
 WAY = 25

@@ -13,7 +13,7 @@ from xdpchain.change.plan import Change, ChangeKind
 __all__ = ["grouped"]
 
 PLACED = re.compile(r"slot (\d+), (.*)", re.DOTALL)
-"""How `plan.changes_between` words a slot that comes or goes."""
+"""How `plan.changes_between` describes an added or removed slot."""
 
 
 def grouped(changes: Iterable[Change]) -> tuple[Change, ...]:

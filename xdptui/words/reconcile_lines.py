@@ -10,7 +10,7 @@ from xdptui.words.numbers import UNKNOWN
 __all__ = ["conclusion", "reconcile_lines"]
 
 Part = tuple[str, str]
-"""A text and its style, in Textual's words."""
+"""A text and its style, in Textual's notation."""
 
 DIM, HEAD, BAD, GOOD = "$foreground 65%", "bold $primary", "bold $error", "$success"
 WHAT, NUMBER = 14, 15

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Times", "time_lines"]
 
 Part = tuple[str, str]
-"""A text and its style, in Textual's words."""
+"""A text and its style, in Textual's notation."""
 
 DIM, HEAD = "$foreground 65%", "bold $primary"
 NAME, CELL = 26, 6

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MOST_MISSED = 8
-"""Places of a slot that no packet reached, of which so many are shown."""
+"""How many of a slot's unreached places are shown."""
 DIDNT_RUN = "·"
 LONG_RUN = 4
 """So many equal letters are shorter as a letter with their number."""
@@ -90,8 +90,8 @@ def _counted(text: str) -> str:
 
 
 def sides_width(tried: WhatIf, crossings: Sequence[Crossing], width: int) -> tuple[int, int]:
-    """Columns for the letters of the old and the new side, of ``width`` together, both at least as wide as
-    their headings.
+    """Columns for the letters of the old and the new side, out of ``width`` for both, each at least as wide
+    as its heading.
     """
     old = max(LEAST, _letters_width([crossing.old for crossing in crossings], tried.old))
     new = max(LEAST, _letters_width([crossing.new for crossing in crossings], tried.new))
@@ -102,7 +102,7 @@ def sides_width(tried: WhatIf, crossings: Sequence[Crossing], width: int) -> tup
 
 
 def _letters_width(outcomes: Sequence[Outcome], side: Side) -> int:
-    if len(side.slots) <= DISPATCHER_SLOTS:  # a letter a slot, and no need to look at them
+    if len(side.slots) <= DISPATCHER_SLOTS:  # one letter per slot: no need to look at them
         return len(side.slots)
     return max((len(letters(outcome, side)) for outcome in outcomes), default=0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the programs behind those of an interface return, for whoever reads it again and again."""
+"""What the programs behind those of an interface return, for repeated readings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["BehindMeter", "BehindReading"]
 
 @dataclass(frozen=True, slots=True)
 class BehindReading:
-    """A program in a map, and what it returned since somebody looks: in all, and per second (None in a first
-    reading). ``why`` it is not counted, with ``totals`` None.
+    """A program in a map, and what it returned since counting began: in total, and per second (None in a
+    first reading). ``why`` it is not counted, with ``totals`` None.
     """
 
     behind: Behind
@@ -32,7 +32,7 @@ class BehindReading:
 
 
 class BehindMeter(Closing):
-    """Has the programs behind each interface counted, from its first reading until this is closed."""
+    """Keeps the programs behind each interface counted, from its first reading until closed."""
 
     def __init__(self) -> None:
         self._maps: dict[int, tuple[Identity, tuple[int, ...]]] = {}
@@ -40,7 +40,7 @@ class BehindMeter(Closing):
         self._last: dict[int, Sample] = {}
 
     def read(self, running: Running) -> tuple[BehindReading, ...]:
-        """The programs that are there now, in the order of their maps."""
+        """The programs there now, in the order of their maps."""
         ifindex = running.interface.ifindex
         found = programs_in(self._maps_of(running))
         if ifindex not in self._tracers:
@@ -65,7 +65,7 @@ class BehindMeter(Closing):
         )
 
     def _maps_of(self, running: Running) -> tuple[int, ...]:
-        """Looked up once for a chain: most have none."""
+        """Looked up once per chain: most have none."""
         known = self._maps.get(running.interface.ifindex)
         if known is None or known[0] != running.identity:
             known = running.identity, maps_of_programs(running)

@@ -16,15 +16,15 @@ from xdptui.words.packet_events import packet_event_lines
 __all__ = ["PAGES", "Page", "Render", "open_page"]
 
 Render: TypeAlias = Callable[[int], list[list[tuple[str, str]]]]
-"""A reading that is made into lines of a given width: a list of texts with their styles for each."""
+"""Turns a reading into lines of a given width: for each, a list of texts with their styles."""
 
 EVENTS, ACCOUNT, TIME, LOGS = "events", "account", "time", "logs"
 PAGES = (EVENTS, ACCOUNT, TIME, LOGS)
 LAST_EVENTS = 12
 LAST_LOGS = 200
-"""Lines that programs printed, of which so many are kept."""
+"""How many printed lines are kept."""
 SEARCH = 5
-"""Readings until what runs is looked at anew."""
+"""Readings until what runs is looked up again."""
 
 
 class Page(Closing):

@@ -28,9 +28,9 @@ from xdpchain.model.running import Running
 __all__ = ["Entries", "Listed", "Looked", "MapReader", "Planned", "Trouble", "Written"]
 
 SCANNED = 20_000
-"""Entries that a filter looks at, at most."""
+"""Maximum entries a filter examines."""
 FOUND = 500
-"""Entries that a filter finds, at most."""
+"""Maximum entries a filter finds."""
 
 
 class Listed(Message):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["BETWEEN_LOOKS", "Known", "Meter", "Opened", "open_missing"]
 
 BETWEEN_LOOKS = 0.15
-"""Seconds between two readings below which a rate says more of when one looked than of the traffic: for those
-who look when something happens, and not at a pace that was asked for.
+"""Seconds between two readings below which a rate depends more on their timing than on the traffic: for
+viewers that look when something happens rather than at a set interval.
 """
 
 Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
@@ -111,8 +111,8 @@ class Meter:
         self._trends: dict[int, Trends[str]] = {}
         self._cpus: dict[int, tuple[float, tuple[SlotCounts, ...]]] = {}
         self.known: frozenset[Known] = frozenset()
-        """Identities of the chains whose counters are open, or known to be closed, and whether they are
-        traced; a worker may read it.
+        """Identities of the chains whose counters are open, or known to be unavailable, and whether they are
+        traced; workers may read it.
         """
 
     def sync(

@@ -20,7 +20,7 @@ from xdptui.words.path_words import Paths, arrivals
 __all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress", "Replays"]
 
 COUNT = 100
-"""Packets of one following: enough to look at, and an end by itself."""
+"""Packets per following: enough to look at, and it ends by itself."""
 POLL = 0.05
 TELL_EVERY = 0.5
 

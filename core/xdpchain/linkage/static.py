@@ -355,7 +355,7 @@ def _refused(
     elif "GPL" in verdict and odd:
         why = f"a component's licence is {odd[0]!r}, but GPL-only functions are used"
     elif error.errno == errno.E2BIG and maps >= MOST_MAPS:
-        why = f"together they use {maps} maps, and the kernel allows {MOST_MAPS} in one program"
+        why = f"they use {maps} maps besides the chain's own, and the kernel allows {MOST_MAPS} in a program"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:
         total = sum(p.unit.verified for p in parts)
         why = (

@@ -11,7 +11,7 @@ from types import FrameType
 __all__ = ["LAB_FAILED", "LabError", "main"]
 
 LAB_FAILED = 125
-"""Exit code of a program that could not do its job, apart from any exit code of what it ran."""
+"""Exit code of a program that could not do its job, distinct from any exit code of what it ran."""
 
 
 class LabError(Exception):

@@ -29,7 +29,7 @@ _SUITES: dict[str, tuple[str, ...]] = {
     "newest": ("trixie-backports",),
 }
 NAMES: tuple[str, ...] = tuple(_SUITES)
-"""The kernels that the lab knows by name; `suite:NAME` asks for the kernel of any other suite."""
+"""The kernels that the lab knows by name; `suite:NAME` means the kernel of any other suite."""
 
 _METAPACKAGE = "linux-image-amd64"
 _PART = re.compile(r"linux-(image|binary|modules|base)-")

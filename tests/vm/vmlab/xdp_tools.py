@@ -59,7 +59,7 @@ def fetch(suite: str) -> XdpTools:
             packages = archive.download(_PACKAGE, suite)
             item.clear()
             unpack(packages, item.tree)
-            # Before trixie some packages have their libraries in /lib, which is /usr/lib once installed.
+            # Before trixie, some packages have their libraries in /lib, which is /usr/lib once installed.
             if (unmerged := item.tree / "lib").is_dir():
                 shutil.copytree(unmerged, item.tree / "usr/lib", symlinks=True, dirs_exist_ok=True)
             item.publish({"version": version})
