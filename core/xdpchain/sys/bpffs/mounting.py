@@ -173,7 +173,8 @@ def mount() -> Path:
 
 
 def _wanted() -> Path:
-    return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
+    chosen = os.environ.get("LIBXDP_BPFFS")
+    return Path(chosen) if chosen else DEFAULT_MOUNT
 
 
 def _missing(path: Path) -> BpffsMissing:
