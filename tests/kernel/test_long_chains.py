@@ -232,7 +232,7 @@ def test_more_maps_than_one_program_may_use_are_refused_with_the_reason(
     chain = Chain()
     for number in range(22):
         chain = chain.add(Slot.of(load_component(str(path)), number))
-    with pytest.raises(LinkRefused, match="they use 66 maps, and the kernel allows 64") as refused:
+    with pytest.raises(LinkRefused, match=r"they use 66 maps besides .* kernel allows 64") as refused:
         change(playground, chain)
     assert "tailcall" in str(refused.value.todo)
     assert "freplace" not in str(refused.value.todo)

@@ -67,6 +67,7 @@ class KernelNews(Controller):
             self.surveyed(held)
 
     def surveyed(self, event: Surveyed) -> None:
+        event.heard.set()
         if self._desk.applying:
             # Halfway through a change of our own, this is not another editor's doing.
             self._held_back = Surveyed(event.runnings, (*self._held_back.opened, *event.opened))
@@ -119,7 +120,7 @@ class KernelNews(Controller):
         await asyncio.sleep(JOURNAL_DELAY)
         for running in changed[:FEW]:
             try:
-                known = await asyncio.to_thread(history, running)
+                known = await asyncio.to_thread(history, running, 1)
             except XdpChainError:
                 known = ()
             now = running.hook.prog_id if running.hook is not None else None

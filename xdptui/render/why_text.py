@@ -100,9 +100,9 @@ def reasons_table(
     width: int | None = None,
     marked: str | None = None,
 ) -> str:
-    """One interface: what the chain drops, then each slot with its rows. ``trends`` collects their rates and
-    provides sparklines. Lines longer than ``width`` continue indented below; None: no line is broken.
-    ``marked`` is the key of a slot that gets a `MARK`.
+    """One interface: what the chain drops, then each slot with its rows, or its sites if nothing is counted.
+    ``trends`` collects their rates and provides sparklines. Lines longer than ``width`` continue indented
+    below; None: no line is broken. ``marked`` is the key of a slot that gets a `MARK`.
     """
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
@@ -125,7 +125,11 @@ def reasons_table(
         for row in some:
             leads = leads_to(running, slot.index, row.row[1].code)
             lines += _reason_lines(row, leads, past.get(row.row), width)
-        if reading is not None and not some:
+        if reading is None:
+            lines += [
+                f"    {site.word:8} {site_words(site)}" for site in slot.sites if _may_return(site, code)
+            ]
+        elif not some:
             asked = f" {code}" if code else ""
             lines.append(f"    no packet got a verdict{asked} yet")
     return "\n".join(part for line in lines for part in _fitted(line, width))
@@ -252,6 +256,11 @@ def _why_not(running: Running, why: str) -> str:
     return f"its counters are off. {todo}"
 
 
+def _may_return(site: VerdictSite, code: str | None) -> bool:
+    """Whether a site can decide for this code; None: no code is asked for."""
+    return code is None or site.word in (code, "helper", "computed", "tail call")
+
+
 def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None) -> dict[str, Any]:
     totals = reading.totals.get(slot.key) if reading else None
     rates = reading.rates.get(slot.key) if reading else None
@@ -259,7 +268,7 @@ def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None)
     shared = {n for row in rows if len(row.row[1].sites) > 1 for n in row.row[1].sites}
     sites = []
     for index, site in enumerate(slot.sites):
-        if code is None or site.word in (code, "helper", "computed", "tail call"):
+        if _may_return(site, code):
             own = [row for row in rows if row.row[1].sites == (index,)]
             known = totals is not None and index not in shared
             speeds = [row.rate for row in own if row.rate is not None]

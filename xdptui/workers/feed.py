@@ -30,11 +30,12 @@ NOBODY = 0
 
 
 class Surveyed(Message):
-    """The interfaces as they are now, and counters opened meanwhile."""
+    """The interfaces as they are now, and counters opened meanwhile. The receiver sets ``heard``."""
 
     def __init__(self, runnings: tuple[Running, ...], opened: tuple[Opened, ...]) -> None:
         super().__init__()
         self.runnings, self.opened = runnings, opened
+        self.heard = threading.Event()
 
 
 class LookFailed(Message):
@@ -86,7 +87,11 @@ class TakenBack(Message):
 
 
 class Feed:
-    """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open."""
+    """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open.
+
+    It waits until the screen has received the last look. On a busy machine messages would otherwise pile up,
+    each with the same counters opened again.
+    """
 
     def __init__(
         self,
@@ -99,6 +104,7 @@ class Feed:
         self._asked = threading.Event()
         self._tried: set[int] = set()
         self._rests_until = 0.0
+        self._said: Surveyed | None = None
 
     def ask(self) -> None:
         """Look again now."""
@@ -131,6 +137,8 @@ class Feed:
             changed = False
             while not ended():
                 changed = changed or events.wait(NAP)
+                if self._said is not None and not self._said.heard.wait(NAP):
+                    continue
                 rest = self._rests_until - time.monotonic()
                 if changed and rest > 0 and not self._asked.is_set():
                     self._asked.wait(min(NAP, rest))
@@ -145,8 +153,9 @@ class Feed:
         begun = time.thread_time()
         runnings = survey(self._netns)
         self._rests_until = time.monotonic() + min(LONGEST_REST, RESTS * (time.thread_time() - begun))
-        self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
-
+        opened = open_missing(runnings, self._known(), self._looked_at() or NOBODY)
+        self._said = Surveyed(runnings, opened)
+        self._post(self._said)
         for running in runnings:
             self._take_back(running)
 

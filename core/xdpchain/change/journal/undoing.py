@@ -23,7 +23,7 @@ from xdpchain.sys import bpf
 
 from .entries import JournalEntry, past_with_changes
 from .recording import moment_of
-from .store import boot_id, entries, object_data
+from .store import MOST_ENTRIES, boot_id, entries, object_data
 from .whereabouts import folder_of
 
 __all__ = ["NothingToUndo", "Undo", "history", "undo_of"]
@@ -49,10 +49,10 @@ class Undo:
     held: tuple[bpf.Fd, ...] = field(default=(), repr=False, compare=False)
 
 
-def history(running: Running) -> tuple[JournalEntry, ...]:
-    """The journal's entries of an interface, oldest first, also those under another name or namespace."""
+def history(running: Running, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
+    """The newest entries of an interface, oldest first, also those under another name or namespace."""
     folder = folder_of(running)
-    return entries(folder) if folder is not None else ()
+    return entries(folder, newest) if folder is not None else ()
 
 
 def undo_of(running: Running, entry: int | None = None) -> Undo:

@@ -46,6 +46,9 @@ _libc.statfs.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 _libc.statfs.restype = ctypes.c_int
 
 
+_Statfs = ctypes.c_char * 256  # struct statfs, which begins with f_type
+
+
 class BpffsMissing(Unsupported):
     """There is no BPF filesystem where it should be."""
 
@@ -54,11 +57,11 @@ def is_bpffs(path: Path) -> bool:
     """Whether the path is a directory in a BPF filesystem, by statfs(2). It is called dozens of times per
     change, so it does not read the list of mounts, which is long on machines with many containers.
     """
-    found = ctypes.create_string_buffer(256)  # struct statfs, which begins with f_type
+    found = _Statfs()
     if _libc.statfs(os.fsencode(path), found) != 0:
         return False
     kind: int = ctypes.c_long.from_buffer(found).value
-    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and path.is_dir()
+    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and os.path.isdir(path)
 
 
 def find() -> Path:
@@ -170,7 +173,8 @@ def mount() -> Path:
 
 
 def _wanted() -> Path:
-    return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
+    chosen = os.environ.get("LIBXDP_BPFFS")
+    return Path(chosen) if chosen else DEFAULT_MOUNT
 
 
 def _missing(path: Path) -> BpffsMissing:
