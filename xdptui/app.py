@@ -159,7 +159,10 @@ class XdpTui(App[None]):
     ) -> None:
         """Show a message and keep it in the notices. Names chosen by others are shown verbatim, never as
         markup."""
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        for earlier in [toast for toast in self._notifications if toast.severity == "information"]:
+            self._unnotify(earlier, refresh=False)  # answers to keys do not pile up
+        shown = f"{title}: {message}" if title else message
+        super().notify(shown, severity=severity, timeout=timeout, markup=markup)
         self._first.desk.noticed(title, message, serious=severity != "information")
 
     # Copies
@@ -190,7 +193,10 @@ class XdpTui(App[None]):
     def copy(self, text: str, what: str) -> None:
         """Put a text on the user's clipboard through the terminal (OSC 52), and say so."""
         self.copy_to_clipboard(text)
-        self.notify(f"Copied {what} (if the terminal allows it: OSC 52)", timeout=3)
+        needs = "the terminal must allow OSC 52"
+        if "TMUX" in os.environ:
+            needs = "tmux must allow it: set -s set-clipboard on"
+        self.notify(f"Copied {what} ({needs})", timeout=4)
 
     def _saves(self, *, svg: bool) -> Callable[[], None]:
         return lambda: self.save_screen(svg=svg)

@@ -33,6 +33,7 @@ from xdpchain.sys.netlink import (
     NoNativeXdp,
     XdpAttachment,
     codec,
+    reuse_sockets,
 )
 from xdpchain.sys.netlink.messages import ACK, ERROR, ack_text, attribute, request
 from xdpchain.sys.netlink.transport import Transport
@@ -625,3 +626,32 @@ def test_closing_wakes_a_waiting_thread(space: str, timeout: float | None) -> No
     assert answers == [None]
     assert events.poll(1) is None
     events.close()
+
+
+def test_sockets_are_used_again_as_long_as_the_name_stands_for_the_same_namespace() -> None:
+    name = fresh()
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        with reuse_sockets():
+            with Netlink(name) as first, Netlink(name) as second:  # at the same time: each has its own
+                first_socket, cookie = first._route.socket.fileno(), first.cookie()
+                assert second._route.socket.fileno() != first_socket
+                assert first.link("lo").ifindex == second.link("lo").ifindex == 1
+            with pytest.raises(ValueError, match="closed"):
+                first.link("lo")
+            first.close()
+            with Netlink(name) as again, Netlink(name) as other:
+                assert {again._route.socket.fileno(), other._route.socket.fileno()} >= {first_socket}
+                assert again.link("lo").name == "lo"
+            subprocess.run(["ip", "netns", "del", name], check=True)
+            subprocess.run(["ip", "netns", "add", name], check=True)
+            with Netlink(name) as another:
+                assert another.cookie() != cookie
+            kept = len(os.listdir("/proc/self/fd"))
+            if not os.fork():  # the copy must not talk over our sockets
+                os._exit(len(os.listdir("/proc/self/fd")) >= kept)
+            assert os.wait()[1] == 0
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)

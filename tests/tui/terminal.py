@@ -152,6 +152,11 @@ class Tmux:
         subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """The program's."""
+        return int(self._run("list-panes", "-F", "#{pane_pid}"))
+
     def screen(self) -> list[str]:
         """The lines of the window."""
         return self._run("capture-pane", "-p").splitlines()

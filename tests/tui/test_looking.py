@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.command import CommandPalette
 from textual.widgets import TabbedContent
+from textual.widgets._toast import Toast
 
 from tests.tui.driving import change, driving, look_at, run_chain
 from xdpchain.observe.permissions import Capability
@@ -21,6 +22,7 @@ from xdptui.screens.confirm import Confirm
 from xdptui.screens.cpus import CpusScreen
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
+from xdptui.screens.maps import MapsScreen
 from xdptui.screens.why import WhyScreen
 from xdptui.view.keys import KEYS, works
 from xdptui.view.session import BannerState
@@ -409,6 +411,24 @@ async def test_the_lines_that_decided_are_shown_with_what_is_counted(
         await driver.until(lambda: "▸ slot 1 xdp_pass" in driver.text())
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
+
+
+async def test_toasts_cover_neither_what_was_done_nor_each_other(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, "firewall", "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("K", "C", "p")  # three answers that nothing happens
+        await driver.until(lambda: "nothing to plan" in driver.text())
+        (toast,) = driver.app.screen.query(Toast)
+        keys = driver.app.main.query_one("#keys")
+        assert toast.region.bottom == keys.region.bottom, "over the hints"
+        await driver.press("m")
+        await driver.until(lambda: driver.dialog(MapsScreen))
+        driver.app.notify("x" * 200, title="xdp0")
+        await driver.until(lambda: "xdp0: xxx" in driver.text())
+        (toast,) = driver.app.screen.query(Toast)
+        assert (toast.region.y, toast.region.height) == (0, 2), "over the title"
 
 
 async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 
 from xdpchain.change.confirm.arming import LEAST
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.observe.discover import interfaces
+from xdpchain.observe.discover import interfaces, reuse_sockets
 from xdpchain.spec.targets import Missing
 from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.options import seconds
@@ -38,6 +38,11 @@ def run(options: Namespace) -> int:
 
         return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
+    with reuse_sockets():
+        return _run(options, talk, only_plan, waits, patience)
+
+
+def _run(options: Namespace, talk: Talk, only_plan: bool, waits: float | None, patience: float) -> int:
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
     if not wanted.spec.interfaces:
         talk.warn(f"{wanted.source} names no interface: there is nothing to do")

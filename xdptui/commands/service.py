@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.errors import XdpChainError
+from xdpchain.observe.discover import reuse_sockets
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import SpecTarget, namespaces, targets
@@ -35,6 +36,10 @@ FIRST_RETRY, LAST_RETRY = 1.0, 60.0
 """Seconds until a failed interface is retried: doubled each time, up to the last."""
 
 LONG = 3600.0
+RESTS, LONGEST_REST = 25, 0.1
+"""The pause after a look that found nothing to do: that many times the processor time the look took, and at
+most that many seconds. A single new interface is served at once, one in a crowd a tenth of a second later.
+"""
 
 Identity = tuple[int, int]
 
@@ -94,13 +99,17 @@ class _Service:
 
     def _follow(self, presence: Presence) -> None:
         while not (self._ending or self._reloading):
+            begun, done = time.thread_time(), len(self._done)
             try:
-                self._round(presence)
+                with reuse_sockets():
+                    self._round(presence)
             except XdpChainError as error:
                 self._say_once(error)
             if not self._ready:
                 self._ready = True
                 _notify("READY=1")
+            if len(self._done) <= done:
+                time.sleep(min(LONGEST_REST, RESTS * (time.thread_time() - begun)))
             now = time.monotonic()
             presence.wait(min((failure.retry_at - now for failure in self._failed.values()), default=LONG))
 

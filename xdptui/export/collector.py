@@ -102,7 +102,7 @@ class ChainCollector(Collector):
             self._meter.close()
 
     def _read(self) -> Iterator[Value]:
-        runnings = survey(self._netns)
+        runnings = survey(self._netns, drivers=False)
         if self._interfaces:
             runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
         counting = [running for running in runnings if self._trace or counts_already(running)]

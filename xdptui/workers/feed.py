@@ -17,7 +17,7 @@ from xdpchain.model.running import Running
 from xdptui.words.advice import worded
 from xdptui.workers.meter import Known, Opened, open_missing
 
-__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
+__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack", "Unconfirmable"]
 
 NAP = 0.2
 """Seconds between checks whether the program ends; a thread can't be interrupted."""
@@ -30,11 +30,12 @@ NOBODY = 0
 
 
 class Surveyed(Message):
-    """The interfaces as they are now, and counters opened meanwhile."""
+    """The interfaces as they are now, and counters opened meanwhile. The receiver sets ``heard``."""
 
     def __init__(self, runnings: tuple[Running, ...], opened: tuple[Opened, ...]) -> None:
         super().__init__()
         self.runnings, self.opened = runnings, opened
+        self.heard = threading.Event()
 
 
 class LookFailed(Message):
@@ -69,6 +70,14 @@ class Defaults(Message):
         self.linkage, self.why = linkage, why
 
 
+class Unconfirmable(Message):
+    """Why no change can wait for confirmation here, with advice."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
 class TakenBack(Message):
     """A killed follower's recording chain was replaced by the normal dispatcher."""
 
@@ -78,7 +87,11 @@ class TakenBack(Message):
 
 
 class Feed:
-    """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open."""
+    """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open.
+
+    It waits until the screen has received the last look. On a busy machine messages would otherwise pile up,
+    each with the same counters opened again.
+    """
 
     def __init__(
         self,
@@ -91,6 +104,7 @@ class Feed:
         self._asked = threading.Event()
         self._tried: set[int] = set()
         self._rests_until = 0.0
+        self._said: Surveyed | None = None
 
     def ask(self) -> None:
         """Look again now."""
@@ -123,6 +137,8 @@ class Feed:
             changed = False
             while not ended():
                 changed = changed or events.wait(NAP)
+                if self._said is not None and not self._said.heard.wait(NAP):
+                    continue
                 rest = self._rests_until - time.monotonic()
                 if changed and rest > 0 and not self._asked.is_set():
                     self._asked.wait(min(NAP, rest))
@@ -137,8 +153,9 @@ class Feed:
         begun = time.thread_time()
         runnings = survey(self._netns)
         self._rests_until = time.monotonic() + min(LONGEST_REST, RESTS * (time.thread_time() - begun))
-        self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
-
+        opened = open_missing(runnings, self._known(), self._looked_at() or NOBODY)
+        self._said = Surveyed(runnings, opened)
+        self._post(self._said)
         for running in runnings:
             self._take_back(running)
 
@@ -169,3 +186,13 @@ class Feed:
             from xdpchain.linkage.probe import default_linkage
 
             self._post(Defaults(*default_linkage()))
+            self._confirmation()
+
+    def _confirmation(self) -> None:
+        from xdpchain.change.confirm.arming import require_guardian
+
+        try:
+            require_guardian("a pending change", "press w to apply without confirmation")
+        except XdpChainError as error:
+            advice = worded(error.todo, keys=True).removeprefix("Nothing was changed. ")
+            self._post(Unconfirmable(f"{error.what}: {error.why}. {advice}"))

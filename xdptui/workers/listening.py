@@ -52,10 +52,10 @@ class Listening(Closing):
 
     def follow(self, runnings: Iterable[Running]) -> None:
         """Set the running programs: losses in their cpumaps are attributed to them."""
-        from xdpchain.observe.tracepoints import maps_used
+        from xdpchain.observe.tracepoints import cpumaps_used
 
         found = tuple(runnings)
-        self._maps |= maps_used(found)
+        self._maps |= cpumaps_used(found)
         for running in found:
             self._watch(running)
 

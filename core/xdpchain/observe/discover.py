@@ -13,29 +13,32 @@ from xdpchain.model.chain import Interface
 from xdpchain.model.running import Device, Running
 from xdpchain.sys import all_netns
 from xdpchain.sys import netns as namespaces
-from xdpchain.sys.netlink import LinkInfo, Netlink
+from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending
 
-__all__ = ["Everywhere", "interfaces", "look", "survey", "survey_all"]
+__all__ = ["Everywhere", "interfaces", "look", "reuse_sockets", "survey", "survey_all"]
 
 TRIES = 10
 """How often a chain is reread if it changes while being read."""
 
 
-def survey(netns: str | None = None) -> tuple[Running, ...]:
+def survey(netns: str | None = None, *, drivers: bool = True) -> tuple[Running, ...]:
     """Every interface of a namespace and what it runs, by ifindex. Interfaces that appear or disappear
     meanwhile show up in the next reading. Raises NotFound for an unknown namespace.
+
+    Without ``drivers`` the features of devices, and the drivers of those on which nothing runs, stay unknown:
+    they cost more than all else.
     """
     inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
-            features = netlink.xdp_features()
+            features = netlink.xdp_features() if drivers else None
             running = []
             for link in netlink.links(settled=False):
                 with contextlib.suppress(NotFound):  # it is gone
-                    running.append(_settled(link, (netns, inode), netlink, features))
+                    running.append(_settled(link, (netns, inode), netlink, features, drivers=drivers))
             return tuple(running)
 
         return with_pending(inode, read)
@@ -69,7 +72,7 @@ def survey_all() -> Everywhere:
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
     """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound (no such namespace)."""
     with Netlink(netns) as netlink:
-        return tuple(Interface(link.name, link.ifindex, netns) for link in netlink.links(settled=False))
+        return tuple(Interface(name, ifindex, netns) for ifindex, name in netlink.names().items())
 
 
 def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
@@ -90,10 +93,12 @@ def _settled(
     namespace: tuple[str | None, int],
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
+    *,
+    drivers: bool = True,
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program meanwhile."""
     for _ in range(TRIES):
-        device = _device(link, namespace, netlink, features)
+        device = _device(link, namespace, netlink, features, drivers=drivers)
         if not link.xdp:
             return Running(device)
         # Imported late, as in `hook`: commands that meet no chain then need a third fewer modules.
@@ -118,6 +123,8 @@ def _device(
     namespace: tuple[str | None, int],
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
+    *,
+    drivers: bool,
 ) -> Device:
     netns, inode = namespace
     return Device(
@@ -125,7 +132,7 @@ def _device(
         up=link.up,
         operstate=link.operstate,
         mtu=link.mtu,
-        driver=netlink.driver(link.ifindex),
+        driver=netlink.driver(link.ifindex) if drivers or link.xdp else None,
         features=None if features is None else features.get(link.ifindex, frozenset()),
         rx=(link.stats.rx_packets, link.stats.rx_bytes),
         tx=(link.stats.tx_packets, link.stats.tx_bytes),

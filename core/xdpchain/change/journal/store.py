@@ -26,6 +26,7 @@ from xdpchain.sys import netns
 from .entries import MOST_BYTES, Heading, JournalEntry
 
 __all__ = [
+    "MOST_ENTRIES",
     "STATE",
     "all_headings",
     "append",

@@ -80,14 +80,13 @@ def _folder(running: Running) -> Path:
 
 def _about(known: Iterable[Heading], boot: str, program: tuple[int, ...], device: Device | None) -> bool:
     """Whether one of these entries is about the interface, or what runs there."""
-    return any(
-        heading.boot == boot
-        and (
-            (device is not None and heading.device == device)
-            or any((known,) == program for known in heading.programs)
-        )
-        for heading in known
-    )
+    for heading in known:  # called for every folder at every change, hence no generators
+        if heading.boot == boot:
+            if device is not None and heading.device == device:
+                return True
+            if program and program[0] in heading.programs:
+                return True
+    return False
 
 
 def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:

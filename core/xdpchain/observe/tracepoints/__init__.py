@@ -9,7 +9,7 @@ error codes, `names` resolve IDs.
 
 from __future__ import annotations
 
-from .concerns import maps_used
+from .concerns import cpumaps_used
 from .happenings import Event, LossPlace, Row, Sample, Tracepoint, TracepointTally
 from .listener import Listener, Scope, listen
 from .names import Names
@@ -28,7 +28,7 @@ __all__ = [
     "Tracepoint",
     "TracepointTally",
     "Transmitted",
+    "cpumaps_used",
     "listen",
-    "maps_used",
     "reason",
 ]

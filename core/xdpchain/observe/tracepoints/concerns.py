@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps that an interface's programs use: a cpumap's drops are reported only with its ID."""
+"""The cpumaps that an interface's programs use: their drops are reported only with the map's ID."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
-__all__ = ["maps_used"]
+__all__ = ["cpumaps_used"]
 
 
-def maps_used(runnings: Iterable[Running]) -> frozenset[int]:
-    """The IDs of the maps of what runs there, as far as readable: of its components, or of a single foreign
-    program.
-    """
+def cpumaps_used(runnings: Iterable[Running]) -> frozenset[int]:
+    """The IDs of the cpumaps that components, or a single foreign program, use; as far as readable."""
     found: set[int] = set()
     for running in runnings:
         for slot in running.chain or running.shown or ():
@@ -25,4 +24,14 @@ def maps_used(runnings: Iterable[Running]) -> frozenset[int]:
                     found |= set(bpf.prog_map_ids(program))
             except OSError:  # gone meanwhile
                 continue
-    return frozenset(found)
+    return frozenset(filter(_is_cpumap, found))
+
+
+@lru_cache(maxsize=1024)
+def _is_cpumap(map_id: int) -> bool:
+    """Whether it is one; of a map that is gone nobody asks any more. The kernel uses no ID twice."""
+    try:
+        with bpf.map_by_id(map_id) as fd:
+            return bpf.map_info(fd).type == bpf.MapType.CPUMAP
+    except OSError:
+        return False

@@ -46,6 +46,9 @@ _libc.statfs.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 _libc.statfs.restype = ctypes.c_int
 
 
+_Statfs = ctypes.c_char * 256  # struct statfs, which begins with f_type
+
+
 class BpffsMissing(Unsupported):
     """There is no BPF filesystem where it should be."""
 
@@ -54,11 +57,11 @@ def is_bpffs(path: Path) -> bool:
     """Whether the path is a directory in a BPF filesystem, by statfs(2). It is called dozens of times per
     change, so it does not read the list of mounts, which is long on machines with many containers.
     """
-    found = ctypes.create_string_buffer(256)  # struct statfs, which begins with f_type
+    found = _Statfs()
     if _libc.statfs(os.fsencode(path), found) != 0:
         return False
     kind: int = ctypes.c_long.from_buffer(found).value
-    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and path.is_dir()
+    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and os.path.isdir(path)
 
 
 def find() -> Path:
@@ -170,7 +173,8 @@ def mount() -> Path:
 
 
 def _wanted() -> Path:
-    return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
+    chosen = os.environ.get("LIBXDP_BPFFS")
+    return Path(chosen) if chosen else DEFAULT_MOUNT
 
 
 def _missing(path: Path) -> BpffsMissing:
@@ -178,7 +182,20 @@ def _missing(path: Path) -> BpffsMissing:
     todo = f"Mount it (`{mount_command(path)}`), or run xdptui with --mount-bpffs"
     if others:
         todo += f"; or name the mount to use in LIBXDP_BPFFS (there is {', '.join(others)})"
+    if _is_private():
+        rest = todo[0].lower() + todo[1:]
+        todo = f"If this is `ip netns exec`, run xdptui outside, with --netns NAME; otherwise {rest}"
     return BpffsMissing(f"No BPF filesystem on {path}", "it is not mounted in this mount namespace", todo)
+
+
+def _is_private() -> bool:
+    """Whether our mount namespace is not the machine's, as far as that can be seen: what is mounted in it
+    ends with it.
+    """
+    try:
+        return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
+    except OSError:
+        return False
 
 
 def _bpf_mounts() -> list[tuple[str, str]]:

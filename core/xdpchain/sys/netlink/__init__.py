@@ -9,7 +9,7 @@ from __future__ import annotations
 from .events import LinkChanges, LinkEvents
 from .links import TUNNELS, Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
 from .refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
-from .session import Netlink
+from .session import Netlink, reuse_sockets
 
 __all__ = [
     "TUNNELS",
@@ -28,4 +28,5 @@ __all__ = [
     "Way",
     "XdpAttachment",
     "XdpMode",
+    "reuse_sockets",
 ]

@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from functools import cache
 
 from xdpchain.errors import Busy, KernelRefused
 
@@ -83,6 +84,16 @@ class Transport:
         with self._lock:
             self.socket.close()
 
+    def handed_on(self) -> Transport | None:
+        """Another one with this socket; this one is closed then. None if it was. Waits as `close` does."""
+        with self._lock:
+            if self.socket.fileno() < 0:
+                return None
+            other = Transport.__new__(Transport)
+            other._lock, other._sequence = threading.Lock(), self._sequence
+            other.socket, self.socket = self.socket, _closed_socket()
+            return other
+
     def exchange(self, request: bytes, *, settled: bool = True) -> list[tuple[int, bytes]]:
         """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
         without the ack.
@@ -139,6 +150,13 @@ class Transport:
             if flags & socket.MSG_TRUNC:
                 raise KernelRefused("Can't read an answer over netlink", f"it is longer than {_BUFFER} bytes")
             return data
+
+
+@cache
+def _closed_socket() -> socket.socket:
+    closed = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC)
+    closed.close()
+    return closed
 
 
 def _raise_error(message: bytes) -> None:
