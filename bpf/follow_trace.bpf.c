@@ -18,18 +18,57 @@ static volatile const struct {
 	__u32 alone; /* there is only one program, whose return code is the verdict */
 	__u32 snap;  /* bytes of a packet that a record keeps */
 	__u32 fates; /* report the fates of packets that passed */
+	__u32 whole; /* multi-buffer packets go into xdptui_whole */
 } config = {};
 
 #define FOLLOW_SNAP config.snap
 #define FOLLOW_FATES config.fates
 #include "follow.h"
 
+/* In front of a packet that was handed out whole: which record it belongs to. */
+struct follow_whole {
+	__u32 cpu;
+	__u32 packet;
+	__u32 order;
+	__u32 padding;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} xdptui_whole SEC(".maps");
+
+static __always_inline int in_fragments(struct xdp_buff *xdp)
+{
+	return bpf_core_enum_value_exists(enum xdp_buff_flags, XDP_FLAGS_HAS_FRAGS) &&
+	       xdp->flags & bpf_core_enum_value(enum xdp_buff_flags, XDP_FLAGS_HAS_FRAGS);
+}
+
 static __always_inline __u32 length_of(struct xdp_buff *xdp)
 {
-	if (bpf_core_enum_value_exists(enum xdp_buff_flags, XDP_FLAGS_HAS_FRAGS) &&
-	    xdp->flags & bpf_core_enum_value(enum xdp_buff_flags, XDP_FLAGS_HAS_FRAGS))
-		return bpf_xdp_get_buff_len((void *)xdp);
-	return xdp->data_end - xdp->data;
+	return in_fragments(xdp) ? bpf_xdp_get_buff_len((void *)xdp) : xdp->data_end - xdp->data;
+}
+
+/*
+ * Tracing programs can't load bytes from fragments; but the kernel copies them for one into a perf buffer. Before the
+ * record, so that whoever finds that finds this as well.
+ */
+static __always_inline void hand_out(struct xdp_buff *xdp, struct follow_cpu *cpu)
+{
+	struct follow_whole whole = {
+		.cpu = bpf_get_smp_processor_id(),
+		.packet = cpu->packet,
+		.order = cpu->order,
+	};
+	__u64 size;
+
+	if (!config.whole || !in_fragments(xdp))
+		return;
+	size = length_of(xdp);
+	if (size > FOLLOW_SNAP)
+		size = FOLLOW_SNAP;
+	bpf_xdp_output(xdp, &xdptui_whole, size << 32 | BPF_F_CURRENT_CPU, &whole, sizeof(whole));
 }
 
 /* Copies at most ``most`` bytes of the packet's linear part (a constant); returns how many. */
@@ -91,6 +130,7 @@ SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
 	cpu->left = first;
 	cpu->packet++;
 	cpu->order = 0;
+	hand_out(xdp, cpu);
 	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, xdp->rxq->queue_index, start, second, ({
 		record->head.length = cpu->head.length;
 		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_SNAP);
@@ -112,6 +152,7 @@ static __always_inline int left(__u64 *ctx, __u32 stage)
 	if (!cpu || !cpu->active)
 		return 0;
 	start = (__u64)xdp->data;
+	hand_out(xdp, cpu);
 	FOLLOW_RECORD(cpu, stage, code, start, now, ({
 		record->head.length = length_of(xdp);
 		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_SNAP);

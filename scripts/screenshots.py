@@ -276,6 +276,23 @@ async def time_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 12)
 
 
+async def logs_scene(pilot: Pilot[None]) -> None:
+    """On the second interface: two programs, of which one prints."""
+    ground = STAGE[0]
+    chain = Chain()
+    for name in ("printer", "monitor"):
+        chain = chain.add(Slot.of(load_component(str(SAMPLES / f"{name}.o"))))
+    apply(make_plan(look("xdp1", ground.netns), chain))
+    await count(pilot, 1)
+    await pilot.press("x", "n", "n", "n")
+    await count(pilot, 2)
+    packets = mixture()
+    for turn in range(8):
+        ground.send(packets[3 * turn : 3 * turn + 12], link=1)
+        await count(pilot, 0.4)
+    await count(pilot, 1.5)
+
+
 SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
@@ -302,8 +319,9 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
     "time": ((100, 26), time_scene),
+    "logs": ((100, 24), logs_scene),
 }
-FOCUS = {"events": 1, "follow": 1, "follow-path": 1, "why": 1}
+FOCUS = {"events": 1, "follow": 1, "follow-path": 1, "why": 1, "logs": 1}
 """The selected link, if not the first."""
 
 

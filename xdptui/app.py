@@ -20,6 +20,7 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets._toast import Toast
 
 from xdptui.charset import AsciiFilter, wants_ascii
 from xdptui.key_queue import KeyQueue
@@ -159,7 +160,12 @@ class XdpTui(App[None]):
     ) -> None:
         """Show a message and keep it in the notices. Names chosen by others are shown verbatim, never as
         markup."""
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        # Answers to keys do not pile up. A toast is expired by itself: its rack would leave its place empty.
+        for toast in self.screen.query(Toast) if self.screen_stack else ():
+            if toast._notification.severity == "information":
+                toast._expire()
+        shown = f"{title}: {message}" if title else message
+        super().notify(shown, severity=severity, timeout=timeout, markup=markup)
         self._first.desk.noticed(title, message, serious=severity != "information")
 
     # Copies
@@ -190,7 +196,10 @@ class XdpTui(App[None]):
     def copy(self, text: str, what: str) -> None:
         """Put a text on the user's clipboard through the terminal (OSC 52), and say so."""
         self.copy_to_clipboard(text)
-        self.notify(f"Copied {what} (if the terminal allows it: OSC 52)", timeout=3)
+        needs = "the terminal must allow OSC 52"
+        if "TMUX" in os.environ:
+            needs = "tmux must allow it: set -s set-clipboard on"
+        self.notify(f"Copied {what} ({needs})", timeout=4)
 
     def _saves(self, *, svg: bool) -> Callable[[], None]:
         return lambda: self.save_screen(svg=svg)

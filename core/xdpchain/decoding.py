@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ ID = (1 << 32) - 1
 
 U64 = (1 << 64) - 1
 _DIGITS = 20
+_LONG = re.compile(r"[0-9]{20}")
 _TEXT = 4096
 
 
@@ -38,7 +40,10 @@ def decode(data: bytes | str, what: str, *, most: int = SIZE) -> Any:
     if len(data) > most:
         raise _invalid(what, f"it has {len(data)} bytes, more than {most}")
     try:
-        document = json.loads(data, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+        text = data.decode() if isinstance(data, bytes) else data
+        # In most documents no number can be too long, and then none has to be looked at by itself.
+        whole = _integer if _LONG.search(text) else None
+        document = json.loads(text, parse_int=whole, parse_float=_float, parse_constant=_constant)
     except RecursionError:
         raise _invalid(what, f"it is nested deeper than {DEPTH}") from None
     except ValueError as error:
@@ -159,17 +164,17 @@ class Fields:
 
 
 def _deeper(document: Any) -> bool:
-    level = [document]
+    level = [document] if isinstance(document, dict | list) else []
     for _ in range(DEPTH + 1):
+        if not level:
+            return False
         level = [
             item
             for value in level
-            if isinstance(value, dict | list)
             for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, dict | list)
         ]
-        if not level:
-            return False
-    return any(isinstance(value, dict | list) for value in level)
+    return bool(level)
 
 
 def _integer(text: str) -> int:

@@ -46,7 +46,7 @@ ELSEWHERE = {
     Do.MEND: "names no command",
     Do.USE_STATIC: "names no command; tests/kernel/test_trace_refused.py",
     Do.DETACH_IDLE: "tests/kernel/test_truth.py runs it",
-    Do.RELINK: "freplace only: test_a_policy_on_a_freplace_chain",
+    Do.RELINK: "freplace only: test_a_route_on_a_freplace_chain",
     Do.SHADOW_AGAIN: "freplace only: tests/interop/test_shadow.py",
     Do.CONFIRM_OR_INSIST: "options, run in tests/kernel/test_own_connection.py",
     Do.REPLACE: "has places to fill in: tests/unit/test_advice.py parses it",
@@ -204,12 +204,12 @@ def test_policies_and_counters(cli: Heeding, samples: Path) -> None:
 
 
 @pytest.mark.vm
-def test_a_policy_on_a_freplace_chain(cli: Heeding, samples: Path) -> None:
-    cli.ok("load", NAME, str(samples / "pass.o"), "--linkage", "freplace")
-    refused = cli("set", NAME, "0", "--may", "PASS")
-    assert "Remove the policy" not in refused.err, "there is none"
-    cli.shell(cli.advised(Do.RELINK, refused))
+def test_a_route_on_a_freplace_chain(cli: Heeding, samples: Path) -> None:
+    cli.ok("load", NAME, str(samples / "pass.o"), str(samples / "drop.o"), "--linkage", "freplace")
     cli.ok("set", NAME, "0", "--may", "PASS")
+    refused = cli("set", NAME, "0", "--route", "TX:1")
+    cli.shell(cli.advised(Do.RELINK, refused))
+    cli.ok("set", NAME, "0", "--route", "TX:1")
 
 
 def test_maps_that_are_kept_or_pinned(cli: Heeding, tmp_path: Path) -> None:

@@ -53,8 +53,18 @@ def test_a_missing_mount_is_said_with_what_to_do(unmounted: Path) -> None:
         with pytest.raises(bpffs.BpffsMissing) as caught:
             ask()
         assert str(unmounted) in caught.value.what
-        assert f"mount -t bpf -o mode=0700 bpf '{unmounted}'" in caught.value.todo
+        assert f"ount it (`mount -t bpf -o mode=0700 bpf '{unmounted}'" in caught.value.todo
         assert "--mount-bpffs" in caught.value.todo
+
+
+def test_in_a_mount_namespace_of_its_own_the_way_out_is_named_first(
+    unmounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = {"/proc/self/ns/mnt": "mnt:[2]", "/proc/1/ns/mnt": "mnt:[1]"}  # nobody but root may read init's
+    monkeypatch.setattr("xdpchain.sys.bpffs.mounting.os.readlink", links.__getitem__)
+    with pytest.raises(bpffs.BpffsMissing) as caught:
+        bpffs.find()
+    assert caught.value.todo.startswith("If this is `ip netns exec`, run xdptui outside, with --netns NAME;")
 
 
 def test_mounts_that_are_there_are_suggested(

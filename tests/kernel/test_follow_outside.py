@@ -15,14 +15,15 @@ from tests.kernel.chains import chain_of, change, expected, look_at, scripted_ch
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_follow import SCRIPTED, collect, same
 from tests.unit.test_classic import EXPRESSIONS
-from xdpchain.errors import PermissionDenied
+from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.follow import ByteChange, follow
+from xdpchain.linkage.tap import MOST_SNAP
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage, Slot
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import load_component
 from xdpchain.sys.pcap import compile_expression, run_offline
-from xdpchain.testing.frames import scripted
+from xdpchain.testing.frames import NEAR, PEER, scripted, udp
 from xdpchain.testing.playground import Playground
 from xdptui.workers.trial_frames import NAMED_FRAMES
 
@@ -90,6 +91,24 @@ def test_packets_are_kept_as_far_as_asked_for(playground: Playground, samples: P
             found = collect(follower, len(frames))
         assert [packet.entry.head for packet in found] == [frame[:snaplen] for frame in frames]
         assert found[0].final.head == frames[0] + b"01"
+
+
+@pytest.mark.vm
+def test_packets_in_fragments(root: None, samples: Path) -> None:
+    """As in a static chain: of a jumbo frame all that is asked for, at each stage; small ones in between."""
+    with Playground(mtu=9000) as playground:
+        try:
+            running = change(playground, chain_of(samples, "frags", linkage=Linkage.FREPLACE))
+        except XdpChainError as error:
+            pytest.skip(f"multi-buffer programs don't load here: {error}")
+        frames = [udp(PEER, NEAR, 9, payload=bytes(range(256)) * times) for times in (30, 1, 34)]
+        for snaplen in (5000, MOST_SNAP):
+            with follow(running, "udp", count=3, snaplen=snaplen) as follower:
+                playground.send(frames)
+                found = collect(follower, 3)
+            assert [packet.entry.length for packet in found] == [len(frame) for frame in frames]
+            assert [packet.entry.head for packet in found] == [frame[:snaplen] for frame in frames]
+            assert [packet.final.head for packet in found] == [frame[:snaplen] for frame in frames]
 
 
 @pytest.mark.vm

@@ -123,3 +123,39 @@ def test_a_program_of_somebody_else(
         attach_pinned(playground, pin)
         (line,) = cli("logs", cli.interface, "-c", "1", "--timeout", "20", "--jsonl").out.splitlines()
     assert (json.loads(line)["name"], json.loads(line)["line"]) == ("first", LINE)
+
+
+JOINED = """#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("xdp") int joined(struct xdp_md *ctx)
+{
+	static const char odd[] = "odd %d", even[] = "evn %d";
+	int length = ctx->data_end - ctx->data;
+
+	if (length & 1)
+		bpf_trace_printk(odd, sizeof(odd), length);
+	else
+		bpf_trace_printk(even, sizeof(even), length);
+	return XDP_PASS;
+}
+char _license[] SEC("license") = "GPL";
+"""
+
+
+def test_code_that_the_compiler_joined_has_a_slot_but_no_line(playground: Playground, printers: Path) -> None:
+    """Two calls became one: its line could be either's, and is neither's before it."""
+    (printers / "joined.c").write_text(JOINED)
+    command = ["clang", "-O2", "-g", "-target", "bpf", *INCLUDE, "-c", "joined.c", "-o", "joined.o"]
+    subprocess.run(command, check=True, cwd=printers)
+    running = change(playground, chain_of(printers, "joined", "first"))
+    with Logs() as logs:
+        logs.follow(running)
+        playground.send([PACKET])
+        found = {said.text: said for said in heard(logs, 2)}
+    if logs.blind:
+        pytest.skip("the kernel hides where programs lie: kernel.kptr_restrict")
+    said = found[f"evn {len(PACKET)}"]
+    assert said.slot is not None
+    assert said.slot[1] == "joined"
+    assert said.line is None or said.line.number == 11, "the line of its own, where a compiler joins nothing"
+    assert found[f"first saw {len(PACKET)} bytes"].line is not None

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through, scripted_chain
-from xdpchain.advice import Do, advise
+from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.policy import Answer, Policy
+from xdpchain.objects.verdicts import verdicts_of
 from xdpchain.observe.counters import open_counters
 from xdpchain.observe.violations import open_violations
 from xdpchain.testing.frames import scripted
@@ -28,7 +30,9 @@ FIREWALL = ActionSet.parse("PD")
 CODES = (0, 1, 2, 3, 4, 5, 31, 32, 200)
 
 
-@pytest.fixture(params=[Linkage.STATIC, Linkage.TAILCALL])
+@pytest.fixture(
+    params=[Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
+)
 def linkage(request: pytest.FixtureRequest) -> Linkage:
     return Linkage(request.param)
 
@@ -41,6 +45,10 @@ def test_a_forbidden_code_is_answered(
     chain = scripted_chain(samples, [PASS_ON] * 3, linkage).police(0, Policy(FIREWALL, otherwise))
     if routed:
         chain = chain.route(0, Action.DROP, chain.slots[2].key)
+    if routed and linkage is Linkage.FREPLACE:
+        with pytest.raises(InvalidInput, match="routes"):
+            make_plan(look_at(playground), chain)
+        return
     running = change(playground, chain)
     for code in CODES:
         counted = code
@@ -84,15 +92,21 @@ def test_the_kernel_remembers_policies_and_lifting_them_leaves_no_code(
     assert [slot.policy for slot in found] == [None, policy]
     lifted = change(playground, found.police(1, None))
     assert lifted.hook is not None
+    assert lifted.chain is not None
     assert plain.hook is not None
-    assert lifted.hook.tag == plain.hook.tag, "the same instructions as before"
+    before, after = plain.hook.tag, lifted.hook.tag
+    if linkage is Linkage.FREPLACE:  # the components have the policies
+        before, after = plain.chain.slots[1].component.tag, lifted.chain.slots[1].component.tag
+        assert found.slots[1].component.tag != before
+        assert found.slots[0].id == plain.chain.slots[0].id == lifted.chain.slots[0].id
+    assert after == before, "the same instructions as before"
 
 
 def test_what_can_not_keep_a_policy_refuses_it(playground: Playground, samples: Path) -> None:
     chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE).police(0, Policy(FIREWALL))
-    with pytest.raises(InvalidInput, match="freplace") as caught:
-        make_plan(look_at(playground), chain)
-    assert caught.value.todo == advise(Do.CHOOSE_LINKAGE, "static")
+    theirs = replace(chain.slots[0], component=replace(chain.slots[0].component, object=None))
+    with pytest.raises(InvalidInput, match="another tool loaded it"):
+        make_plan(look_at(playground), replace(chain, slots=(theirs, *chain.slots[1:])))
     uncounted = scripted_chain(samples, [PASS_ON], Linkage.STATIC, counters=False).police(0, Policy(FIREWALL))
     with pytest.raises(InvalidInput, match="counters"):
         make_plan(look_at(playground), uncounted)
@@ -174,6 +188,28 @@ def test_breaches_are_told_among_the_events(playground: Playground, samples: Pat
         assert running.chain is not None
         listening.follow([change(playground, running.chain.remove([1]))])
         assert [event.name for event in listening.read().events[2:]] == ["XDP_ABORTED"]
+
+
+def test_the_plan_names_the_lines_that_return_what_is_forbidden(
+    playground: Playground, samples: Path, linkage: Linkage
+) -> None:
+    chain = chain_of(samples, "firewall", linkage=linkage).police(0, Policy(PASS_ON, Answer.PASS))
+    plan = make_plan(look_at(playground), chain)
+    drops = {
+        site.place
+        for site in verdicts_of((samples / "firewall.o").read_bytes(), "xdp_firewall").sites
+        if site.code == Action.DROP
+    }
+    assert drops
+    (told,) = [warning.text for warning in plan.warnings if "may not return" in warning.text]
+    assert told.startswith("xdp_firewall may not return XDP_DROP, but does at firewall.bpf.c:")
+    assert told.endswith("it is reported, and becomes XDP_PASS")
+    assert all(place in told for place in drops)
+    # Of one that runs the kernel has the object.
+    running = change(playground, chain)
+    assert running.chain is not None
+    again = make_plan(running, running.chain.police(0, Policy(PASS_ON)))
+    assert "may not return XDP_DROP" in " ".join(w.text for w in with_kernel_warnings(again).warnings)
 
 
 def test_a_program_of_its_own_keeps_its_policy_when_it_is_called_and_when_an_action_is_toggled(

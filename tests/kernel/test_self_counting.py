@@ -15,12 +15,16 @@ from tests.kernel.loaders import xdp_loader
 from tests.kernel.tracing import EVERY_CASE, ON_PASS, coded_object, counts, load, model, unload, unloading
 from xdpchain.change.confirm.deciding import roll_back
 from xdpchain.change.journal.undoing import undo_of
+from xdpchain.change.plan import make_plan
+from xdpchain.errors import InvalidInput, LinkRefused
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Owner, Running
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.counters import open_counters
+from xdpchain.observe.violations import open_violations
 from xdpchain.sys import bpf
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
@@ -30,7 +34,7 @@ from xdptui.render.status_table import status_table
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("own_bpffs")]
 
 FREPLACE = Linkage.FREPLACE
-PASS, DROP = 2, 1
+PASS, DROP, TX = 2, 1, 3
 
 
 @pytest.fixture
@@ -160,6 +164,58 @@ def test_counters_off_loads_plain_programs(net: Playground, samples: Path) -> No
     theirs = look_at(net)
     assert sorted(map(str, tags(theirs))) == sorted(map(str, tags(off)))
     assert tags(change(net, replace(chain_in(theirs), counters=False))) == tags(theirs)
+
+
+def test_a_policy_stays_with_its_component_through_edits_of_libxdp(net: Playground, samples: Path) -> None:
+    policy = Policy(ActionSet.parse("P"), Answer.DROP)
+    running = change(net, scripted_chain(samples, [ON_PASS] * 2, FREPLACE).police(0, policy))
+    frame = scripted(bytes((TX, PASS)), length=100)
+    load(net, 2)
+    running = look_at(net)
+    assert running.owner is Owner.LIBXDP
+    assert [slot.policy for slot in chain_in(running)] == [policy, None, None]
+    assert run_through(running, frame).code == DROP
+    with open_violations(running) or pytest.fail("nothing is reported") as reader:
+        assert [(one.name, one.code) for one in reader.read()] == [("scripted_0", TX)]
+        # What was loaded by others can't be policed, and says so; ours next to it can.
+        theirs = next(i for i, slot in enumerate(chain_in(running)) if slot.name == "coded_2")
+        with pytest.raises(InvalidInput, match="coded_2 can't have a policy: another tool loaded it"):
+            make_plan(running, chain_in(running).police(theirs, policy))
+        running = change(net, chain_in(running).police(1, Policy(ActionSet.parse("D"))))
+        run_through(running, scripted(bytes((PASS, PASS, PASS)), length=100))
+        assert reader.read() == []
+    with open_violations(running) or pytest.fail("nothing is reported") as reader:
+        assert [(one.name, one.code) for one in reader.read()] == [("scripted_1", PASS)]
+    # In shadow nothing is answered, and what is counted is what it returned.
+    shaded = change(net, chain_in(running).retune(0, shadow=True))
+    with open_counters(shaded) or pytest.fail("nothing counts") as counters:
+        net.send([frame])
+        assert counters.read().slots[chain_in(shaded).slots[0].key].packets[TX] == 1
+    back = change(net, chain_in(shaded).retune(0, shadow=False))
+    assert run_through(back, frame).code == DROP
+    undone = change(net, undo_of(back).candidate)
+    assert [slot.policy for slot in chain_in(undone)][:2] == [policy, Policy(ActionSet.parse("D"))]
+
+
+def test_a_policy_that_can_not_be_kept_is_refused(net: Playground, samples: Path) -> None:
+    running = look_at(net)
+    policed = chain_of(samples, "hugestack", linkage=FREPLACE).police(0, Policy(ActionSet.parse("P")))
+    with pytest.raises(LinkRefused, match=r"can't keep to a policy: .*stack"):
+        change(net, policed)
+    assert look_at(net).hook is running.hook is None
+
+
+def test_a_policy_is_rolled_back_with_its_component(net: Playground, samples: Path) -> None:
+    plain = change(net, scripted_chain(samples, [ON_PASS] * 2, FREPLACE))
+    frame = scripted(bytes((TX, PASS)), length=100)
+    armed = arm(net, chain_in(plain).police(0, Policy(ActionSet.parse("P"), Answer.DROP)), LATER)
+    net.send([frame] * 3)
+    assert run_through(armed, frame).code == DROP
+    roll_back(net.ifname, net.netns)
+    back = look_at(net)
+    assert run_through(back, frame).code == TX
+    assert chain_in(back).slots[0].policy is None
+    assert by_name(back)["scripted_0"].packets[TX] == 5, "counted by both"
 
 
 def test_what_is_not_counted_is_not_zero(net: Playground, samples: Path) -> None:

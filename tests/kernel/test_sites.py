@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import chain_of, change, run_through
+from tests.unit.test_inlined import compiled
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.linkage import counting
 from xdpchain.model.actions import ActionSet
@@ -19,6 +20,7 @@ from xdpchain.model.chain import Chain, Component, Linkage, Slot
 from xdpchain.model.counts import SiteCounts
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import keep_maps, load_component, programs_of
+from xdpchain.objects.verdicts import verdicts_of
 from xdpchain.observe.counters import open_counters
 from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.site_shares import shares
@@ -77,6 +79,21 @@ def test_each_packet_is_counted_where_its_code_was_decided(
     else:
         assert not together
     assert found == {key: n for key, n in expected.items() if key[0] not in together}
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.usefixtures("own_bpffs")
+def test_a_running_slot_knows_where_inlined_functions_are_called(
+    playground: Playground, tmp_path: Path, linkage: Linkage
+) -> None:
+    path = tmp_path / "calls.o"
+    path.write_bytes(compiled("-g"))
+    expected = [site.called_from for site in verdicts_of(path.read_bytes(), "calls").sites]
+    slot = Slot.of(load_component(str(path), name="calls"), 10, PASS_ON)
+    running = change(playground, Chain(linkage=linkage).add(slot))
+    (reasons,) = reasons_of(running)
+    assert [site.called_from for site in reasons.sites] == expected
+    assert any(len(calls) == 2 for calls in expected), "one is inlined twice"
 
 
 def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Path) -> None:

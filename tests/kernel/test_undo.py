@@ -81,6 +81,26 @@ def test_undo_walks_back_through_every_change(guarded: Playground, samples: Path
         undone(guarded)
 
 
+def test_several_changes_are_undone_at_once(guarded: Playground, samples: Path) -> None:
+    first = change(guarded, chain_of(samples, "firewall", "monitor"))
+    assert first.chain is not None
+    second = change(guarded, first.chain.move(1, 0))
+    assert second.chain is not None
+    change(guarded, second.chain.retune(0, priority=77))
+    numbers = [entry.number for entry in history(look_at(guarded))]
+    found = undo_of(look_at(guarded), numbers[1])
+    assert found.what == f"changes {numbers[1]} to {numbers[2]}"
+    now = apply(make_plan(look_at(guarded), found.candidate, restores=found.restores))
+    assert shown(now) == shown(first)
+    with pytest.raises(NothingToUndo, match="has no change 99"):
+        undo_of(now, 99)
+    (*_, last) = history(now)
+    again = undo_of(now, last.number)  # an undo is a change, too
+    assert 77 in [slot.priority for slot in again.candidate]
+    undone(guarded)
+    assert look_at(guarded).hooks == (), "what was undone at once is one step"
+
+
 def test_what_was_removed_comes_back_from_the_journals_object(
     guarded: Playground, samples: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def guarded(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def said(driver: Driver, words: str) -> bool:
     """Whether a notice with these words was shown."""
-    return any(words in notice.message for notice in driver.app._notifications)
+    return any(words in f"{notice.title}: {notice.text}" for notice in driver.app.main.desk.notices)
 
 
 async def swapped(driver: Driver) -> None:
@@ -131,6 +132,33 @@ async def test_that_changes_wait_holds_for_every_interface_and_from_the_first_mo
         for running in driver.session.runnings:
             app.main.desk.put(driver.session.select(running.interface.ifindex))
             await driver.until(lambda: "ROLLBACK 60 s" in driver.lines("banner")[0])
+
+
+async def test_where_no_change_can_be_pending_that_is_said_at_once_and_in_the_plan(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run_chain(guarded, samples, "firewall", "monitor")
+    monkeypatch.setattr(
+        "xdpchain.sys.mount_lifetime.ends_with_us", lambda path: True
+    )  # as in `ip netns exec`
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await driver.until(lambda: "1 unread: h" in driver.lines("banner")[0])
+        driver.app.main.desk.put(replace(driver.session, confirm_seconds=30.0))  # as a setting may have it
+        assert said(driver, "Run xdptui outside, with --netns NAME")
+        assert not said(driver, "--confirm"), "keys, not options"
+        await driver.press("J", "a")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        shown = " ".join(driver.text().replace("│", " ").split())
+        assert "It can't be applied with a rollback: a pending change can't be pinned" in shown
+        assert "press w to apply without confirmation" in shown
+        assert not driver.app.screen.query("#apply")
+        await driver.press("escape", "w", "w")
+        assert said(driver, "changes apply without confirmation")
+        assert "ROLLBACK" not in driver.lines("banner")[0], "it can't be switched on"
+        await driver.apply()
+        await driver.until(lambda: driver.session.changes == 0 and not driver.dialog())
+    assert look_at(guarded).armed is None
+    assert names(look_at(guarded)) == names(before)[::-1]
 
 
 async def test_unconfirmed_it_goes_back_and_that_is_said(

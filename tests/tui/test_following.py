@@ -109,6 +109,9 @@ async def test_a_file_to_take_along(
         await driver.until(lambda: "P✂D✂" in driver.text())
         await driver.press("w")
         await driver.until(lambda: "1 packet written to" in " ".join(driver.text().split()))
+        (path,) = (tmp_path / "xdptui").glob("follow-*.pcapng")
+        shown = "".join(line.strip(" │") for line in driver.text().splitlines())
+        assert str(path) in shown, "the whole path, on whichever lines"
         await driver.press("escape")
     (path,) = (tmp_path / "xdptui").glob("follow-*.pcapng")
     done = subprocess.run(
@@ -181,5 +184,30 @@ async def test_only_packets_with_a_verdict(playground: Playground, three: Runnin
         await driver.until(lambda: "P✂D✂" in driver.text())
         await driver.until(lambda: "1 followed, 1 with other verdicts" in driver.label("#note"))
         assert "P✂P✂P✂" not in driver.text()
-        assert "DROP (v)" in driver.text()
+        await driver.until(lambda: "Verdict: DROP (v)" in driver.text())
         await driver.press("escape")
+
+
+async def test_after_the_end_a_verdict_filters_what_is_shown_and_written(
+    playground: Playground, three: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    async with driving(playground.netns, playground.ifname) as driver:
+        await begun(driver, "ether proto 0x88b5")
+        playground.send([scripted(b"\2\2\2"), scripted(b"\2\1\2"), scripted(b"\2\2\2")])
+        rows = driver.app.screen.query_one("#packets", RowList)
+        await driver.until(lambda: len(rows.lines) == 4)
+        await driver.press("x")
+        await driver.until(lambda: "To follow again: /, enter" in " ".join(driver.text().split()))
+        await driver.press("v")
+        await driver.until(lambda: len(rows.lines) == 2)
+        assert "P✂D✂" in rows.lines[1].text
+        await driver.until(lambda: "Verdict: DROP (v)" in driver.text())
+        assert "Shown: 1 with verdict DROP" in driver.label("#note")
+        await driver.press("w")
+        await driver.until(lambda: driver.label("#saved").startswith("1 packet written to "))
+        await driver.press("v")
+        await driver.until(lambda: "None ended as ABORTED" in driver.text())
+        assert driver.app.screen.query_one("#write").disabled
+        await driver.press("v", "v", "v", "v")
+        await driver.until(lambda: len(rows.lines) == 4)

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+from textual.events import Paste
 from textual.widgets import Button, Input
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
@@ -66,6 +67,23 @@ async def test_load_on_a_free_interface_and_count_exactly(playground: Playground
         playground.send([frames.udp(PEER, NEAR, 5)] * 137)
         await driver.press("t")
         await driver.until(lambda: "137" in driver.lines("chain")[1])
+
+
+async def test_an_absolute_path_takes_the_place_of_what_the_field_begins_with(
+    playground: Playground, samples: Path
+) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("l")
+        await driver.until(lambda: driver.dialog(LoadDialog))
+        field = driver.app.screen.query_one("#path", Input)
+        assert field.value == f"{os.getcwd()}/"
+        field._on_paste(Paste(f"{samples / 'counter.o'}\n"))
+        await driver.until(lambda: "declares priority 38" in driver.label("#facts"))
+        assert (field.value, field.cursor_position) == (str(samples / "counter.o"), len(field.value))
+        driver.app.screen.set_focus(field)
+        await driver.press("end", "ctrl+u")
+        await driver.type("/usr//var/~/x")
+        assert field.value == "~/x"
 
 
 async def test_overrides_of_priority_actions_and_place(playground: Playground, samples: Path) -> None:

@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 from textual.command import CommandPalette
 from textual.widgets import TabbedContent
+from textual.widgets._toast import Toast
 
-from tests.tui.driving import change, driving, look_at, run_chain
+from tests.tui.driving import Driver, change, driving, look_at, run_chain
 from xdpchain.observe.permissions import Capability
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
+from xdptui.app import XdpTui
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.cpus import CpusScreen
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
+from xdptui.screens.maps import MapsScreen
 from xdptui.screens.why import WhyScreen
 from xdptui.view.keys import KEYS, works
 from xdptui.view.session import BannerState
@@ -409,6 +412,29 @@ async def test_the_lines_that_decided_are_shown_with_what_is_counted(
         await driver.until(lambda: "▸ slot 1 xdp_pass" in driver.text())
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
+
+
+async def test_toasts_cover_neither_what_was_done_nor_each_other(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, "firewall", "pass")
+    app = XdpTui(playground.netns, playground.ifname)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        driver = Driver(app, pilot)
+        await driver.until(lambda: driver.session.chain.slots)
+        await driver.press("K", "C", "p")  # three answers that nothing happens
+        await driver.until(lambda: "nothing to plan" in driver.text())
+        (toast,) = driver.app.screen.query(Toast)
+        keys = driver.app.main.query_one("#keys")
+        assert toast.region.bottom == keys.region.bottom, "over the hints"
+        await driver.press("m")
+        await driver.until(lambda: driver.dialog(MapsScreen))
+        driver.app.notify("many words " * 20, title="xdp0")
+
+        def places() -> list[tuple[int, int]]:
+            return [(toast.region.y, toast.region.height) for toast in driver.app.screen.query(Toast)]
+
+        await driver.until(lambda: places() == [(0, 2)], "over the title")
 
 
 async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:

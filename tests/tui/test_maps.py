@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textual.widgets import Input
+
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.tui.driving import change, driving, run_chain
 from xdpchain.maps import open_map
@@ -72,7 +74,14 @@ async def test_a_new_element(playground: Playground, samples: Path) -> None:
         await driver.type("1")
         await driver.press("enter")
         await driver.until(lambda: driver.dialog(WriteConfirm))
-        await driver.answer("yes")
+        await driver.press("enter")  # Cancel has the focus: what was typed stays
+        await driver.until(lambda: driver.dialog(MapEdit))
+        await driver.until(lambda: "Not written. Enter asks again" in driver.text())
+        typed = [field.value for field in driver.app.screen.query(Input)]
+        assert typed == ["port=53,protocol=17", "1"]
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(WriteConfirm))
+        await driver.press("y")
         await driver.until(
             lambda: "{port=53, protocol=17, unused=0}" in driver.text() and driver.dialog(MapsScreen)
         )

@@ -120,7 +120,7 @@ async def test_what_is_selected_with_the_mouse_is_copied(playground: Playground,
         await driver.pilot.mouse_up(rows, offset=(at + 8, 1))
         await driver.until(lambda: driver.app.clipboard == "2 changes")
         await driver.press("Y")
-        assert re.fullmatch(r"1 \d\d-\d\d [\d:]+ changed .* 2 changes", driver.app.clipboard)
+        assert re.fullmatch(r"1 \d\d-\d\d [\d:]+ changed .* 2 changes: .*", driver.app.clipboard)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 15)])
@@ -215,6 +215,25 @@ async def test_history_has_what_happened_and_undoes_it(playground: Playground, s
         await driver.press("a")
         await driver.until(lambda: len(driver.session.chain) == 2 and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
+
+
+async def test_history_goes_back_to_before_the_selected_change(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    change(playground, lambda chain: chain.remove([2]))
+    change(playground, lambda chain: chain.remove([1]))
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("h")
+        await driver.until(lambda: driver.dialog(HistoryScreen) and "3  " in driver.text())
+        await driver.until(lambda: not driver.app.screen.query_one("#undo_to").disabled)
+        await driver.press("down", "enter")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        await driver.until(lambda: "this undoes changes 2 to 3" in driver.text())
+        await driver.press("a")
+        await driver.until(lambda: len(driver.session.chain) == 3 and not driver.dialog())
+        await driver.press("h")
+        await driver.until(lambda: driver.dialog(HistoryScreen) and "undone #2 to #3 " in driver.text())
+        assert "#2 to #3: " in driver.text()
+    assert len(names(look_at(playground))) == 3
 
 
 async def test_what_was_said_stays_until_it_is_read(playground: Playground, samples: Path) -> None:

@@ -44,7 +44,7 @@ async def test_a_key_records_and_another_replays_it(
         assert "REPLAY" in banner
         assert "RUNNING" not in banner
         assert "space play" in driver.lines("keys")[0]
-        assert "q leave" in driver.lines("keys")[0]
+        assert "q end replay" in driver.lines("keys")[0]
         change(playground, lambda chain: chain.remove([2]))
         assert "xdp_monitor" in driver.text()
         before = driver.lines("time")[0]

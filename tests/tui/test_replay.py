@@ -146,7 +146,7 @@ async def test_nothing_can_be_edited() -> None:
             assert not driver.session.changes, key
         assert any("This is a recording" in notice.message for notice in driver.app._notifications)
         hints = driver.lines("keys")[0]
-        assert "[ back" in hints
+        assert "[ earlier" in hints
         assert "load" not in hints
         await driver.press("question_mark")
         assert driver.dialog()
@@ -156,7 +156,7 @@ async def test_live_the_keys_say_where_they_work(playground: Playground) -> None
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press(ON)
         assert any("Only in a replay" in notice.message for notice in driver.app._notifications)
-        assert "[ back" not in driver.lines("keys")[0]
+        assert "[ earlier" not in driver.lines("keys")[0]
 
 
 @pytest.mark.parametrize("size", [(40, 10), (80, 24), (200, 60)])

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from xdpchain.change.journal import store
-from xdpchain.change.journal.entries import EntryKind, JournalEntry, past, past_with_changes
+from xdpchain.change.journal.entries import EntryKind, JournalEntry, past, past_with_changes, undone_by
 from xdpchain.change.moment import Moment
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange, Pins
+from xdptui.view.history_lines import entry_lines, summary, undone_words
 
 ME = Author("root", 7, "xdptui load eth0", 1.5)
 BOOT = "boot-1"
@@ -98,6 +99,22 @@ def test_an_undo_of_an_undo_is_of_the_change_before() -> None:
     assert past_with_changes([first, second, third, once])[-1] == (at(4), second)
     twice = undo(at(4), at(5), at(1))
     assert past_with_changes([first, second, third, once, twice])[-1] == (at(5), first)
+
+
+def test_an_undo_names_the_changes_that_it_took_back() -> None:
+    made = [change(EMPTY, at(1)), change(at(1), at(2)), change(at(2), at(3)), undo(at(3), at(4), at(1))]
+    made += [undo(at(4), EMPTY, EMPTY)]
+    made = [replace(entry, number=number) for number, entry in enumerate(made, 1)]
+    taken = [[entry.number for entry in undone_by(made, entry)] for entry in made]
+    assert taken == [[], [], [], [2, 3], [1]]
+    assert [undone_words(undone_by(made, entry)) for entry in made] == ["", "", "", "#2 to #3", "#1"]
+    assert entry_lines(made[4], undone_by(made, made[4]))[0].startswith("undone #1 ")
+    assert undone_by(made[2:4], made[3]) == (), "the journal is too short to know"
+
+
+def test_several_changes_begin_with_the_first() -> None:
+    entry = replace(change(EMPTY, at(1)), changes=("+ xdp_a slot 0", "+ xdp_b slot 1", "* linkage"))
+    assert summary(entry) == "3 changes: + xdp_a slot 0, …"
 
 
 def a_chain() -> Chain:

@@ -181,6 +181,11 @@ def test_why_says_where_codes_lead_and_what_the_chain_itself_drops() -> None:
     reading = between(replace(before, verdict=SlotCounts()), replace(after, verdict=none))
     text = reasons_table(ours(made), reasons(made), reading, "", None)
     assert "dropped on eth0: 0/s, 0 packets; arrived: 48" in text
+    assert "where, most first:\n" in text
+    places = text.split("most first:\n")[1].split("  slot 0 ")[0].splitlines()
+    assert [line.split()[1:] for line in places if line] == [
+        ["DROP", "slot", "1", made.slots[1].name, "firewall.bpf.c:44"]
+    ]
     first, second = text.split("  slot 0 ")[1].split("  slot 1 ")
     drop, passed = (line.split("  ") for line in first.splitlines()[1:])
     assert [drop[2], passed[2]] == ["DROP", "PASS"], "what ends packets comes first"

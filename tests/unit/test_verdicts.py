@@ -120,7 +120,17 @@ def test_the_command_needs_nothing_but_the_file(capsys: pytest.CaptureFixture[st
     document = json.loads(capsys.readouterr().out)
     assert len(document["programs"]) == 2
     site = document["programs"][0]["sites"][0]
-    assert set(site) == {"code", "function", "file", "line", "text", "condition", "return", "leads"}
+    assert set(site) == {
+        "code",
+        "function",
+        "file",
+        "line",
+        "text",
+        "condition",
+        "return",
+        "leads",
+        "called_from",
+    }
     assert main(["verdicts", str(SAMPLES / "firewall.o"), "-n", "nobody"]) != 0
     assert "has no program or section 'nobody'" in capsys.readouterr().err
 

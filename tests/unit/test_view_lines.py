@@ -207,6 +207,16 @@ def test_message_wraps() -> None:
     assert [line.text.strip() for line in lines] == ["one two", "three four"]
 
 
+def test_hints_offer_nothing_that_somebody_elses_program_forbids() -> None:
+    offered = {
+        key.action for row in hints(200, read_only=False, candidate=False, foreign=True) for key in row
+    }
+    assert "adopt" in offered
+    assert not offered & {"load", "undo", "wait"}
+    ours = {key.action for row in hints(200, read_only=False, candidate=False) for key in row}
+    assert {"load", "undo"} <= ours
+
+
 @pytest.mark.parametrize("width", [20, 40, 80, 120, 200])
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("candidate", [False, True])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui logs``: what programs print with bpf_printk()."""
+"""``xdptui logs``: what programs print with bpf_printk() and write to their BPF streams."""
 
 from __future__ import annotations
 
@@ -38,37 +38,44 @@ def run(options: Namespace) -> int:
         chosen = values.Which(options.slot, options.where).single(chain, running.interface)
     stop = threading.Event()
     shown = 0
-    with Logs() as logs, until_told(stop):
-        logs.follow(running)
+    with Logs(streams=options.streams) as logs, until_told(stop):
+        logs.follow(running, chosen)
         if logs.blind:
             talk.warn(
-                "the kernel hides program addresses (kernel.kptr_restrict): output of all programs is shown"
+                "the kernel hides program addresses (kernel.kptr_restrict): what any program prints with "
+                "bpf_printk is shown"
             )
+        heard = logs.read()
         talk.step(f"listening to what programs print on {running.interface}; ctrl-C stops")
+        if logs.no_streams:
+            (talk.warn if options.streams else talk.step)(f"bpf_printk only: {logs.no_streams}")
         end = None if timeout is None else time.monotonic() + timeout
         searched = time.monotonic()
-        while not stop.wait(POLL) and (end is None or time.monotonic() < end):
-            for said in logs.read():
+        while True:
+            for said in heard:
                 if chosen is None or said.slot is None or said.slot[0] == chosen:
                     _show(said, options.json)
                     shown += 1
                     if shown == count:
                         return 0
+            if stop.wait(POLL) or (end is not None and time.monotonic() >= end):
+                break
             if time.monotonic() - searched >= SEARCH:
-                running, searched = _again(logs, running), time.monotonic()
+                running, searched = _again(logs, running, chosen), time.monotonic()
+            heard = logs.read()
         if lost := logs.lost:
             talk.warn(f"{lost} more lines were lost")
     return 0
 
 
-def _again(logs: Logs, running: Running) -> Running:
+def _again(logs: Logs, running: Running, chosen: int | None) -> Running:
     where = running.interface
     try:
         now = look(where.name, where.netns)
     except XdpChainError:
         return running
     if now.identity != running.identity:
-        logs.follow(now)
+        logs.follow(now, chosen)
     return now
 
 

@@ -95,6 +95,12 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--count", metavar="N", help="stop after N lines")
     parser.add_argument("--timeout", metavar="S", help="stop after S seconds")
     parser.add_argument(
+        "--streams",
+        action=argparse.BooleanOptionalAction,
+        help="read BPF streams, which takes the lines away from other readers (default: those of chains "
+        "that xdptui can edit)",
+    )
+    parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )
 
@@ -273,7 +279,7 @@ VIEWS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "maps": (_maps, "list the maps of the components on an interface"),
     "map": (_map, "show what a map holds, or write one of its elements"),
     "follow": (_follow, "follow packets: what each slot returned and changed"),
-    "logs": (_logs, "what programs print (bpf_printk), with slot and source line"),
+    "logs": (_logs, "what programs print (bpf_printk, BPF streams), with slot and source line"),
     "events": (_events, "packets lost after their program returned, and why; where others were sent"),
     "account": (_account, "compare what an interface counted with what its chain counted"),
     "time": (_account, "how long a chain and each of its slots take"),

@@ -58,7 +58,7 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
 
             named = [packets for group in options.what_if for packets in group] or [BUILTIN]
             supplies.append(reduce(Supply.plus, (supply_of(packets, running) for packets in named)))
-        matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
+        matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts, call_lines=True)
         return Tried(matrix, supplies[0].notes, own)
 
     return attempt

@@ -68,21 +68,17 @@ class ApplyFlow(Controller):
             return
         plan = self._made()
         if plan is not None:
-            refusal = f"Read-only: {self.session.read_only_why}" if self.session.read_only else ""
-            await self.propose(plan, refusal=refusal)
+            await self.propose(plan)
 
-    async def propose(
-        self, plan: Plan, *, refusal: str = "", remarks: tuple[str, ...] = (), waits: bool = False
-    ) -> None:
-        """Show a plan, and carry it out if the operator agrees. ``refusal`` is why it can't be applied;
-        ``waits`` as in `carry_out`.
-        """
+    async def propose(self, plan: Plan, *, remarks: tuple[str, ...] = (), waits: bool = False) -> None:
+        """Show a plan, and carry it out if the operator agrees. ``waits`` as in `carry_out`."""
         from xdptui.screens.plan import PlanDialog
 
         base, reading = plan.running.chain, self._meter.last(plan.running.interface.ifindex)
         traffic = traffic_effects(base, plan.candidate, reading) if base and reading else ()
         rate = reading.verdict_rates.all_packets if reading and reading.verdict_rates else None
         confirm = self._confirm(plan, waits)
+        refusal = self._refusal(plan, waits)
         dialog = PlanDialog(plan, refusal, remarks, traffic=traffic, rate=rate, confirm=confirm)
         if await self._desk.ask(dialog):
             await self.carry_out(plan, waits=waits, seen=True)
@@ -100,7 +96,7 @@ class ApplyFlow(Controller):
         plan = self._made()
         if plan is None:
             return
-        if plan.warnings:  # nobody applies past a warning without having seen it
+        if plan.warnings or self._refusal(plan):  # nobody applies past a warning without having seen it
             await self.propose(plan)
         else:
             await self.carry_out(plan)
@@ -120,6 +116,14 @@ class ApplyFlow(Controller):
                 return
         await self._apply_all([plan], confirm)
 
+    def _refusal(self, plan: Plan, waits: bool = False) -> str:
+        """Why this can't be applied, as far as that is known beforehand; ``waits`` as in `carry_out`."""
+        if self.session.read_only:
+            return f"Read-only: {self.session.read_only_why}"
+        if self.session.unconfirmable and self._confirm(plan, waits) is not None:
+            return f"It can't be applied with a rollback: {self.session.unconfirmable}"
+        return ""
+
     def _confirm(self, plan: Plan, waits: bool) -> float | None:
         """Seconds until this must be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
         return self.session.confirm_on(plan.running.interface.ifindex, usual=waits)
@@ -128,6 +132,9 @@ class ApplyFlow(Controller):
         """Carry out the plans of several interfaces, all or none, after a question."""
         own = [plan for plan in plans if plan.running.interface.ifindex in self.session.own]
         confirm = self.session.confirm_on(*(plan.running.interface.ifindex for plan in plans))
+        if confirm is not None and self.session.unconfirmable:
+            self._desk.notify(self.session.unconfirmable, title="Not loaded", severity="warning", timeout=10)
+            return
         lines = []
         for plan in plans:
             name = plan.running.interface.name
@@ -201,7 +208,7 @@ class ApplyFlow(Controller):
         if session.changes and session.running is not None:
             changes = f"{session.changes} change{'s' * (session.changes != 1)}"
             self._desk.notify(
-                f"{session.running.interface}: candidate with {changes} discarded. Z brings it back",
+                f"{session.running.interface.name}: candidate with {changes} discarded. Z brings it back",
                 timeout=6,
             )
 

@@ -63,6 +63,9 @@ class ConfirmFlow(Controller):
             return
         own = {r.interface.ifindex: str(r.interface) for r in session.runnings}
         own = {ifindex: name for ifindex, name in own.items() if ifindex in session.own}
+        if session.confirm is None and session.unconfirmable:
+            self._desk.notify(session.unconfirmable, title="Not possible here", severity="warning", timeout=8)
+            return
         if session.confirm is None:
             self._desk.put(replace(session, waits=True, own_waits=True))
             text = f"changes roll back unless confirmed (C) within {session.patience:.0f} s"
@@ -121,7 +124,7 @@ class ConfirmFlow(Controller):
                 self._decided.discard(running.interface.ifindex)
                 self._desk.notify(
                     settled.text,
-                    title=str(running.interface),
+                    title=running.interface.name,
                     severity="information" if ours else "warning",
                     timeout=4 if ours else 15,
                 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from xdpchain.change.plan import make_plan
+from xdpchain.change.plan import make_plan, why_no_policy
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Mode, WantedMode
@@ -54,7 +54,11 @@ class EditFlow(Controller):
     def move(self, by: int) -> None:
         here = self.session.slot
         there = here + by
-        if self._desk.needs_slot() and 0 <= there < len(self.session.chain):
+        if not self._desk.needs_slot():
+            return
+        if not 0 <= there < len(self.session.chain):
+            self._desk.notify(f"It is already the {'first' if by < 0 else 'last'} slot", timeout=2)
+        else:
             self.edit(lambda chain: chain.move(here, there), there)
 
     def move_to(self, source: int, target: int) -> None:
@@ -106,13 +110,10 @@ class EditFlow(Controller):
     def policy(self) -> None:
         if not self._desk.needs_slot() or not self._desk.editable():
             return
-        if self.session.chain.linkage is Linkage.FREPLACE:
-            self._desk.notify(
-                "Only xdptui's own dispatcher sees a verdict before it "
-                "takes effect. Move the chain to static linkage (L)",
-                title=f"{self.session.chain.linkage} linkage does not support policies",
-                timeout=8,
-            )
+        chain = self.session.chain
+        slot = chain.slots[self.session.slot]
+        if why := why_no_policy(chain, slot):
+            self._desk.notify(f"It can't have a policy: {why}", title=slot.name, timeout=8)
             return
         self._desk.begin(self._policy_flow())
 

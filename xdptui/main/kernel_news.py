@@ -19,7 +19,16 @@ from xdptui.view.session import Session
 from xdptui.words.advice import told
 from xdptui.words.numbers import short
 from xdptui.workers.alarm import Alarmed
-from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own, Surveyed, TakenBack
+from xdptui.workers.feed import (
+    NOBODY,
+    Capabilities,
+    Defaults,
+    LookFailed,
+    Own,
+    Surveyed,
+    TakenBack,
+    Unconfirmable,
+)
 from xdptui.workers.meter import Meter
 
 __all__ = ["KernelNews"]
@@ -84,7 +93,7 @@ class KernelNews(Controller):
             self._desk.notify(
                 "Another editor changed the chain under your candidate. Press p to compare, rebase or "
                 "discard",
-                title=str(session.running.interface) if session.running else "",
+                title=session.running.interface.name if session.running else "",
                 severity="warning",
                 timeout=10,
             )
@@ -119,7 +128,7 @@ class KernelNews(Controller):
             text = "somebody else changed what runs without xdptui, so the journal does not know who"
             if entry is not None:
                 text = f"{entry.author.user} changed what runs: {summary(entry)} ({entry.author.command})"
-            self._desk.notify(text, title=str(running.interface), severity="warning", timeout=8)
+            self._desk.notify(text, title=running.interface.name, severity="warning", timeout=8)
         if rest := [running.interface.name for running in changed[FEW:]]:
             self._desk.notify(f"{some(rest)}: somebody else changed what runs", severity="warning", timeout=8)
 
@@ -163,6 +172,12 @@ class KernelNews(Controller):
             linkage, why = Linkage(self._linkage), "as set in config.toml"
         missing = "" if event.linkage is freplace else event.why
         self._desk.put(replace(self.session, linkage=linkage, linkage_why=why, freplace_missing=missing))
+
+    def unconfirmable(self, event: Unconfirmable) -> None:
+        self._desk.put(replace(self.session, unconfirmable=event.why))
+        self._desk.notify(
+            event.why, title="Changes can't be rolled back by themselves here", severity="warning", timeout=10
+        )
 
     def taken_back(self, event: TakenBack) -> None:
         self._desk.notify(

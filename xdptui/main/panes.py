@@ -100,7 +100,6 @@ class Panes:
         session = self._desk.session
         screen = self._screen.size
         height = screen.height - self.filter.display - self.time.display
-        self._screen.set_class(self.filter.display or self.time.display, "-lower")
         rows = len(session.chain) + len(session.removed)
         note = len(message(chain_note(session), screen.width)) if rows == 0 else 0
         keys = self.keys.rows_for(screen.width, KEY_ROWS)

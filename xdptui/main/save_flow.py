@@ -37,7 +37,9 @@ class SaveFlow(Controller):
             self._desk.notify(f"This hook can't be saved: {session.running.note}")
         else:
             what = "Saves what runs."
-            if session.changes:
+            if not session.chain.slots:
+                what = "Nothing runs here: the spec will say so."
+            elif session.changes:
                 what = "Saves the candidate, which does not run yet."
             self._desk.begin(self._save_flow(session.running.interface, session.chain, what))
 

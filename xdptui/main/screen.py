@@ -41,7 +41,16 @@ from xdptui.widgets.key_bar import KeyBar
 from xdptui.widgets.pane import Pane
 from xdptui.widgets.repaint import ThriftyCompositor
 from xdptui.workers.alarm import Alarm, Alarmed
-from xdptui.workers.feed import Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
+from xdptui.workers.feed import (
+    Capabilities,
+    Defaults,
+    Feed,
+    LookFailed,
+    Own,
+    Surveyed,
+    TakenBack,
+    Unconfirmable,
+)
 from xdptui.workers.meter import BETWEEN_LOOKS, Meter
 
 if TYPE_CHECKING:
@@ -280,6 +289,9 @@ class MainScreen(Selecting[None]):
 
     def on_defaults(self, event: Defaults) -> None:
         self.news.defaults(event)
+
+    def on_unconfirmable(self, event: Unconfirmable) -> None:
+        self.news.unconfirmable(event)
 
     def on_taken_back(self, event: TakenBack) -> None:
         self.news.taken_back(event)

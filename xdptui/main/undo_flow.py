@@ -50,25 +50,26 @@ class UndoFlow(Controller):
 
     async def _history_flow(self) -> None:
         """Show past changes and messages; go back to the previous chain if the user wants that."""
-        from xdptui.screens.history import HistoryScreen
+        from xdptui.screens.history import LAST, HistoryScreen
 
         session, notices = self.session, tuple(self._desk.notices)
         running = session.running
         may_undo = running is not None and not session.read_only and not session.changes and running.editable
         unseen = unread(self._desk.notices) > 0
-        undo = await self._desk.ask(HistoryScreen(running, notices, may_undo=may_undo, messages=unseen))
+        which = await self._desk.ask(HistoryScreen(running, notices, may_undo=may_undo, messages=unseen))
         self._desk.read_notices()
-        if undo and running is not None and self._desk.still_at(running.interface.ifindex):
-            await self._undo_flow(self.session.running or running)
+        if which is None or running is None or not self._desk.still_at(running.interface.ifindex):
+            return
+        await self._undo_flow(self.session.running or running, None if which == LAST else which)
 
-    async def _undo_flow(self, running: Running) -> None:
+    async def _undo_flow(self, running: Running, entry: int | None = None) -> None:
         """Go back to the previous chain from the journal; shown as a plan first."""
         from xdpchain.change.journal.undoing import NothingToUndo, undo_of
         from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
 
         try:
-            found = await asyncio.to_thread(undo_of, running)
+            found = await asyncio.to_thread(undo_of, running, entry)
             plan = with_kernel_warnings(
                 make_plan(running, found.candidate, restores=found.restores, lost=found.lost)
             )

@@ -36,6 +36,10 @@ CODES = [*(action.name for action in ALL_ACTIONS), "other"]
 ORDER = ("DROP", "ABORTED", "other", "TX", "REDIRECT", "PASS")
 """Codes that usually end packets come first."""
 
+LOSES = ("DROP", "ABORTED", "other")
+MOST = 5
+"""Places that are listed first."""
+
 Row = tuple[str, Share]
 """The key of a slot, and a part of its counts."""
 
@@ -96,9 +100,9 @@ def reasons_table(
     width: int | None = None,
     marked: str | None = None,
 ) -> str:
-    """One interface: what the chain drops, then each slot with its rows. ``trends`` collects their rates and
-    provides sparklines. Lines longer than ``width`` continue indented below; None: no line is broken.
-    ``marked`` is the key of a slot that gets a `MARK`.
+    """One interface: what the chain drops, then each slot with its rows, or its sites if nothing is counted.
+    ``trends`` collects their rates and provides sparklines. Lines longer than ``width`` continue indented
+    below; None: no line is broken. ``marked`` is the key of a slot that gets a `MARK`.
     """
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
@@ -113,6 +117,7 @@ def reasons_table(
         rows = [row for some in found for row in some]
         trends.note({row.row: row.rate for row in rows if row.rate is not None}, {row.row for row in rows})
         past = trends.all()
+    lines += _most_drops(running, slots, found, code)
     for slot, some in zip(slots, found, strict=True):
         lines.append(f"{MARK if slot.key == marked else ' '} slot {slot.index} {printable(slot.name)}")
         if slot.why:
@@ -120,10 +125,41 @@ def reasons_table(
         for row in some:
             leads = leads_to(running, slot.index, row.row[1].code)
             lines += _reason_lines(row, leads, past.get(row.row), width)
-        if reading is not None and not some:
+        if reading is None:
+            lines += [
+                f"    {site.word:8} {site_words(site)}" for site in slot.sites if _may_return(site, code)
+            ]
+        elif not some:
             asked = f" {code}" if code else ""
             lines.append(f"    no packet got a verdict{asked} yet")
     return "\n".join(part for line in lines for part in _fitted(line, width))
+
+
+def _most_drops(
+    running: Running, slots: Sequence[SlotReasons], found: Sequence[Sequence[Reason]], code: str | None
+) -> list[str]:
+    """The places that end packets with a verdict that loses them, the busiest first, if several slots are
+    shown.
+    """
+    places = [
+        (row, slot)
+        for slot, rows in zip(slots, found, strict=True)
+        for row in rows
+        if row.code in LOSES and leads_to(running, slot.index, row.row[1].code) == "is the verdict"
+    ]
+    if len(slots) < 2 or not places or code is not None:
+        return []
+    places.sort(key=lambda place: (-(place[0].rate or 0.0), -place[0].packets))
+    lines = ["  where, most first:"]
+    for row, slot in places[:MOST]:
+        first = row.sites[0].line if row.sites else None
+        where = f"  {first.file}:{first.number}" if first else ""
+        more = f" or {len(row.sites) - 1} more" if len(row.sites) > 1 else ""
+        lines.append(
+            f"    {_speed(row.rate):>7}  {row.code}  slot {slot.index} {printable(slot.name)}{where}{more}"
+        )
+    rest = len(places) - MOST
+    return lines + ([f"    and {rest} more"] if rest > 0 else [])
 
 
 def leads_to(running: Running, index: int, code: int) -> str:
@@ -220,6 +256,11 @@ def _why_not(running: Running, why: str) -> str:
     return f"its counters are off. {todo}"
 
 
+def _may_return(site: VerdictSite, code: str | None) -> bool:
+    """Whether a site can decide for this code; None: no code is asked for."""
+    return code is None or site.word in (code, "helper", "computed", "tail call")
+
+
 def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None) -> dict[str, Any]:
     totals = reading.totals.get(slot.key) if reading else None
     rates = reading.rates.get(slot.key) if reading else None
@@ -227,7 +268,7 @@ def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None)
     shared = {n for row in rows if len(row.row[1].sites) > 1 for n in row.row[1].sites}
     sites = []
     for index, site in enumerate(slot.sites):
-        if code is None or site.word in (code, "helper", "computed", "tail call"):
+        if _may_return(site, code):
             own = [row for row in rows if row.row[1].sites == (index,)]
             known = totals is not None and index not in shared
             speeds = [row.rate for row in own if row.rate is not None]

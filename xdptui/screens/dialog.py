@@ -32,9 +32,14 @@ COVERED_WAIT = 0.1
 """Seconds until a covered dialog tries again to close."""
 
 
+class _Button(Button):
+    def watch_label(self) -> None:
+        self.refresh(layout=True)  # Textual 8.2.8 keeps the width of the first label
+
+
 def button(label: str, id: str, variant: str = "default") -> Button:
     """A button one line high; ``variant`` may be ``error`` for what can't be undone."""
-    made = Button(label, id=id, compact=True)
+    made = _Button(label, id=id, compact=True)
     made.variant = variant
     return made
 
@@ -60,6 +65,11 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         #buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold underline; }
+        /* What enter does is the only button that stands out. */
+        #buttons:focus-within Button.-primary { background: $panel; color: $primary; }
+        #buttons Button.-error { background: $panel; color: $error; }
+        #buttons:focus-within Button.-primary:focus { background: $primary; color: $background; }
+        #buttons Button.-error:focus { background: $error; color: $background; }
         #buttons Button { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }

@@ -17,6 +17,14 @@ from xdptui.words.advice import worded
 __all__ = ["Failure"]
 
 
+ARTICLES = ("the ", "a ", "an ", "there ", "this ", "that ", "no ", "nothing ", "it ", "can't ")
+"""How a sentence begins that does not begin with a name: names are written as they are."""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}" if text.startswith(ARTICLES) else text
+
+
 class Failure(Dialog[None]):
     """An engine error as a dialog."""
 
@@ -49,7 +57,7 @@ class Failure(Dialog[None]):
             self.heading = heading
 
     def body(self) -> ComposeResult:
-        yield paragraph(f"{self._what[:1].upper()}{self._what[1:]}", classes="strong")
+        yield paragraph(_sentence(self._what), classes="strong")
         if self._why:
             yield paragraph(f"Why: {self._why}", classes="gap")
         if self._todo:

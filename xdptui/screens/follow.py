@@ -60,10 +60,16 @@ SWAPS = (
 ADVICE = {Linkage.STATIC: SWAPS, Linkage.TAILCALL: SWAPS}
 OTHERWISE = "Enter starts, closing stops. What runs is not swapped."
 
+AGAIN = "To follow again: /, enter"
+
 
 def names_of(verdicts: ActionSet) -> str:
     """``DROP``, or ``any``."""
     return ", ".join(action.name for action in verdicts) or "any"
+
+
+def _meant(packet: Followed, verdicts: ActionSet) -> bool:
+    return not verdicts or packet.verdict in map(int, verdicts)
 
 
 class FollowScreen(TwoPanes[None]):
@@ -74,7 +80,8 @@ class FollowScreen(TwoPanes[None]):
         #box { width: 100%; height: 100%; padding: 0; }
         #body { height: 1fr; padding: 0; }
         #expression { margin: 0 1; }
-        #note { height: auto; max-height: 3; padding: 0 1; }
+        #note, #saved { height: auto; max-height: 3; padding: 0 1; }
+        #saved { display: none; }
         #packets { height: 2fr; min-height: 4; }
         #detail { height: 3fr; padding: 0 1; border-top: solid $panel; scrollbar-size-vertical: 1; }
         #detail:focus { border-top: solid $primary; }
@@ -111,6 +118,7 @@ class FollowScreen(TwoPanes[None]):
             placeholder="Filter (tcpdump syntax): icmp and host 192.0.2.7 (empty: all packets)",
         )  # fmt: skip
         yield Static(id="note")
+        yield Static(id="saved")
         yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="detail"):
             yield Static(id="packet")
@@ -135,35 +143,48 @@ class FollowScreen(TwoPanes[None]):
 
     # Display
 
+    @property
+    def _shown(self) -> list[Followed]:
+        """The packets whose verdict is asked for: those on the screen, and those that `w` writes."""
+        return [packet for packet in self._packets if _meant(packet, self._verdicts)]
+
     def _show(self) -> None:
+        shown = self._shown
+        left_out = len(self._packets) - len(shown)
+        only = f". Shown: {len(shown)} with verdict {names_of(self._verdicts)}" if left_out else ""
         note = Content.assemble(
             (f"{self._trouble}\n" if self._tally else self._trouble, "bold $error")
             if self._trouble
             else (self._state, "$foreground 80%"),
             self._tally,
-            self._saved,
+            only,
         )
+        saved = self.query_one("#saved", Static)
         self.query_one("#note", Static).update(note)
+        saved.update(Content(self._saved))  # on lines of its own: a path is of no use without its end
+        saved.display = bool(self._saved)
         rows = self.query_one("#packets", RowList)
         waiting = "Waiting for packets…" if self._going else ""
+        if left_out and not shown:
+            waiting = f"None ended as {names_of(self._verdicts)}. v: others; / enter: follow again"
         rows.present(
-            len(self._packets),
-            lambda row, width: packet_cells(self._packets[row], width),
+            len(shown),
+            lambda row, width: packet_cells(shown[row], width),
             empty=waiting,
             head=packet_head,
             sorts={
-                "-#": lambda row: self._packets[row].number,
-                "packet": lambda row: packet_name(self._packets[row]),
-                "bytes": lambda row: self._packets[row].entry.length,
-                "verdict": lambda row: self._packets[row].verdict,
+                "-#": lambda row: shown[row].number,
+                "packet": lambda row: packet_name(shown[row]),
+                "bytes": lambda row: shown[row].entry.length,
+                "verdict": lambda row: shown[row].verdict,
             },
         )
-        self.query_one("#write", Button).disabled = not self._packets
+        self.query_one("#write", Button).disabled = not shown
         self.query_one("#end", Button).disabled = not self._going
         self._show_packet()
 
     def _show_packet(self) -> None:
-        packet = self.query_one("#packets", RowList).under(self._packets)
+        packet = self.query_one("#packets", RowList).under(self._shown)
         if packet is None:
             self.query_one("#packet", Static).update("")
             return
@@ -231,7 +252,7 @@ class FollowScreen(TwoPanes[None]):
         if self._old(event):
             return
         self._going = False
-        self._state = f"ENDED{f': {event.why}' if event.why else ''}; the chain is as it was. "
+        self._state = f"ENDED{f': {event.why}' if event.why else ''}; the chain is as it was. {AGAIN}. "
         if event.error is not None:
             self._trouble = told(event.error, keys=True)
             if not self._packets:
@@ -244,16 +265,19 @@ class FollowScreen(TwoPanes[None]):
         self.set_focus(self.query_one("#expression"))
 
     def action_verdict(self) -> None:
-        """Select the next verdict to follow; restarts following if it is running."""
+        """The next verdict: what goes on begins again, of what has ended only these packets are shown."""
         self._verdicts = VERDICTS[(VERDICTS.index(self._verdicts) + 1) % len(VERDICTS)]
-        label = names_of(self._verdicts) if self._verdicts else "Verdict"
-        self.query_one("#verdict", Button).label = f"{label} (v)"
+        only = f": {names_of(self._verdicts)}" if self._verdicts else ""
+        self.query_one("#verdict", Button).label = f"Verdict{only} (v)"
         if self._going:
             self._begin()
+        else:
+            self._saved = ""
+            self._show()
 
     def action_path(self) -> None:
         """Replay the packet under the cursor to get the lines that ran."""
-        packet = self.query_one("#packets", RowList).under(self._packets)
+        packet = self.query_one("#packets", RowList).under(self._shown)
         if packet is not None:
             work = self._followings.replay(packet)
             self.run_worker(work, thread=True, group="path", exclusive=True, exit_on_error=False)
@@ -273,9 +297,10 @@ class FollowScreen(TwoPanes[None]):
         self.set_focus(order[(here + 1) % len(order)])
 
     def action_write(self) -> None:
-        """Write what was followed to a new file in the recordings folder."""
+        """Write what is shown to a new file in the folder for recordings."""
         self._trouble = ""
-        if not self._packets:
+        packets = self._shown
+        if not packets:
             return
         name = "".join(c if c.isalnum() else "_" for c in self._target.interface.name)
         chain = self._target.chain or self._target.shown or ()
@@ -286,13 +311,12 @@ class FollowScreen(TwoPanes[None]):
             path = state_file(os.environ, f"follow-{name}-{time.strftime('%Y%m%d-%H%M%S')}.pcapng")
             with os.fdopen(files.create(str(path)), "wb") as file:
                 file.write(header)
-                for packet in self._packets:
+                for packet in packets:
                     file.write(packet_blocks(packet, keys))
         except OSError as error:
             self._trouble = f"{error.filename} can't be written: {error.strerror}"
         else:
-            count = len(self._packets)
-            self._saved = f"\n{count} packet{'s' * (count != 1)} written to {path}"
+            self._saved = f"{len(packets)} packet{'s' * (len(packets) != 1)} written to {path}"
         self._show()
 
     @on(Button.Pressed)

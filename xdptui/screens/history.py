@@ -33,11 +33,16 @@ from xdptui.widgets.row_list import RowList
 if TYPE_CHECKING:
     from xdpchain.change.journal.entries import JournalEntry
 
-__all__ = ["HistoryScreen"]
+__all__ = ["LAST", "HistoryScreen"]
+
+LAST = 0
+"""In place of a change's number: the last change."""
 
 
-class HistoryScreen(TwoPanes[bool]):
-    """True if the last change is to be undone. ``running`` None: there are only messages."""
+class HistoryScreen(TwoPanes[int | None]):
+    """The number of the oldest change to undo, `LAST` for the last one, or None. ``running`` None: there are
+    only messages.
+    """
 
     DEFAULT_CSS = """
     HistoryScreen {
@@ -55,6 +60,7 @@ class HistoryScreen(TwoPanes[bool]):
         Binding("h", "back", show=False),
         Binding("n,tab", "turn", show=False),
         Binding("z", "undo", show=False),
+        Binding("enter", "undo_to", show=False),
     ]
 
     class Told(Message):
@@ -71,6 +77,8 @@ class HistoryScreen(TwoPanes[bool]):
         self._target, self._may_undo = running, may_undo and running is not None
         self._notices = notices[::-1]
         self._entries: tuple[JournalEntry, ...] = ()
+        self._known: dict[int, tuple[JournalEntry, ...]] = {}
+        """What each undo took back, by its number."""
         self._empty = "reading the journal…"
         self._messages = messages or running is None
         self.heading = self._title()
@@ -92,9 +100,12 @@ class HistoryScreen(TwoPanes[bool]):
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
         yield button(self._other_page, "turn")
-        undo = button("Undo the last change (z)", "undo")
+        undo = button("Undo the last (z)", "undo")
         undo.disabled = not self._may_undo
         yield undo
+        back = button("Back to before this (enter)", "undo_to")
+        back.disabled = not self._may_undo
+        yield back
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#rows")
@@ -119,6 +130,7 @@ class HistoryScreen(TwoPanes[bool]):
             self._empty = str(event.found)
         else:
             self._entries = event.found[::-1]
+            self._known = {}
             self._empty = "The journal has no changes for this interface."
         self._show()
 
@@ -139,7 +151,7 @@ class HistoryScreen(TwoPanes[bool]):
         else:
             rows.present(
                 len(self._entries),
-                lambda row, width: history_cells(self._entries[row], width),
+                lambda row, width: history_cells(self._entries[row], width, self._undone(self._entries[row])),
                 empty=self._empty,
                 head=history_head,
                 sorts={
@@ -159,11 +171,17 @@ class HistoryScreen(TwoPanes[bool]):
         if self._messages:
             lines = notice_lines(notice) if (notice := rows.under(self._notices)) else ()
         elif entry := rows.under(self._entries):
-            lines = entry_lines(entry)
+            lines = entry_lines(entry, self._undone(entry))
         self.query_one("#entry", Static).update(Content("\n".join(lines)))
+        back = self.query_one("#undo_to", Button)
+        back.disabled = self._messages or not (self._may_undo and self._entries)
 
-    def dismissed(self) -> bool:
-        return False
+    def _undone(self, entry: JournalEntry) -> tuple[JournalEntry, ...]:
+        from xdpchain.change.journal.entries import undone_by
+
+        if entry.number not in self._known:
+            self._known[entry.number] = undone_by(self._entries[::-1], entry)
+        return self._known[entry.number]
 
     def action_turn(self) -> None:
         self._messages = (not self._messages and bool(self._target)) or self._target is None
@@ -176,9 +194,15 @@ class HistoryScreen(TwoPanes[bool]):
 
     def action_undo(self) -> None:
         if self._may_undo:
-            self.finish(True)
+            self.finish(LAST)
+
+    def action_undo_to(self) -> None:
+        """Undo the selected change and all after it."""
+        entry = None if self._messages else self.query_one("#rows", RowList).under(self._entries)
+        if entry is not None and self._may_undo:
+            self.finish(entry.number)
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        acts = {"turn": self.action_turn, "undo": self.action_undo}
+        acts = {"turn": self.action_turn, "undo": self.action_undo, "undo_to": self.action_undo_to}
         acts.get(event.button.id or "", self.action_back)()

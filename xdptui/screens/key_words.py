@@ -66,6 +66,7 @@ WORDS = {
     "trial": "try it on packets",
     "turn": "the next page",
     "undo": "undo the last change",
+    "undo_to": "undo this change and all after it",
     "verdict": "the next verdict to follow",
     "what_if": "what if: packets before and after",
     "why": "why",

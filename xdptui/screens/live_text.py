@@ -51,6 +51,13 @@ class LiveText(Dialog[None]):
     def refresh_text(self) -> None:
         """Refresh the text."""
         self.query_one("#live", Static).update(Content(self.text()))
+        self.call_after_refresh(self._name_scrolling)
+
+    def _name_scrolling(self) -> None:
+        """Name the keys that scroll, at the lower border, while there is more than the screen shows."""
+        if self.is_mounted:
+            more = self.query_one("#view", VerticalScroll).max_scroll_y > 0
+            self.query_one("#box").border_subtitle = "↑ ↓ pgup pgdn scroll" if more else ""
 
     @on(Button.Pressed)
     def close(self) -> None:

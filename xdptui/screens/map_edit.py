@@ -35,23 +35,35 @@ class MapEdit(Dialog[EntryChange | None]):
     MapEdit #trouble { height: auto; }
     """
 
-    def __init__(self, shape: Shape, entry: TableEntry | None, plan: Planner) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        entry: TableEntry | None,
+        plan: Planner,
+        *,
+        typed: tuple[str, str] | None = None,
+        trouble: str = "",
+    ) -> None:
         super().__init__()
         self._plan = plan
         self._shape, self._entry = shape, entry
+        self.typed = typed
+        """Key and value as they were typed, once that was answered; None: nothing yet."""
+        self._trouble = trouble
         self.heading = f"{shape.name}: a new element" if entry is None else f"{shape.name}: a new value"
 
     def body(self) -> ComposeResult:
         if self._entry is None:
             yield paragraph(f"Key  {_members(self._shape.key)}".rstrip())
-            yield Input(id="key", compact=True)
+            yield Input(self.typed[0] if self.typed else "", id="key", compact=True)
             yield paragraph(f"Value  {_members(self._shape.value)}".rstrip())
         else:
             yield paragraph(f"{'Variable' if self._shape.variables else 'Key'}  {self._entry.label}")
             yield paragraph(f"Now  {self._entry.text(2000)}", classes="gap")
-        yield Input(self._initial(), id="value", compact=True, select_on_focus=False)
+        value = self.typed[1] if self.typed else self._initial()
+        yield Input(value, id="value", compact=True, select_on_focus=False)
         yield paragraph(self._hint(), classes="dim")
-        yield paragraph("", id="trouble", classes="bad")
+        yield paragraph(self._trouble, id="trouble", classes="bad")
 
     def _initial(self) -> str:
         if self._entry is None or self._entry.cpus:
@@ -71,11 +83,12 @@ class MapEdit(Dialog[EntryChange | None]):
         yield button("Continue (enter)", "go", "primary")
 
     def first_focus(self) -> Widget | None:
-        return self.query_one("#key" if self._entry is None else "#value")
+        return self.query_one("#key" if self._entry is None and not self.typed else "#value")
 
     @on(Input.Changed)
-    def edited(self) -> None:
-        self.query_one("#trouble", Static).update("")
+    def edited(self, event: Input.Changed) -> None:
+        if self.typed is None or event.value not in self.typed:  # what the dialog opens with is no edit
+            self.query_one("#trouble", Static).update("")
 
     @on(Input.Submitted, "#key")
     def to_value(self) -> None:
@@ -88,8 +101,10 @@ class MapEdit(Dialog[EntryChange | None]):
 
     async def _try(self) -> None:
         key = self.query_one("#key", Input).value if self._entry is None else self._entry.label
-        found = await self._plan(key, self.query_one("#value", Input).value, self._initial() or None)
+        value = self.query_one("#value", Input).value
+        found = await self._plan(key, value, self._initial() or None)
         if isinstance(found, EntryChange):
+            self.typed = key, value
             self.finish(found)
             return
         lines = [f"{found.what}: {found.why}" if found.why else found.what, worded(found.todo, keys=True)]

@@ -367,13 +367,15 @@ class MapsScreen(TwoPanes[None]):
                 lambda: self._reader.plan(name, entry.raw_key if entry else None, key, value, shown)
             )
 
-        change = await self.app.push_screen_wait(MapEdit(shape, entry, plan))
-        if change is None:
-            return
-        if change.new == change.old:
-            self.notify("It already has that value", timeout=2)
-            return
-        await self._write(name, change)
+        dialog = MapEdit(shape, entry, plan)
+        while (change := await self.app.push_screen_wait(dialog)) is not None:
+            if change.new == change.old:
+                self.notify("It already has that value", timeout=2)
+                return
+            if await self._write(name, change):
+                return
+            not_yet = "Not written. Enter asks again, esc leaves it as it is."
+            dialog = MapEdit(shape, entry, plan, typed=dialog.typed, trouble=not_yet)
 
     async def _planned_by(self, ask: Callable[[], None]) -> EntryChange | XdpChainError:
         """The reader's answer for a proposed change."""
@@ -393,15 +395,17 @@ class MapsScreen(TwoPanes[None]):
     async def _delete_flow(self, name: str, entry: TableEntry) -> None:
         change = await self._planned_by(lambda: self._reader.removal(name, entry.raw_key))
         if isinstance(change, EntryChange):
-            await self._write(name, change)
+            if not await self._write(name, change):
+                self.notify(f"{change.label} stays", timeout=2)
         else:
             self.app.push_screen(Failure(change, "It can't be deleted", netns=self._netns))
 
-    async def _write(self, name: str, change: EntryChange) -> None:
-        if self._shape is not None and await self.app.push_screen_wait(
-            WriteConfirm(self._shape.name, change)
-        ):
-            self._reader.write(name, change)
+    async def _write(self, name: str, change: EntryChange) -> bool:
+        """Write it if the user agrees; returns whether they did."""
+        if self._shape is None or not await self.app.push_screen_wait(WriteConfirm(self._shape.name, change)):
+            return False
+        self._reader.write(name, change)
+        return True
 
     def action_following(self) -> None:
         """The next entries of a map that is too large to hold at once."""

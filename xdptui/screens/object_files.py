@@ -17,7 +17,7 @@ from textual.widgets import Input
 
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, paragraph
-from xdptui.screens.object_paths import Entry, complete, siblings, split, usual_places
+from xdptui.screens.object_paths import Entry, begun_anew, complete, siblings, split, usual_places
 from xdptui.view.file_lines import file_cells, file_head
 from xdptui.widgets.row_list import RowList
 
@@ -41,7 +41,7 @@ class _Paths(Suggester):
 
 class PathInput(Input):
     """A path with completion: tab, end and the right arrow accept the suggestion; down moves to the list
-    below.
+    below. An absolute path typed or pasted behind what is there takes its place.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,6 +52,13 @@ class PathInput(Input):
 
     def __init__(self, value: str, suggester: Suggester, *, id: str, select_on_focus: bool = False) -> None:
         super().__init__(value, id=id, suggester=suggester, compact=True, select_on_focus=select_on_focus)
+
+    def replace(self, text: str, start: int, end: int) -> None:
+        super().replace(text, start, end)
+        path = begun_anew(self.value)
+        if path != self.value:
+            self.value = path
+            self.cursor_position = len(path)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return action != "complete" or bool(self._suggestion)  # otherwise the keys keep their usual meaning

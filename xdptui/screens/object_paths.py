@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from glob import glob
 
-__all__ = ["Entry", "complete", "listing", "siblings", "split", "usual_places"]
+__all__ = ["Entry", "begun_anew", "complete", "listing", "siblings", "split", "usual_places"]
 
 OBJECTS = (".o",)
 """Suffixes of object files."""
@@ -91,6 +91,13 @@ def siblings(text: str) -> tuple[Entry, ...]:
     """What to offer for a typed path: its siblings if it names a file, otherwise its completions."""
     directory, _ = split(text)
     return listing(f"{directory}/") if os.path.isfile(os.path.expanduser(text.strip())) else listing(text)
+
+
+def begun_anew(text: str) -> str:
+    """What is meant if an absolute path, or one from ``~``, was typed or pasted behind a directory."""
+    return max(
+        (text[text.rfind(mark) + 1 :] for mark in ("//", "/~/") if mark in text), key=len, default=text
+    )
 
 
 def complete(text: str, ends: tuple[str, ...] = OBJECTS) -> str | None:

@@ -173,7 +173,7 @@ class PlanDialog(Dialog[bool]):
     @property
     def _before_sampling(self) -> str:
         if self._refusal:
-            return " not sampled: read-only"
+            return " not sampled: it can't be applied"
         return (
             " Press s to try current traffic: for a second a recording copy of the chain runs, and no "
             "packet is lost."

@@ -130,7 +130,9 @@ class WhatIfScreen(TwoPanes[None]):
 
             try:
                 supply = supply_of(source, running)
-                found = what_if(running, self._candidate, supply.packets, adopts=self._adopts)
+                found = what_if(
+                    running, self._candidate, supply.packets, adopts=self._adopts, call_lines=True
+                )
             except Exception as error:  # shown to the user as text
                 self.post_message(self.Tried(ticket, error, ()))
             else:

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
 from xdpchain.model.running import Running
-from xdptui.render.why_text import MARK, Row, reasons_table
+from xdptui.render.why_text import Row, reasons_table
 from xdptui.screens.live_text import LiveText
 from xdptui.words.rates import Reading, Trends
 
@@ -20,10 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["WhyScreen"]
 
+LEGEND = "  44 if (…)  → 47: the condition in line 44 led to line 47"
+
 
 class WhyScreen(LiveText):
-    """``slot_key``: the slot that is marked, and scrolled to if out of sight. ``reading`` returns the newest
-    counters, ``reasons`` the sites of what runs.
+    """``slot_key``: the slot that is marked. ``reading`` gives the newest counters, ``reasons`` the sites of
+    what runs.
     """
 
     class Read(Message):
@@ -45,7 +46,6 @@ class WhyScreen(LiveText):
         self._target, self._slot_key, self._reading = running, slot_key, reading
         self._slots: tuple[SlotReasons, ...] | None = None
         self._trends: Trends[Row] = Trends()
-        self._scrolled = 0.0
         self.heading = f"Why: which lines decided on {running.interface.name}"
 
     def on_mount(self) -> None:
@@ -59,26 +59,12 @@ class WhyScreen(LiveText):
         self._slots = event.slots
         self.refresh_text()
 
-    def refresh_text(self) -> None:
-        super().refresh_text()
-        self.call_after_refresh(self._scroll_to_slot)
-
-    def _scroll_to_slot(self) -> None:
-        """Scroll to the marked slot, unless the user scrolled. If it is in sight, stay at the top, which
-        shows what the chain drops.
-        """
-        view = self.query_one("#view", VerticalScroll)
-        lines = str(self.query_one("#live", Static).render()).split("\n")
-        place = next((n for n, line in enumerate(lines) if line.startswith(MARK)), 0)
-        if view.scroll_y == self._scrolled and place >= view.size.height:
-            view.scroll_to(y=place, animate=False, immediate=True)
-            self._scrolled = view.scroll_y
-
     def text(self) -> str:
         if self._slots is None:
             return "reading…"
         width = self.query_one("#live", Static).content_size.width or None
         reading = self._reading()
-        return reasons_table(
+        table = reasons_table(
             self._target, self._slots, reading, "", None, self._trends, width, self._slot_key
         )
+        return f"{table}\n\n{LEGEND}" if "→" in table else table

@@ -32,7 +32,15 @@ def summary(entry: JournalEntry) -> str:
     """What changed, on one line."""
     if len(entry.changes) == 1:
         return entry.changes[0]
-    return f"{len(entry.changes)} changes" if entry.changes else became(entry.before, entry.after)
+    if entry.changes:
+        return f"{len(entry.changes)} changes: {entry.changes[0]}, …"
+    return became(entry.before, entry.after)
+
+
+def undone_words(undone: Sequence[JournalEntry]) -> str:
+    """The numbers of the changes that an undo took back: ``#9``, ``#7 to #9``; empty if there are none."""
+    ends = [f"#{entry.number}" for entry in (*undone[:1], *undone[1:][-1:])]
+    return " to ".join(ends)
 
 
 def history_head(width: int, position: str) -> tuple[Cell, ...]:
@@ -45,8 +53,8 @@ def history_head(width: int, position: str) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def history_cells(entry: JournalEntry, width: int) -> tuple[Cell, ...]:
-    """One entry."""
+def history_cells(entry: JournalEntry, width: int, undone: Sequence[JournalEntry] = ()) -> tuple[Cell, ...]:
+    """One entry, and the changes that it undid."""
     rest = max(0, width - NUMBER - WHEN - KIND - 1)
     who = min(24, rest // 3)
     style = "warn" if entry.kind in (EntryKind.ROLLBACK, EntryKind.OVERTAKEN) else "plain"
@@ -56,17 +64,18 @@ def history_cells(entry: JournalEntry, width: int) -> tuple[Cell, ...]:
         left(KINDS[entry.kind], KIND, style),
         left(f"{entry.author.user} {entry.author.command}", who - 1, "plain"),
         Cell(" "),
-        left(summary(entry), rest - who, "name"),
+        left(": ".join(filter(None, (undone_words(undone), summary(entry)))), rest - who, "name"),
         Cell(" "),
     )
 
 
-def entry_lines(entry: JournalEntry) -> tuple[str, ...]:
-    """One entry in full."""
+def entry_lines(entry: JournalEntry, undone: Sequence[JournalEntry] = ()) -> tuple[str, ...]:
+    """One entry in full, and the changes that it undid."""
     waits = f", to be confirmed within {entry.seconds:g} s" if entry.seconds is not None else ""
     author = entry.author
+    which = f" {words}" if (words := undone_words(undone)) else ""
     return (
-        f"{KINDS[entry.kind]} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(author.at))}{waits}",
+        f"{KINDS[entry.kind]}{which} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(author.at))}{waits}",
         f"by {author.user}, pid {author.pid}: {author.command}",
         became(entry.before, entry.after),
         *(f"  {change}" for change in entry.changes),

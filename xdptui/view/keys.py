@@ -183,8 +183,12 @@ KEYS: tuple[Key, ...] = (
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
     Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),
-    Key("left_square_bracket", "[", "replay_step(-1)", "one reading back, and pause", GROUPS[5], "back", 4),
-    Key("right_square_bracket", "]", "replay_step(1)", "one reading forward, and pause", GROUPS[5], "on", 5),
+    Key(
+        "left_square_bracket", "[", "replay_step(-1)", "one reading back, and pause", GROUPS[5], "earlier", 4
+    ),
+    Key(
+        "right_square_bracket", "]", "replay_step(1)", "one reading forward, and pause", GROUPS[5], "later", 5
+    ),
     Key("left_curly_bracket", "{", "replay_leap(-60)", "a minute back", GROUPS[5], "-min", 6),
     Key(
         "right_curly_bracket",
@@ -214,8 +218,10 @@ IN_A_REPLAY = {
     "quit": "leave the replay",
 }
 """Keys with a different meaning in a replay, by action."""
-HINTS_IN_A_REPLAY = {"flip": "play", "quit": "leave"}
+HINTS_IN_A_REPLAY = {"flip": "play/pause", "quit": "end replay"}
 DECIDE = ("keep", "back_out")
+NEED_OURS = ("load", "undo", "wait")
+"""What is refused while somebody else's program holds the hook."""
 NEED_PROGRAM = ("why", "cpus", "follow", "maps")
 NEED_SLOTS = (
     "unload",
@@ -268,7 +274,7 @@ def hints(
         and works(key, read_only=read_only, replaying=replaying)
         and (candidate or key.action not in ("drop", "apply", "plan"))
         and (armed or key.action not in DECIDE)
-        and (foreign if key.action == "adopt" else True)
+        and (foreign if key.action == "adopt" else not foreign or key.action not in NEED_OURS)
         and (runs or key.action not in NEED_PROGRAM)
         and (slots or key.action not in NEED_SLOTS or (foreign and key.action == "details"))
     ]

@@ -100,7 +100,8 @@ class Session:
     why freplace linkage is not available here (empty: it is). ``own`` are the interfaces that carry the
     operator's own connection. ``waits`` is the operator's choice for this session whether changes, of any
     interface, must be confirmed (None: none yet); ``own_waits`` is False once that was turned off on an own
-    interface. ``confirm_seconds`` is the setting: how long every change waits (0: only on ``own``).
+    interface; ``unconfirmable`` is why no change can be pending here (empty: it can).
+    ``confirm_seconds`` is the setting: how long every change waits (0: only on ``own``).
     ``discarded`` are the candidates that `redone` brings back, by ifindex. ``marked`` are the interfaces that
     a load applies to besides the selected one.
     """
@@ -126,6 +127,7 @@ class Session:
     own: frozenset[int] = frozenset()
     waits: bool | None = None
     own_waits: bool = True
+    unconfirmable: str = ""
     confirm_seconds: float = 0
     marked: frozenset[int] = frozenset()
 

@@ -10,20 +10,44 @@ if TYPE_CHECKING:
 
 __all__ = ["site_document", "site_words"]
 
+MOST_PLACES = 3
+"""Calls of an inlined function that are told; JSON has all."""
+
 
 def site_words(site: VerdictSite) -> str:
     """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and the branch taken, shown
-    by the line it led to; without line information, the instruction.
+    by the line it led to; without line information, the instruction. In an inlined function also
+    ``(called from 61)``.
     """
     line = site.line
     if line is None:
-        return f"{site.function or 'the program'}, instruction {site.insn}"
-    shown = f"{line.file}:{line.number}  {line.text}".rstrip()
-    led = site.returns if site.returns not in (None, site.condition) else site.leads
-    if site.condition is None or led is None:
-        return shown
-    place = f"{led.number}" if led.file == line.file else f"{led.file}:{led.number}"
-    return f"{shown}  → {place}  {led.text.strip('{}')}".rstrip()
+        shown = f"{site.function or 'the program'}, instruction {site.insn}"
+    else:
+        shown = f"{line.file}:{line.number}  {line.text}".rstrip()
+        led = site.returns if site.returns not in (None, site.condition) else site.leads
+        if site.condition is not None and led is not None:
+            shown = f"{shown}  → {_place(led, line.file)}  {led.text.strip('{}')}".rstrip()
+    return f"{shown}  ({_called(site)})" if site.called_from else shown
+
+
+def _place(line: SourceLine, file: str) -> str:
+    """The line's number, with its file where that is another one."""
+    return f"{line.number}" if line.file == file else f"{line.file}:{line.number}"
+
+
+def _called(site: VerdictSite) -> str:
+    """``called from 61, or from 17 from 70``: a function inlined twice, once within another one."""
+    places = []
+    for calls in site.called_from[:MOST_PLACES]:
+        file, numbers = site.line.file if site.line else "", []
+        for call in calls:
+            numbers.append(_place(call.line, file))
+            file = call.line.file
+        places.append(" from ".join(numbers))
+    more = len(site.called_from) - len(places)
+    if more:
+        places.append(f"{more} more place{'s' * (more != 1)}")
+    return f"called from {', or from '.join(places)}"
 
 
 def site_document(site: VerdictSite) -> dict[str, Any]:
@@ -38,8 +62,19 @@ def site_document(site: VerdictSite) -> dict[str, Any]:
         "condition": site.condition is not None or (line is None and bool(site.edges)),
         "return": _line_document(site.returns),
         "leads": _line_document(site.leads),
+        "called_from": [
+            [
+                {"function": call.function, **_document(call.line), "text": call.line.text or None}
+                for call in calls
+            ]
+            for calls in site.called_from
+        ],
     }
 
 
 def _line_document(line: SourceLine | None) -> dict[str, Any] | None:
-    return None if line is None else {"file": line.file, "line": line.number, "text": line.text}
+    return None if line is None else _document(line)
+
+
+def _document(line: SourceLine) -> dict[str, Any]:
+    return {"file": line.file, "line": line.number, "text": line.text}

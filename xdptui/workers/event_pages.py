@@ -116,9 +116,14 @@ class _Logs(Page):
             self._logs.follow(_again(self._running))
         self._readings += 1
         self._lines.extendleft(map(said_text, self._logs.read()))
-        told = "what programs print (bpf_printk), newest first"
+        told = "what programs print, newest first" if self._lines else "nothing printed yet"
+        read = (
+            f"bpf_printk only: {self._logs.no_streams}"
+            if self._logs.no_streams
+            else "bpf_printk, BPF streams"
+        )
         lines = [[(line, "")] for line in self._lines]
-        return lambda _: [[(told if lines else "nothing printed yet", "")], *lines]
+        return lambda _: [[(f"{told} ({read})", "")], *lines]
 
     def close(self) -> None:
         self._logs.close()

@@ -17,7 +17,7 @@ from xdpchain.model.running import Running
 from xdptui.words.advice import worded
 from xdptui.workers.meter import Known, Opened, open_missing
 
-__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
+__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack", "Unconfirmable"]
 
 NAP = 0.2
 """Seconds between checks whether the program ends; a thread can't be interrupted."""
@@ -68,6 +68,14 @@ class Defaults(Message):
     def __init__(self, linkage: Linkage, why: str) -> None:
         super().__init__()
         self.linkage, self.why = linkage, why
+
+
+class Unconfirmable(Message):
+    """Why no change can wait for confirmation here, with advice."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
 
 
 class TakenBack(Message):
@@ -178,3 +186,13 @@ class Feed:
             from xdpchain.linkage.probe import default_linkage
 
             self._post(Defaults(*default_linkage()))
+            self._confirmation()
+
+    def _confirmation(self) -> None:
+        from xdpchain.change.confirm.arming import require_guardian
+
+        try:
+            require_guardian("a pending change", "press w to apply without confirmation")
+        except XdpChainError as error:
+            advice = worded(error.todo, keys=True).removeprefix("Nothing was changed. ")
+            self._post(Unconfirmable(f"{error.what}: {error.why}. {advice}"))

@@ -88,7 +88,7 @@ def check_plan(plan: Plan) -> PlanCheck:
     except (XdpChainError, OSError) as error:
         return PlanCheck(None, note, findings, f"not tried: {told(error)}")
     own = any(crossing.packet.own for crossing in tried.changed)
-    return PlanCheck(None, note, findings, summary(tried), tried.new.why, own)
+    return PlanCheck(None, note, findings, f"built-in {summary(tried)}", tried.new.why, own)
 
 
 def sample_plan(plan: Plan, stop: threading.Event) -> tuple[WhatIf, tuple[str, ...]]:

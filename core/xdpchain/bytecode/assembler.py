@@ -136,11 +136,11 @@ class _Placed:
         for at, (line, label) in enumerate(self.lines):
             if label is not None:
                 distance = self.labels[label] - at - 1
-                short = _is_short(line)
-                if short:
-                    line = Instruction(line.code, line.target, line.source, distance, line.immediate)
+                code, target, source, offset, immediate = line
+                if _is_short(line):
+                    line = Instruction(code, target, source, distance, immediate)
                 else:
-                    line = Instruction(line.code, line.target, line.source, line.offset, distance)
+                    line = Instruction(code, target, source, offset, distance)
             done.append(line)
         return Assembled(tuple(done), self.labels)
 

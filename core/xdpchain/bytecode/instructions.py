@@ -42,12 +42,10 @@ __all__ = [
 
 SIZE = 8
 _LINE = struct.Struct("=BBhi")
-_LITTLE = sys.byteorder == "little"
 
 
-def _registers(byte: int) -> tuple[int, int]:
-    """Target and source; which half is which depends on the byte order."""
-    return (byte & 15, byte >> 4) if _LITTLE else (byte >> 4, byte & 15)
+_TARGET, _SOURCE = (0, 4) if sys.byteorder == "little" else (4, 0)
+"""Which half of the second byte is which register."""
 
 
 class Instruction(NamedTuple):
@@ -63,12 +61,10 @@ class Instruction(NamedTuple):
     def decode(cls, image: bytes, index: int) -> Instruction:
         """The instruction at an index of an image."""
         code, registers, offset, immediate = _LINE.unpack_from(image, index * SIZE)
-        target, source = _registers(registers)
-        return cls(code, target, source, offset, immediate)
+        return cls(code, registers >> _TARGET & 15, registers >> _SOURCE & 15, offset, immediate)
 
     def encode(self) -> bytes:
-        registers = self.target | self.source << 4 if _LITTLE else self.target << 4 | self.source
-        return _LINE.pack(self.code, registers, self.offset, self.immediate)
+        return encode((self,))
 
 
 @lru_cache(maxsize=32)
@@ -78,15 +74,21 @@ def decode(image: bytes) -> tuple[Instruction, ...]:
     """
     if len(image) % SIZE:
         raise InvalidInput(f"{len(image)} bytes are not BPF instructions")
-    lines = []
-    for code, registers, offset, immediate in _LINE.iter_unpack(image):
-        lines.append(Instruction(code, *_registers(registers), offset, immediate))
-    return tuple(lines)
+    return tuple(
+        Instruction(code, registers >> _TARGET & 15, registers >> _SOURCE & 15, offset, immediate)
+        for code, registers, offset, immediate in _LINE.iter_unpack(image)
+    )
 
 
 def encode(lines: Iterable[Instruction]) -> bytes:
     """These instructions as an image."""
-    return b"".join(line.encode() for line in lines)
+    pack = _LINE.pack
+    return b"".join(
+        [
+            pack(code, target << _TARGET | source << _SOURCE, offset, immediate)
+            for code, target, source, offset, immediate in lines
+        ]
+    )
 
 
 LET_PASS = encode((Instruction(op.MOV64_IMM, 0, 0, 0, 2), Instruction(op.EXIT, 0, 0, 0, 0)))

@@ -17,7 +17,7 @@ from . import opcodes as op
 from .deciding import Called, Code, Edge, Source, decisions
 from .flow_graph import FlowGraph, flow_of
 
-__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
+__all__ = ["InlinedCall", "SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
 
 LONGEST_TEXT = 200
 
@@ -34,6 +34,21 @@ class SourceLine:
     def clean(cls, file: str, number: int, text: str) -> SourceLine:
         """From an object file or program of somebody else's: no control characters, no long text."""
         return cls(_printable(file.rpartition("/")[2]), number, _printable(text.strip())[:LONGEST_TEXT])
+
+
+@dataclass(frozen=True, slots=True)
+class InlinedCall:
+    """A call in place of which the compiler put the called function's code: that ``function``, and the
+    ``line`` that calls it.
+    """
+
+    function: str
+    line: SourceLine
+
+    @classmethod
+    def clean(cls, function: str, line: SourceLine) -> InlinedCall:
+        """From an object file that somebody else made."""
+        return cls(_printable(function)[:LONGEST_TEXT], line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,11 @@ class SourceMap:
         place = bisect_right(self._starts, insn) - 1
         return self.functions[place][1] if place >= 0 else ""
 
+    def offset(self, insn: int) -> int:
+        """The instruction's index within its function."""
+        place = bisect_right(self._starts, insn) - 1
+        return insn - self._starts[place] if place >= 0 else insn
+
     def line(self, insn: int) -> SourceLine | None:
         """The source line; an instruction without one counts to the line before it."""
         function = bisect_right(self._starts, insn) - 1
@@ -71,7 +91,9 @@ class VerdictSite:
     """Where one code is decided. ``condition``: after that line only this code was possible; None: no branch
     decides it. ``returns``: the line after it that sets the code, if there is exactly one. ``insn``: the
     branch, or what sets the code. ``edges``: the branches, each of which decides. ``leads``: the next line on
-    that side of the condition, if it is the same for all edges.
+    that side of the condition, if it is the same for all edges. ``called_from``: if the line is in an inlined
+    function, the calls that lead to it, innermost first, once for each place where it was inlined; also empty
+    if that is not known.
     """
 
     code: Code
@@ -81,6 +103,7 @@ class VerdictSite:
     insn: int
     edges: tuple[Edge, ...] = ()
     leads: SourceLine | None = None
+    called_from: tuple[tuple[InlinedCall, ...], ...] = ()
 
     @property
     def line(self) -> SourceLine | None:

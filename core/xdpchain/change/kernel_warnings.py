@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Chain, Component, Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import TO_DEVICES, redirect_use
+from xdpchain.objects.verdicts import verdicts_of
 from xdpchain.sys import bpf
 from xdpchain.sys.device_maps import device_targets
 from xdpchain.sys.netlink import Netlink
@@ -43,7 +45,7 @@ def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan
 
 def kernel_context(running: Running, candidate: Chain) -> Surroundings:
     """The maps that leave the running chain, device maps of the slots that stay, other interfaces if the
-    candidate redirects, and side effects of shadow slots.
+    candidate redirects, side effects of shadow slots, and verdict sites of slots with a policy.
     """
     maps = _facts(running, candidate)
     types = {map_id: fact.type for map_id, fact in maps.items()}
@@ -51,7 +53,8 @@ def kernel_context(running: Running, candidate: Chain) -> Surroundings:
         redirect_use(slot.component, types) for slot in candidate
     )
     effects = {slot.key: _effects(slot.component) for slot in candidate if slot.shadow}
-    return Surroundings(maps, _neighbours(running) if redirects else (), effects)
+    sites = {slot.key: _sites(slot.component) for slot in candidate if slot.policy}
+    return Surroundings(maps, _neighbours(running) if redirects else (), effects, sites)
 
 
 def _effects(component: Component) -> Effects | None:
@@ -61,6 +64,15 @@ def _effects(component: Component) -> Effects | None:
         return effects_of(object_bytes(component.object), component.name)
     except XdpChainError:  # gone meanwhile, or not permitted
         return None
+
+
+def _sites(component: Component) -> tuple[VerdictSite, ...]:
+    if component.object is None:
+        return ()
+    try:
+        return verdicts_of(object_bytes(component.object), component.name).sites
+    except XdpChainError:  # as above
+        return ()
 
 
 def _facts(running: Running, candidate: Chain) -> dict[int, MapFact]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
-from xdpchain.errors import InvalidInput
+from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
 from xdpchain.model.map_entries import by_map
@@ -20,6 +21,7 @@ from xdpchain.model.paths import RETURN, entry, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import redirect_use
+from xdpchain.objects.verdicts import verdicts_of
 
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
 
@@ -62,12 +64,13 @@ class Neighbour:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The surroundings of a chain: its running maps by ID, the other interfaces, and components' side effects
-    by slot key (None: unknown). Empty: not gathered.
+    by slot key (None: unknown), and verdict sites of components with a policy. Empty: not gathered.
     """
 
     maps: Mapping[int, MapFact] = field(default_factory=dict)
     neighbours: tuple[Neighbour, ...] = ()
     effects: Mapping[str, Effects | None] = field(default_factory=dict)
+    sites: Mapping[str, Sequence[VerdictSite]] = field(default_factory=dict)
 
 
 NOTHING_KNOWN = Surroundings()
@@ -86,6 +89,7 @@ def lint(
     device = running.device if running else None
     return (
         *_ways(chain),
+        *_forbidden(chain, around),
         *_shadows(chain, around),
         *_order(chain),
         *_twins(chain),
@@ -145,6 +149,35 @@ def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
                 f"{slot.name} continues after {_listed(sent)}: a later slot's verdict replaces "
                 "it, and the packet may not be sent",
             )
+
+
+def _forbidden(chain: Chain, around: Surroundings) -> Iterator[Warning]:
+    """The lines of components that return what their policy forbids. A code that no line shows as a constant
+    is found when it is returned.
+    """
+    for i, slot in enumerate(chain.slots):
+        if slot.policy is None:
+            continue
+        broken: dict[int, list[str]] = {}
+        for site in _sites(slot, around):
+            if isinstance(site.code, int) and slot.policy.broken_by(site.code):
+                broken.setdefault(site.code, []).append(site.place)
+        answer = slot.policy.otherwise.action
+        becomes = "reported" if answer is None else f"reported, and becomes {answer.xdp_name}"
+        for code, places in sorted(broken.items()):
+            name = Action(code).xdp_name if code in ALL_ACTIONS else f"code {code}"
+            where = some(dict.fromkeys(places))
+            yield Warning(i, f"{slot.name} may not return {name}, but does at {where}: it is {becomes}")
+
+
+def _sites(slot: Slot, around: Surroundings) -> Sequence[VerdictSite]:
+    source = slot.component.object
+    if slot.key in around.sites or source is None or source.data is None:
+        return around.sites.get(slot.key, ())
+    try:
+        return verdicts_of(source.data, slot.component.name).sites
+    except XdpChainError:  # what can't be read has no lines to name
+        return ()
 
 
 def _listed(actions: Sequence[Action]) -> str:

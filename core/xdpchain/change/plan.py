@@ -20,7 +20,7 @@ from xdpchain.model.sharing import owners_of
 from .lint import Warning, lint
 from .moment import Moment
 
-__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "why_no_policy"]
 
 GAP = (
     "the kernel can't switch modes atomically: for a moment no program runs, and packets pass as "
@@ -149,7 +149,8 @@ def make_plan(
         raise InvalidInput("a chain can't run offloaded", "cards only run single programs")
     candidate = replace(candidate, bare=False)
     _check_length(running, candidate)
-    check_routes(candidate)
+    stays = running.chain is not None and running.chain.linkage is candidate.linkage
+    check_routes(candidate, running.interface if stays else None)
     _check_policies(running, candidate)
     _check_bound(running, candidate)
     changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
@@ -244,14 +245,10 @@ def _check_policies(running: Running, chain: Chain) -> None:
     where, before = running.interface, running.chain
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
-    if chain.linkage is Linkage.FREPLACE:
-        stays = before is not None and before.linkage is chain.linkage
-        static = advise(Do.RELINK, "static", on=where) if stays else advise(Do.CHOOSE_LINKAGE, "static")
-        raise InvalidInput(
-            f"{chain.linkage} linkage does not support a policy for {who.name}",
-            "only xdptui's own dispatcher sees a verdict before it takes effect",
-            static | lift if lift else static,
-        )
+    for slot in chain:
+        if slot.policy and (why := why_no_policy(chain, slot)):
+            todo = advise(Do.MEND, "Unload it, and load it again from its object file")
+            raise InvalidInput(f"{slot.name} can't have a policy", why, todo)
     if not chain.counters:
         off = before is not None and not before.counters
         raise InvalidInput(
@@ -259,6 +256,16 @@ def _check_policies(running: Running, chain: Chain) -> None:
             "they count what it forbids",
             advise(Do.SWITCH_COUNTERS_ON, on=where) if off else lift or "Leave the counters on",
         )
+
+
+def why_no_policy(chain: Chain, slot: Slot) -> str:
+    """Why a slot of this chain can't have a policy; "" if it can."""
+    if chain.linkage is Linkage.FREPLACE and slot.component.object is None:
+        return (
+            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
+            "xdptui loads keep to one by themselves"
+        )
+    return ""
 
 
 def _check_bound(running: Running, chain: Chain) -> None:

@@ -208,7 +208,7 @@ class _Part:
         if self._stays or not candidate.slots:
             return
         candidate = with_shared_maps(candidate, others, every=share_maps)
-        tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
+        tell(f"load and link {len(candidate)} slot{'s' * (len(candidate) != 1)} ({candidate.linkage})")
         self.built = LINKERS[candidate.linkage]().build(candidate, self.now, current_author())
 
     @property

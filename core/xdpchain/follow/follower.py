@@ -115,11 +115,14 @@ class Follower(Closing):
 
     @property
     def remark(self) -> str:
-        """A remark about the filter; usually empty."""
-        if not self.filter.beyond:
-            return ""
-        where = ", ".join(map(str, self.filter.beyond))
-        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are examined"
+        """A remark about the filter or about what is kept; usually empty."""
+        remarks = [self._tapping.remark] if self._tapping.remark else []
+        if self.filter.beyond:
+            where = ", ".join(map(str, self.filter.beyond))
+            remarks.append(
+                f"the filter looks at byte {where}, but only the first {HEAD} of a packet are examined"
+            )
+        return "; ".join(remarks)
 
     @property
     def lost(self) -> int:
@@ -234,10 +237,10 @@ def follow(
 ) -> Follower:
     """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` per second,
     with ``snaplen`` bytes of each, rounded up to a multiple of 8 (in freplace linkage, of a multi-buffer
-    packet's first buffer only). With ``fates``, each passed packet also reports what the network stack did
-    with it, if that is seen within `followed.WAIT` seconds; this examines each buffer that the kernel frees.
-    With ``verdicts``, only packets that get one of these are returned; since a verdict is known only at the
-    end, the others are recorded too, and count towards the rate.
+    packet's first buffer only, unless that is more than `HEAD`). With ``fates``, each passed packet also
+    reports what the network stack did with it, if that is seen within `followed.WAIT` seconds; this examines
+    each buffer that the kernel frees. With ``verdicts``, only packets that get one of these are returned;
+    since a verdict is known only at the end, the others are recorded too, and count towards the rate.
 
     In static and tailcall linkage the chain is swapped for one that records, and swapped back when the
     follower is closed: same components, same maps, and no packet is lost. In freplace linkage, and for a

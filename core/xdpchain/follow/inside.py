@@ -18,6 +18,7 @@ from xdpchain.change.confirm.arming import make_way
 from xdpchain.change.swap import swap, took_effect
 from xdpchain.errors import Busy, NotFound, RaceLost
 from xdpchain.linkage.arrays import remove_array_pins
+from xdpchain.linkage.linkable_slots import shown_sites
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
@@ -76,7 +77,10 @@ class Inside(Tapping):
                     raise
             self._watch = HookWatch(self._interface, chain.mode, self.recording)
             self.slots = {i: (slot.key, slot.name) for i, slot in enumerate(chain.slots, 1)}
-            self.sites = {i: sites_of_linkable(part.unit) for i, part in enumerate(self._built.parts, 1)}
+            self.sites = {
+                i: shown_sites(part.unit, sites_of_linkable(part.unit), part.slot.component)
+                for i, part in enumerate(self._built.parts, 1)
+            }
             self._held = held.pop_all()
 
     def why_not(self) -> str:

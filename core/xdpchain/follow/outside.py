@@ -18,8 +18,9 @@ from functools import partial
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
-from xdpchain.bytecode.classic import Filter
-from xdpchain.errors import RaceLost, Unsupported
+from xdpchain.bytecode.classic import HEAD, Filter
+from xdpchain.closing import Closing
+from xdpchain.errors import KernelRefused, RaceLost, Unsupported
 from xdpchain.linkage.dispatcher.emit import function_ids
 from xdpchain.linkage.tap import FILTER, make_maps
 from xdpchain.model.counts import FOREIGN
@@ -32,15 +33,37 @@ from xdpchain.observe.trace.fexit import TracedFunction, entry_function, explain
 from xdpchain.observe.trace.targets import Place, place_of, traceable
 from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_FENTRY, LoadFailed, Object, ObjectProgram
+from xdpchain.sys.perf_buffer import PerfBuffer
 
 from .hook_watch import HookWatch
 from .tapping import Keep, Tapping
+from .whole_packets import WholePackets
 
 __all__ = ["Outside"]
 
 ENTER, LEFT, LAST = "xdptui_enter", "xdptui_left_", "xdptui_verdict"
+WHOLE = "xdptui_whole"
+PAGES = 32
+"""Of each CPU's buffer: eight packets of the largest size kept, between two readings."""
 WHAT = "packets can't be followed here"
 TODO = advise(Do.USE_STATIC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached(Closing):
+    """What records, and where packets in fragments come whole (None: nobody asked for as much, or it can't
+    be read: ``why``).
+    """
+
+    links: tuple[bpf.Fd, ...]
+    perf: PerfBuffer | None
+    why: str
+
+    def close(self) -> None:
+        for link in self.links:
+            link.close()
+        if self.perf is not None:
+            self.perf.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +98,20 @@ class Outside(Tapping):
                 held.callback(fd.close)
             super().__init__(maps)
             held.callback(super().close)
-            links = _attach(aims, filter, keep, maps, place_of(now))
-            for link in links:
-                held.callback(link.close)
+            attached = _attach(aims, filter, keep, maps, place_of(now))
+            held.callback(attached.close)
+            self._perf, self._whole = attached.perf, WholePackets(keep.snap)
+            self.remark = attached.why
             self.slots = dict(enumerate(slots, 1))
             self.sites = dict(enumerate((reasons.sites for reasons in reasons_of(now)), 1))
             self._held = held.pop_all()
+
+    def read(self) -> list[bytes]:
+        records = super().read()
+        if self._perf is None:
+            return records
+        self._whole.take(self._perf.drain())
+        return [self._whole.complete(record) for record in records]
 
     def why_not(self) -> str:
         return self._watch.why_not()
@@ -109,7 +140,7 @@ def _declared(program: bpf.Fd) -> TracedFunction:
 
 def _attach(
     aims: Mapping[int, _Aim], filter: Filter, keep: Keep, maps: Mapping[str, bpf.Fd], place: Place
-) -> list[bpf.Fd]:
+) -> _Attached:
     """Attach everything, the entry last. A dispatcher whose main function was replaced by its single
     component can't be traced and needn't be: what that component returns is the verdict.
     """
@@ -131,11 +162,12 @@ class _Replaced(Exception):
 
 def _attach_all(
     aims: Mapping[int, _Aim], door: _Aim, filter: Filter, keep: Keep, maps: Mapping[str, bpf.Fd], place: Place
-) -> list[bpf.Fd]:
+) -> _Attached:
     data = shipped.read("follow_trace")
     wanted = {LEFT + str(stage): aim for stage, aim in aims.items() if stage}
     if 0 in aims:
         wanted[LAST] = aims[0]
+    whole = keep.snap > HEAD
     with contextlib.ExitStack() as held, Object(data, "follow_trace") as opened:
         programs = {program.name: program for program in opened.programs()}
         for name, program in programs.items():
@@ -152,12 +184,26 @@ def _attach_all(
                 alone = 0 not in aims
                 bpf_map.set_initial_value(
                     struct.pack(
-                        "=iIIIII", place.ifindex, place.netns, filter.needs, alone, keep.snap, keep.fates
+                        "=iIIIIII",
+                        place.ifindex,
+                        place.netns,
+                        filter.needs,
+                        alone,
+                        keep.snap,
+                        keep.fates,
+                        whole,
                     )
                 )
         try:
             opened.load()
             enter = held.enter_context(_with_filter(programs[ENTER], door, filter))
+            perf, why = None, ""
+            if whole:
+                (target,) = (bpf_map for bpf_map in opened.maps() if bpf_map.name == WHOLE)
+                try:
+                    perf = held.enter_context(PerfBuffer(target.fd, PAGES))
+                except KernelRefused as error:
+                    why = f"of packets in fragments only the first is kept: {error.what}: {error.why}"
             links = []
             fds: list[bpf.Fd | int] = [*(programs[name].fd for name in wanted), enter]
             for fd in fds:
@@ -168,7 +214,7 @@ def _attach_all(
             raise explain(error, WHAT, TODO) from error
         enter.close()
         held.pop_all()
-        return links
+        return _Attached(tuple(links), perf, why)
 
 
 def _with_filter(loaded: ObjectProgram, door: _Aim, filter: Filter) -> bpf.Fd:

@@ -18,11 +18,12 @@ from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
 from .followed import Followed, Step, View, changes
 
-__all__ = ["Assembly", "Record"]
+__all__ = ["FIXED", "HEAD", "Assembly", "Record"]
 
 ENTRY, VERDICT = 0, 255
-_FIXED = struct.Struct("=QQIIIIIi")
-_HEAD = struct.Struct("=II")
+FIXED = struct.Struct("=QQIIIIIi")
+HEAD = struct.Struct("=II")
+"""``struct follow_record`` up to its head, and the head without its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class Record:
     @classmethod
     def decode(cls, data: bytes) -> Record:
         """Raises struct.error if it is too short."""
-        at, ns, cpu, packet, order, whole, code, moved = _FIXED.unpack_from(data)
+        at, ns, cpu, packet, order, whole, code, moved = FIXED.unpack_from(data)
         stage, site = whole & (1 << SITE_SHIFT) - 1, whole >> SITE_SHIFT
         view = None
         if stage != VERDICT:
-            length, captured = _HEAD.unpack_from(data, _FIXED.size)
-            start = _FIXED.size + _HEAD.size
+            length, captured = HEAD.unpack_from(data, FIXED.size)
+            start = FIXED.size + HEAD.size
             view = View(length, data[start : start + min(captured, length)])
         return cls(at, ns, cpu, packet, order, stage, code, moved, view, site - 1 if site else None)
 

@@ -50,11 +50,12 @@ def sign_of_life(state: mmap.mmap) -> None:
 
 class Tapping(ABC):
     """A source of records. ``slots`` are (key, name) by stage, ``sites`` their verdict sites, ``state`` is
-    shared with the recording programs.
+    shared with the recording programs. ``remark``: how what is kept differs from what was asked for.
     """
 
     slots: Mapping[int, tuple[str, str]]
     sites: Mapping[int, Sequence[VerdictSite]]
+    remark: str = ""
 
     def __init__(self, maps: Mapping[str, bpf.Fd]) -> None:
         self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)

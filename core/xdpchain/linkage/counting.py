@@ -186,7 +186,9 @@ def describe(
                 bpf.prog_bind_map(program, fd)
     blob = held.enter_context(blobs.make(COUNTS, counting.encode()))
     bpf.prog_bind_map(program, blob)
-    return counting, bpf.map_info(blob).id
+    map_id = bpf.map_info(blob).id
+    blobs.keep(map_id, Counting.decode, counting)
+    return counting, map_id
 
 
 def share_with(running: Running, own: OwnCounters) -> None:

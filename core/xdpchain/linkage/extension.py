@@ -20,7 +20,7 @@ from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
-from xdpchain.model.counting import Counting, Layout
+from xdpchain.model.counting import Counting
 from xdpchain.model.manifest import PLAIN, Author, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
@@ -36,11 +36,12 @@ from .compile import (
     shape,
     unit_of,
 )
-from .counting import OwnCounters, counters_for, describe, going_on
+from .counting import OwnCounters, describe, going_on
 from .dispatcher.attached import ORIGIN
 from .dispatcher.stand_in import load_stand_in
 from .linkable_slots import kept_maps, object_bytes, shared_maps
 from .linked import OBJECT, UNIT
+from .policing import ring_on
 from .self_counting import Place, load_counting, uncountable
 
 __all__ = ["Extension", "ExtensionLoader"]
@@ -172,6 +173,12 @@ class ExtensionLoader:
             extension.form_reason = uncountable(component, data, unit)
             if not extension.form_reason:
                 self._let_count(extension, unit, maps, Place(target.dispatcher, function))
+        if slot.policy is not None and extension.form == PLAIN:
+            raise LinkRefused(
+                f"{component.name} can't keep to a policy",
+                extension.form_reason,
+                advise(Do.CHOOSE_LINKAGE, "static"),
+            )
         info = bpf.prog_info(extension.program)
         loaded = replace(
             component,
@@ -193,15 +200,12 @@ class ExtensionLoader:
     ) -> None:
         """Replace the plain program by one that counts, if the kernel accepts it."""
         slot, plain = extension.slot, extension.program
-
-        def counters_in(layout: Layout) -> OwnCounters:
-            return counters_for(layout, self._running.counting, self._held)
-
-        loaded = load_counting(slot, unit, maps, counters_in, place)
+        ring = None if slot.policy is None else ring_on(self._ran_before(slot), self._held)
+        loaded = load_counting(slot, unit, maps, self._running.counting, ring, place, self._held)
         extension.form_reason = loaded.reason
         if loaded.program is None:
             return
-        extension.program = self._held.enter_context(loaded.program)
+        extension.program = loaded.program
         extension.counters, extension.form = loaded.counters, loaded.form
         # The programs in its arrays are of type EXT, so another linkage must load the object again.
         extension.unit = None if slot.component.callees else unit
@@ -212,6 +216,12 @@ class ExtensionLoader:
                     bpf.prog_bind_map(extension.program, fd)
         except bpf.BpfError as error:
             raise bpf.refusal(error, f"the maps of {slot.name} can't be kept") from error
+
+    def _ran_before(self, slot: Slot) -> int | None:
+        """The id of the component that runs in this slot now."""
+        if self._running.linkage is not Linkage.FREPLACE:
+            return None
+        return next((one.id for one in self._running.chain or () if one.key == slot.key), None)
 
     def _counted_before(self, slot: Slot) -> Counting | None:
         before = going_on(Chain((slot,)), self._running)

@@ -27,7 +27,7 @@ from xdpchain.sys.trusted_directory import Untrusted
 from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
 from .compile import Stub
 from .counting import share_with
-from .dispatcher.attached import labels_of, shall_count
+from .dispatcher.attached import labels_of, made_for
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
 from .dispatcher.installed import BINDABLE, EMITTED, emitted_version
@@ -35,6 +35,7 @@ from .dispatcher.shadow import leave_labels, leave_note
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
 from .probe import probe_freplace
+from .self_counting import policy_within
 
 __all__ = ["FreplaceChain", "FreplaceLinker"]
 
@@ -113,7 +114,7 @@ class FreplaceLinker:
         with contextlib.ExitStack() as held:
             loader = ExtensionLoader(held, author, running, counting=candidate.counters)
             taken = [
-                None if _turns(slot, candidate, running) else loader.take(slot) for slot in candidate.slots
+                None if _renewed(slot, candidate, running) else loader.take(slot) for slot in candidate.slots
             ]
             config = _config(candidate, running)
             dispatcher = load_dispatcher(config, running.interface)
@@ -152,14 +153,21 @@ class FreplaceLinker:
         release_arrays(pinned_for(running.chain))
 
 
-def _turns(slot: Slot, candidate: Chain, running: Running) -> bool:
-    """Whether a running component must be loaded again because its counters are switched on or off."""
-    if running.chain is None or candidate.counters == running.chain.counters or slot.id is None:
+def _renewed(slot: Slot, candidate: Chain, running: Running) -> bool:
+    """Whether a running component must be loaded again because its counters are switched on or off, or
+    because its policy changes.
+    """
+    if running.chain is None or slot.id is None:
         return False
     try:
-        return shall_count(slot.id) not in (None, candidate.counters)
+        made = made_for(slot.id)
     except bpf.BpfError:
         return False  # it is gone, so it is loaded again anyway
+    if made is None:
+        return slot.policy is not None
+    if policy_within(made.slot) != policy_within(slot):
+        return True
+    return candidate.counters != running.chain.counters and made.counts != candidate.counters
 
 
 def _config(candidate: Chain, running: Running) -> DispatcherConfig:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.opcodes import STACK
-from xdpchain.errors import InvalidInput, LinkRefused, NotFound
+from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.errors import InvalidInput, LinkRefused, NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, ObjectRef, Slot
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import loading_order
+from xdpchain.objects.verdicts import sites_with_calls
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.clones import clone_map
 
@@ -30,6 +32,7 @@ __all__ = [
     "kept_maps",
     "object_bytes",
     "shared_maps",
+    "shown_sites",
     "too_deep",
     "use_linkage",
 ]
@@ -197,6 +200,18 @@ def shared_maps(component: Component, maps_of: Mapping[str, Mapping[str, bpf.Fd]
         elif share.name not in kept:
             raise NotFound(f"{component.name} can't use the map {share.theirs}", "its owner does not have it")
     return found
+
+
+def shown_sites(
+    unit: LinkableProgram, sites: Sequence[VerdictSite], component: Component
+) -> tuple[VerdictSite, ...]:
+    """A component's sites as they are shown: with the calls that lead to inlined ones, if its object file is
+    known and has the DWARF for it.
+    """
+    with contextlib.suppress(XdpChainError):
+        if component.object is not None:
+            return sites_with_calls(unit, sites, object_bytes(component.object))
+    return tuple(sites)
 
 
 def object_bytes(source: ObjectRef) -> bytes:

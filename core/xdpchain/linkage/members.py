@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import chain
 
@@ -21,10 +21,14 @@ from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.model.flow import code_of, kind_of
 from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import merge_btf
 
 from .threading import Code, Form, Member, Threaded
 
-__all__ = ["Described", "Exits", "exits_of", "is_called", "member_of", "patched"]
+_END = 1 << 30
+"""Beyond all instructions."""
+
+__all__ = ["Described", "Exits", "described", "exits_of", "is_called", "member_of", "of_itself", "patched"]
 
 
 def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], shift: int = 0) -> Code:
@@ -103,6 +107,10 @@ class Described:
     shifts: Mapping[Hashable, int] = field(default_factory=dict)
     strings: Mapping[Hashable, int] = field(default_factory=dict)
 
+    def knowing(self, functions: Mapping[Hashable, int]) -> Described:
+        """With the types of these functions in addition, or in the place of others."""
+        return replace(self, functions={**self.functions, **functions})
+
     def func_info(self, threaded: Threaded) -> bytes:
         """The kernel's func_info records."""
         return b"".join(struct.pack("<II", *record) for record in self._functions(threaded).items())
@@ -122,13 +130,53 @@ class Described:
         """The instruction at which each source line begins."""
         found: list[LineRecord] = []
         starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
-        last: tuple[Hashable, int] | None = None
+        before: Hashable = None
+        low = high = 0  # the old indices of the same owner that are the same line's
         for index, (owner, at) in sorted(threaded.origins.items()):
-            place = owner, bisect_right(starts.get(owner, ()), at) - 1
-            if place[1] >= 0 and place != last:
-                last = place
-                line, by = self.lines[owner][place[1]], self.strings.get(owner, 0)
+            if owner == before and low <= at < high:
+                continue
+            own = starts.get(owner, [])
+            place = bisect_right(own, at)
+            before, low, high = owner, own[place - 1] if place else 0, [*own[place : place + 1], _END][0]
+            if place:
+                line, by = self.lines[owner][place - 1], self.strings.get(owner, 0)
                 here = LineRecord(index, line.file + by, line.text + by, line.place)
                 if not found or found[-1][1:] != here[1:]:
                     found.append(here)
         return found
+
+
+def described(
+    units: Mapping[Hashable, LinkableProgram],
+    functions: Sequence[tuple[str, int, int]] = (),
+    donor: bytes = b"",
+) -> tuple[Described, tuple[int, ...]]:
+    """One BTF for the code of several owners, and what became of their types in it; it lacks the type of
+    "main". ``functions`` (`merge_btf`) are added, with prototypes of ``donor``, which comes first; their ids
+    are returned as well.
+    """
+    types = [donor] * bool(donor) + [unit.btf for unit in units.values() if unit.btf]
+    merged = merge_btf(types, list(functions), strings=any(unit.lines for unit in units.values()))
+    moved = iter(zip(merged.shifts, merged.strings or (0,) * len(types), strict=True))
+    if donor:
+        next(moved)
+    records: dict[Hashable, int] = {}
+    shifts: dict[Hashable, int] = {}
+    strings: dict[Hashable, int] = {}
+    for owner, unit in units.items():
+        shifts[owner], strings[owner] = next(moved) if unit.btf else (0, 0)
+        records |= {(owner, at): type_id + shifts[owner] for at, type_id in unit.functions}
+    lines = {owner: unit.lines for owner, unit in units.items()}
+    return Described(merged.data, records, lines, shifts, strings), merged.functions
+
+
+def of_itself(units: Mapping[Hashable, LinkableProgram]) -> Described:
+    """What the kernel is told of the component 0 as a program of its own, whose type is that of its main
+    function; ``units`` is that and what it takes along.
+    """
+    unit = units[0]
+    if len(units) == 1:  # nothing moves
+        types = Described(unit.btf, {(0, at): type_id for at, type_id in unit.functions}, {0: unit.lines})
+    else:
+        types, _ = described(units)
+    return types.knowing({"main": types.functions[0, 0]})

@@ -1,46 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ring buffer in which a chain reports policy violations. Each new program takes it over, so that a
-reader misses nothing during an edit.
+"""Reports of policy violations: the function that makes them, and the ring buffers that hold them.
+
+Static and tail-call chains have one ring for all slots, on the program on the hook. Under freplace linkage
+each component has its own, so its code needs no number of its slot. Each new program takes the ring over, so
+that a reader misses nothing during an edit.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
-from xdpchain.model.chain import Chain
+from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
-__all__ = ["VIOLATIONS", "is_policed", "ring_for", "ring_of"]
+from .kits import kit_of
+from .members import patched
+from .threading import Functions
+
+__all__ = ["REPORTING", "reporting", "ring_for", "ring_on", "rings_of"]
+
+REPORTING = "reporting"
+"""The kit (`kits`) with the function that reports."""
 
 VIOLATIONS = "xdptui_violations"
 RING_SIZE = 1 << 16
 
 
-def is_policed(chain: Chain) -> bool:
-    """Whether this chain forbids anything."""
-    return any(slot.policy for slot in chain)
+def reporting(ring: bpf.Fd) -> Functions:
+    """The functions that report into this ring."""
+    kit = kit_of(REPORTING)
+    return Functions(patched(kit.unit, {VIOLATIONS: ring}), kit.starts)
 
 
-def ring_of(running: Running) -> bpf.Fd | None:
-    """The running dispatcher's ring buffer; None if it has none. Raises BpfError."""
-    if running.dispatcher is None:
+def rings_of(running: Running) -> Iterator[tuple[bpf.Fd, Slot | None]]:
+    """The ring buffers of the running chain, each with the slot that it is about (None: its reports have the
+    slot's row). Raises BpfError.
+    """
+    if running.linkage is Linkage.FREPLACE:
+        places: list[tuple[int | None, Slot | None]] = [
+            (slot.id, slot) for slot in running.chain or () if slot.policy
+        ]
+    else:
+        places = [(running.dispatcher.id if running.dispatcher is not None else None, None)]
+    for prog_id, slot in places:
+        ring = None if prog_id is None else _ring_on(prog_id)
+        if ring is not None:
+            yield ring, slot
+
+
+def ring_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
+    """The ring for a candidate that is one program or begins with one: the running chain's, or a new one;
+    None where nothing is forbidden.
+    """
+    if not any(slot.policy for slot in candidate):
         return None
-    with bpf.prog_by_id(running.dispatcher.id) as program:
+    return ring_on(running.dispatcher.id if running.dispatcher is not None else None, held)
+
+
+def ring_on(before: int | None, held: contextlib.ExitStack) -> bpf.Fd:
+    """The ring that the program with this id has, if it has one; else a new one. Raises KernelRefused."""
+    try:
+        ring = _ring_on(before) if before is not None and bpf.prog_lives(before) else None
+        ring = ring or bpf.map_create(bpf.MapType.RINGBUF, 0, 0, RING_SIZE, name=VIOLATIONS)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the ring buffer for policy violations can't be created") from error
+    return held.enter_context(ring)
+
+
+def _ring_on(prog_id: int) -> bpf.Fd | None:
+    with bpf.prog_by_id(prog_id) as program:
         for map_id in bpf.prog_map_ids(program):
             fd = bpf.map_by_id(map_id)
             if bpf.map_info(fd).name.startswith(VIOLATIONS[:15]):
                 return fd
             fd.close()
     return None
-
-
-def ring_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
-    """The ring for a candidate: the running chain's, or a new one; None if nothing is forbidden."""
-    if not is_policed(candidate):
-        return None
-    try:
-        ring = ring_of(running) or bpf.map_create(bpf.MapType.RINGBUF, 0, 0, RING_SIZE, name=VIOLATIONS)
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, "the ring buffer for policy violations can't be created") from error
-    return held.enter_context(ring)

@@ -39,7 +39,6 @@ from xdpchain.sys.libbpf import (
     BPF_F_XDP_HAS_FRAGS,
     FUNC_GLOBAL,
     FUNC_STATIC,
-    merge_btf,
     possible_cpus,
 )
 
@@ -49,8 +48,8 @@ from .dispatcher.emit import NO_METADATA
 from .kits import component_prototype, kit_of
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep, use_linkage
 from .linked import BuiltChain, bind, bind_metadata
-from .members import Described, Exits, exits_of, is_called, member_of, patched
-from .policing import VIOLATIONS, ring_for
+from .members import Described, Exits, described, exits_of, is_called, member_of, patched
+from .policing import REPORTING, reporting, ring_for
 from .tap import FILTER, Tap
 from .threading import CountInto, Form, Functions, Threaded, thread
 from .verifier_words import read_log
@@ -140,6 +139,7 @@ class _Linking:
         self.counters: OwnCounters | None = None
         self._counted: Counters = {}
         self._exits: list[Exits] = []
+        self._laid_out = held.enter_context(contextlib.ExitStack())
         self._ring = ring_for(chain, running, held)
 
     def _lay_out(self, *, sited: bool) -> None:
@@ -157,9 +157,10 @@ class _Linking:
             (sites_name(part.unit) if sited else "", exits)
             for part, exits in zip(self._parts, possible, strict=True)
         ]
+        self._laid_out.close()  # nobody counts in those of a form that was refused
         sums = not self._trial
         self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
-        self.counters = counters_for(layout, self._running.counting, self._held)
+        self.counters = counters_for(layout, self._running.counting, self._laid_out)
 
     def load(self) -> _Made:
         """Raises XdpChainError."""
@@ -201,9 +202,7 @@ class _Linking:
         follow = self._follow()
         report = None
         if self._ring is not None:
-            kit = kit_of("reporting")
-            code = patched(kit.unit, {VIOLATIONS: self._ring})
-            report = Functions(code, kit.starts), [part.slot.row or 0 for part in self._parts]
+            report = reporting(self._ring), [part.slot.row or 0 for part in self._parts]
         counting = None
         if self.counters is not None:
             stride, cpus = self.counters.layout.stride, possible_cpus()
@@ -239,11 +238,11 @@ class _Linking:
         function with the dispatcher's prototype, whatever its author called the argument's type.
         """
         donor, main, prototype = component_prototype()
-        units: list[tuple[Hashable, LinkableProgram]] = list(enumerate(part.unit for part in self._parts))
+        units: dict[Hashable, LinkableProgram] = dict(enumerate(part.unit for part in self._parts))
         if self._tap is not None:
-            units.append(("follow", kit_of("following").unit))
+            units["follow"] = kit_of("following").unit
         if self._ring is not None:
-            units.append(("report", kit_of("reporting").unit))
+            units["report"] = kit_of(REPORTING).unit
         functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in self._parts]
         bare = [
             (i, at)
@@ -252,20 +251,9 @@ class _Linking:
             for at in function_starts(part.unit.instructions)[1:]
         ]
         functions += [(f"{self._parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
-        types = [unit.btf for _, unit in units if unit.btf]
-        merged = merge_btf([donor, *types], functions, strings=any(unit.lines for _, unit in units))
-        shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
-        records: dict[Hashable, int] = {"main": main}
-        lines = {owner: unit.lines for owner, unit in units}
-        moved: dict[Hashable, int] = {}
-        strings: dict[Hashable, int] = {}
-        for owner, unit in units:
-            shift, strings[owner] = next(shifts) if unit.btf else (0, 0)
-            moved[owner] = shift
-            records |= {(owner, at): type_id + shift for at, type_id in unit.functions[1:]}
-        records |= {(i, 0): type_id for i, type_id in enumerate(merged.functions[: len(self._parts)])}
-        records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return Described(merged.data, records, lines, moved, strings)
+        types, added = described(units, functions, donor)
+        mains = [(i, 0) for i in range(len(self._parts))]
+        return types.knowing({"main": main, **dict(zip((*mains, *bare), added, strict=True))})
 
     def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()

@@ -39,18 +39,18 @@ from xdpchain.model.paths import RETURN, entry, row_changed, successors
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, possible_cpus
 
 from .arrays import remove_array_pins
 from .compile import NO_ARRAYS
 from .counting import OwnCounters, counters_for
-from .kits import Kit, component_prototype, kit_of
+from .kits import component_prototype, kit_of
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep, use_linkage
 from .linked import BuiltChain, bind_metadata
-from .members import Described, Exits, exits_of, is_called, member_of, patched
-from .policing import VIOLATIONS, ring_for
+from .members import Described, Exits, described, exits_of, is_called, member_of, of_itself
+from .policing import REPORTING, reporting, ring_for
 from .prog_array_entries import end_of, fill, make_array, set_row
-from .threading import ChainCall, CountInto, Form, Functions, Threaded, thread
+from .threading import ChainCall, CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["RowUpdate", "TailcallLinker", "in_place"]
@@ -215,38 +215,51 @@ class _Linking:
         """The slots' programs (None for one that is off), then that of the chain's end. Raises
         XdpChainError.
         """
-        by_code: dict[int, str] = {}
-        while True:
+        with contextlib.ExitStack() as made:
             try:
-                return self._programs(by_code)
-            except _NotBySite as refused:  # its counters change, and with them where those of all slots are
-                by_code[refused.index] = refused.why
+                programs = self._programs({}, made)
+            except _NotBySite as refused:  # their counters are others then, and all lie elsewhere
+                made.close()
+                programs = self._programs(refused.slots, made)
+            self._held.push(made.pop_all())
+        return programs
 
-    def _programs(self, by_code: Mapping[int, str]) -> list[bpf.Fd | None]:
-        """With verdict sites counted, except in the slots in ``by_code``."""
+    def _programs(self, by_code: Mapping[int, str], made: contextlib.ExitStack) -> list[bpf.Fd | None]:
+        """With verdict sites counted, except in the slots in ``by_code``. Raises _NotBySite with all slots
+        that can't.
+        """
         exits = [
             Exits(None) if part.slot.off else exits_of(part.unit, sited=index not in by_code)
             for index, part in enumerate(self._parts)
         ]
         if self._chain.counters:
-            self.counters = self._lay_out(exits, by_code)
+            self.counters = self._lay_out(exits, by_code, made)
         programs: list[bpf.Fd | None] = []
+        refused: dict[int, str] = {}
         for index, part in enumerate(self._parts):
             if part.slot.off:  # its array tells readers of the chain where it would lead
                 programs.append(None)
                 continue
-            program = self._program(index, exits[index], by_code.get(index))
-            programs.append(self._held.enter_context(program))
-        programs.append(self._held.enter_context(self._end()))
+            try:
+                program = self._program(index, exits[index], by_code.get(index))
+            except _NotBySite as error:
+                refused |= error.slots
+                continue
+            programs.append(made.enter_context(program))
+        if refused:
+            raise _NotBySite(refused)
+        programs.append(made.enter_context(self._end()))
         return programs
 
-    def _lay_out(self, exits: Sequence[Exits], by_code: Mapping[int, str]) -> OwnCounters:
+    def _lay_out(
+        self, exits: Sequence[Exits], by_code: Mapping[int, str], made: contextlib.ExitStack
+    ) -> OwnCounters:
         sites = [
             ("", {}) if part.slot.off else (sites_name(part.unit) * (index not in by_code), one.kinds)
             for index, (part, one) in enumerate(zip(self._parts, exits, strict=True))
         ]
         self._counted, layout = counted_apart(self._chain, sites, verdict=True)
-        return counters_for(layout, self._running.counting, self._held)
+        return counters_for(layout, self._running.counting, made)
 
     def _count_into(self, counters: Counters) -> CountInto | None:
         own = self.counters
@@ -266,13 +279,12 @@ class _Linking:
         call = ChainCall(self._arrays[index].fileno(), self._verdicts, index == len(self._parts) - 1)
         called = is_called(part.unit)
         why = reason or f"called, since it makes tail calls: {part.slot.name}" * called
-        report, kit = None, None
+        report = None
         if part.slot.policy is not None and self._ring is not None:
-            kit = kit_of("reporting")
-            report = Functions(patched(kit.unit, {VIOLATIONS: self._ring}), kit.starts), [part.slot.row or 0]
+            report = reporting(self._ring), [part.slot.row or 0]
         for form in (Form.CALLS,) if called else FORMS:
-            described = _described(part, form, kit)
-            member = member_of(part.unit, part.maps, form, exits, described.shifts.get(0, 0))
+            types = _described(part, form, reports=report is not None)
+            member = member_of(part.unit, part.maps, form, exits, types.shifts.get(0, 0))
             threaded = thread(
                 [member],
                 ways_out(part.slot.policy),
@@ -286,9 +298,9 @@ class _Linking:
                 said = f"its stack leaves no room (limit {STACK} bytes)"
             else:
                 try:
-                    program = _load(part, threaded, described, self._frags)
+                    program = _load(part, threaded, types, self._frags)
                 except bpf.BpfError as error:
-                    log = _log(part, threaded, described, self._frags)
+                    log = _log(part, threaded, types, self._frags)
                     if last or error.errno == errno.EPERM:
                         raise _explained(part, len(self._parts), error, log) from error
                     said = f"the verifier says {read_log(log).why}" if log else str(error)
@@ -296,7 +308,7 @@ class _Linking:
                     self._forms[index] = form, why
                     return program
             if reason is None and self.counters is not None and form is Form.THREADED:
-                raise _NotBySite(index, f"verdicts of {part.slot.name} are counted by code: {said}")
+                raise _NotBySite({index: f"verdicts of {part.slot.name} are counted by code: {said}"})
             why = f"{part.slot.name} is not {form}: {said}"
         raise _too_deep(part, len(self._parts), said)
 
@@ -316,43 +328,31 @@ FORMS: Sequence[Form] = tuple(Form)
 
 
 class _NotBySite(Exception):
-    """The kernel accepts no program of this slot that counts its verdict sites."""
+    """The kernel accepts no program of these slots that counts its verdict sites; why, by index."""
 
-    def __init__(self, index: int, why: str) -> None:
-        super().__init__(why)
-        self.index, self.why = index, why
+    def __init__(self, slots: Mapping[int, str]) -> None:
+        super().__init__("; ".join(slots.values()))
+        self.slots = slots
 
 
-def _described(part: Part, form: Form, kit: Kit | None) -> Described:
-    """The BTF of a slot's program, which may include a kit. A called component becomes a function, which
-    needs a prototype; one without BTF gets it for all its functions, because the verifier does not allow tail
-    calls from functions without BTF.
+def _described(part: Part, form: Form, *, reports: bool) -> Described:
+    """The BTF of a slot's program, which may include the function that reports. A called component becomes a
+    function, which needs a prototype; one without BTF gets it for all its functions, because the verifier
+    does not allow tail calls from functions without BTF.
     """
     unit, called = part.unit, form is Form.CALLS
     if not called and not unit.functions:
         return Described(b"", {}, {})
-    own: dict[Hashable, int] = {(0, at): type_id for at, type_id in unit.functions}
-    if not called and kit is None:
-        return Described(unit.btf, {"main": own[0, 0], **own}, {0: unit.lines})
-    units: list[tuple[Hashable, LinkableProgram]] = [(0, unit), *([("report", kit.unit)] if kit else [])]
+    units: dict[Hashable, LinkableProgram] = {0: unit}
+    if reports:
+        units["report"] = kit_of(REPORTING).unit
+    if not called:
+        return of_itself(units)
     donor, main, prototype = component_prototype()
-    bare = function_starts(unit.instructions)[1:] if called and not unit.functions else ()
-    names = (part.slot.name, *(f"{part.slot.name}_{at}" for at in bare)) if called else ()
-    types = [donor] * called + [some.btf for _, some in units if some.btf]
-    named = [(name, FUNC_STATIC, prototype) for name in names]
-    merged = merge_btf(types, named, strings=any(some.lines for _, some in units))
-    added = iter(zip(merged.shifts, merged.strings or (0,) * len(types), strict=True))
-    if called:
-        next(added)
-    records: dict[Hashable, int] = {}
-    shifts: dict[Hashable, int] = {}
-    strings: dict[Hashable, int] = {}
-    for owner, some in units:
-        shifts[owner], strings[owner] = next(added) if some.btf else (0, 0)
-        records |= {(owner, at): type_id + shifts[owner] for at, type_id in some.functions}
-    records["main"] = main if called else records[0, 0]
-    records |= zip([(0, at) for at in (0, *bare)], merged.functions, strict=False)
-    return Described(merged.data, records, {owner: some.lines for owner, some in units}, shifts, strings)
+    bare = function_starts(unit.instructions)[1:] if not unit.functions else ()
+    names = (part.slot.name, *(f"{part.slot.name}_{at}" for at in bare))
+    types, added = described(units, [(name, FUNC_STATIC, prototype) for name in names], donor)
+    return types.knowing({"main": main, **dict(zip(((0, at) for at in (0, *bare)), added, strict=True))})
 
 
 def _load(part: Part, threaded: Threaded, described: Described, frags: bool, *, log_size: int = 0) -> bpf.Fd:

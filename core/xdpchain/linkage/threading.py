@@ -288,7 +288,6 @@ class _Threading:
         if self._follow is not None and way.slot != STRAIGHT.slot:
             self._tell(way.slot + 1, way, site)
         if self._counting is not None and counter is not None:
-            self._measure()
             self._count(self._counting, counter)
         if way.forbidden and self._report is not None:
             functions, numbers = self._report
@@ -347,28 +346,30 @@ class _Threading:
         self._call("follow", self._follow.starts["follow_step"])
         out.label(past)
 
-    def _measure(self) -> None:
-        """The packet's length, to be counted with it."""
-        out = self._out
-        self._load_context()
-        if self._frags:
-            out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
-            out.put(op.MOV64_REG, LENGTH, 0)
-        else:
-            out.put(op.LDX_W, LENGTH, 1, DATA_END)
-            out.put(op.LDX_W, 2, 1, DATA)
-            out.put(op.SUB64_REG, LENGTH, 2)
-
     def _count(self, into: CountInto, counter: int) -> None:
-        """Count a packet and its length in one counter of this CPU."""
-        out, never = self._out, object()
+        """Count a packet and its length in one counter of this CPU.
+
+        Uses no callee-saved register if possible: the JIT saves those that a program uses, and restores them
+        before each tail call.
+        """
+        out, never, length = self._out, object(), 3
+        if self._frags:
+            length = LENGTH
+            self._load_context()
+            out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
+            out.put(op.MOV64_REG, length, 0)
         out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
         out.jump(never, JGT, 0, into.cpus - 1)  # the map has room for every CPU, but the verifier can't know
         out.put(op.MUL64_IMM, 0, 0, 0, into.stride)
         out.put(op.LD_IMM64, 1, op.IMM_MAP_VALUE, 0, into.map)
         out.put(0, 0, 0, 0, counter * COUNTER)
         out.put(op.ADD64_REG, 1, 0)
-        for offset, by in ((0, None), (8, LENGTH)):
+        if not self._frags:
+            out.put(op.LDX_DW, 2, op.FRAME, self._context)
+            out.put(op.LDX_W, length, 2, DATA_END)
+            out.put(op.LDX_W, 2, 2, DATA)
+            out.put(op.SUB64_REG, length, 2)
+        for offset, by in ((0, None), (8, length)):
             out.put(op.LDX_DW, 2, 1, offset)
             if by is None:
                 out.put(op.ADD64_IMM, 2, 0, 0, 1)

@@ -12,7 +12,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
-from .chain import Chain, Linkage, Slot
+from .chain import Chain, Interface, Linkage, Slot
 from .routes import CODES, OTHER, route_name
 
 __all__ = [
@@ -150,8 +150,10 @@ def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None
     return place
 
 
-def check_routes(chain: Chain) -> None:
-    """Raise InvalidInput for a route that leads back or nowhere, or if the linkage has no routes."""
+def check_routes(chain: Chain, runs_on: Interface | None = None) -> None:
+    """Raise InvalidInput for a route that leads back or nowhere, or if the linkage has no routes.
+    ``runs_on``: where a chain of this linkage runs already.
+    """
     if not is_routed(chain):
         return
     successors(chain)
@@ -160,7 +162,9 @@ def check_routes(chain: Chain) -> None:
         raise InvalidInput(
             f"freplace linkage does not support routes ({who.name})",
             "a dispatcher that libxdp's tools can read can only continue or return",
-            advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
+            advise(Do.RELINK, "static", on=runs_on)
+            if runs_on
+            else advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
         )
 
 

@@ -5,6 +5,7 @@ component's linkable form. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -27,6 +28,7 @@ __all__ = [
     "sites_name",
     "sites_of",
     "sites_of_linkable",
+    "sites_with_calls",
     "source_of_linkable",
     "verdicts_of",
 ]
@@ -48,9 +50,12 @@ def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
     """The sites of a program in an object file, including the functions that it calls. Raises InvalidInput,
     NotFound.
     """
+    from .inlined import with_calls  # late, here and below: loads use this module, and show no sites
+
     image, source = _linked(data, name)
     throws = THROW.encode() in data and THROW in kernel_calls(data, name)
-    return ProgramVerdicts(name, verdict_sites(image, source), bool(source.lines), throws)
+    sites = with_calls(verdict_sites(image, source), source, data)
+    return ProgramVerdicts(name, sites, bool(source.lines), throws)
 
 
 def sites_of(
@@ -68,6 +73,17 @@ def sites_of(
 def sites_of_linkable(program: LinkableProgram, *, calls: bool = True) -> tuple[VerdictSite, ...]:
     """The sites of a component in linkable form. Raises InvalidInput."""
     return verdict_sites(program.instructions, source_of_linkable(program), calls=calls)
+
+
+def sites_with_calls(
+    program: LinkableProgram, sites: Sequence[VerdictSite], data: bytes
+) -> tuple[VerdictSite, ...]:
+    """The sites of a component with the calls that lead to inlined ones, from its object file. Takes time:
+    for what is shown. Raises InvalidInput.
+    """
+    from .inlined import with_calls
+
+    return with_calls(sites, source_of_linkable(program), data)
 
 
 def source_of_linkable(program: LinkableProgram) -> SourceMap:

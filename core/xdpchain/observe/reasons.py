@@ -9,13 +9,14 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.linkage.linkable_slots import object_bytes, shown_sites
 from xdpchain.model.chain import Component, Slot
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_of, sites_of_linkable, verdicts_of
 from xdpchain.sys import blobs, bpf
 
+from .loaded_helpers import with_helpers
 from .site_shares import SlotReasons
 
 __all__ = ["reasons_of"]
@@ -50,7 +51,8 @@ def _linked(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
         return (), ""
     try:
         with bpf.map_by_id(component.unit_map) as fd:
-            return sites_of_linkable(LinkableProgram.decode(blobs.read(fd))), ""
+            linkable = LinkableProgram.decode(blobs.read(fd))
+        return shown_sites(linkable, sites_of_linkable(linkable), component), ""
     except bpf.BpfError as error:
         refused = bpf.refusal(error, "its linkable form can't be read")
         return (), refused.why or refused.what
@@ -68,7 +70,7 @@ def _from_file(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
 
 
 def _loaded(prog_id: int) -> tuple[tuple[VerdictSite, ...], str]:
-    """The sites of a program as the kernel shows it, where helpers can't be identified."""
+    """The sites of a program as the kernel shows it."""
     try:
         with bpf.prog_by_id(prog_id) as program:
             info = bpf.prog_info(program)
@@ -81,6 +83,8 @@ def _loaded(prog_id: int) -> tuple[tuple[VerdictSite, ...], str]:
         return (), refused.why or refused.what
     if not image:
         return (), "the kernel does not show its code"
+    with contextlib.suppress(XdpChainError):
+        image = with_helpers(image)
     with contextlib.suppress(XdpChainError):
         return sites_of(image, btf, functions or ((0, 0),), lines), ""
     with contextlib.suppress(XdpChainError):

@@ -10,7 +10,7 @@ from xdpchain.errors import InvalidInput
 
 from . import bpf
 
-__all__ = ["decoded", "make", "read"]
+__all__ = ["decoded", "keep", "make", "read"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,11 @@ def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
     return _DECODED.of(map_id, decode, most)
 
 
+def keep(map_id: int, decode: Callable[[bytes], T], content: T) -> None:
+    """Cache ``content`` as what `decoded` returns for this map, which was just made from it."""
+    _DECODED.keep((map_id, decode), content)
+
+
 class _Decoded:
     """A cache whose entries live as long as their maps: every survey decodes those of all chains, and a
     long-running process must not keep those that are gone.
@@ -69,10 +74,13 @@ class _Decoded:
             pass
         with bpf.map_by_id(map_id) as fd:
             found = decode(read(fd, most))
+        self.keep(key, found)
+        return found
+
+    def keep(self, key: tuple[int, Callable[[bytes], Any]], content: object) -> None:
         if len(self._known) >= self._room:
             self._forget()
-        self._known[key] = found
-        return found
+        self._known[key] = content
 
     def _forget(self) -> None:
         """Discard entries of maps that are gone. The next time is when there are twice as many as now."""

@@ -200,10 +200,11 @@ def _check_above(fd: int, path: Path) -> None:
             below = os.fstat(here)
             upper = os.open("..", _FLAGS, dir_fd=here)
             os.close(here)
-            here, path = upper, path.parent
+            here = upper
             found = os.fstat(here)
             if found.st_dev != below.st_dev or os.path.samestat(found, below):
                 return
+            path = path.parent
             if not _is_ours(found):
                 raise _of_another(path, found, None)
             if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:

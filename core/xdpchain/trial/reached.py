@@ -19,7 +19,7 @@ from xdpchain.bytecode.weaving import Woven, complete_lines
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, Unsupported
 from xdpchain.linkage.compile import compile_component
-from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.linkage.linkable_slots import object_bytes, shown_sites
 from xdpchain.model.chain import Component
 from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.sys import bpf
@@ -67,7 +67,9 @@ class SiteTrial(Closing):
                     f"it uses {unit.stack[0]} bytes of stack, which leaves no room for a mark",
                 )
             self._program = held.enter_context(load_woven(unit, marked.woven, component))
-            self.sites: tuple[VerdictSite, ...] = sites_of_linkable(unit, calls=False)
+            self.sites: tuple[VerdictSite, ...] = shown_sites(
+                unit, sites_of_linkable(unit, calls=False), component
+            )
             self._edges = marked.edges
             self._held = held.pop_all()
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from xdpchain.bytecode.sites import VerdictSite, only_site
 from xdpchain.errors import InvalidInput
-from xdpchain.linkage.linkable_slots import Part
+from xdpchain.linkage.linkable_slots import Part, shown_sites
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.maps.filling import Filling
@@ -119,6 +119,13 @@ class Trial:
             for slot, known, code in zip(self.chain.slots, self.sites, slots, strict=True)
         )
         return TrialRow(frame, slots, _action(run.code), run.data, ns, sites)
+
+    def shown_sites(self) -> tuple[tuple[VerdictSite, ...], ...]:
+        """The sites, with the calls that lead to inlined ones where the objects tell."""
+        return tuple(
+            shown_sites(part.unit, sites, part.slot.component)
+            for part, sites in zip(self.parts, self.sites, strict=True)
+        )
 
     def timed(self, frame: bytes, repeat: int) -> bpf.TestRun:
         """Run a packet ``repeat`` times only for its mean time. Each run gets the packet as the previous one

@@ -168,11 +168,17 @@ class WhatIf:
 
 
 def what_if(
-    running: Running, candidate: Chain, packets: Sequence[Packet], *, adopts: int | None = None
+    running: Running,
+    candidate: Chain,
+    packets: Sequence[Packet],
+    *,
+    adopts: int | None = None,
+    call_lines: bool = False,
 ) -> WhatIf:
     """Try ``packets`` on the running chain and the candidate. Sides that can't be tried and packets that the
     kernel refuses carry the reason. ``adopts`` is as for `plan.make_plan`: the ID of another tool's program
-    that was proved to be the candidate's first slot.
+    that was proved to be the candidate's first slot. With ``call_lines`` the sites also tell where inlined
+    functions are called, which takes reading the objects' DWARF.
 
     Raises PermissionDenied if nothing can be tried, NotFound if the interface's namespace is gone.
     """
@@ -184,7 +190,8 @@ def what_if(
         )
         return WhatIf(interface, side, side, crossings, (side.why,))
     with contextlib.ExitStack() as held:
-        old, new = _side(_runs(running, candidate, adopts), held, running), _side(candidate, held)
+        runs = _runs(running, candidate, adopts)
+        old, new = _side(runs, held, running, call_lines), _side(candidate, held, None, call_lines)
         arrived = netns.run(interface.netns, lambda: _takes(interface.ifindex))
         ingress = interface.ifindex if arrived else 0
         crossings = netns.run(
@@ -248,7 +255,9 @@ def _runs(running: Running, candidate: Chain, adopts: int | None) -> Chain | Non
     return running.chain
 
 
-def _side(chain: Chain | None, held: contextlib.ExitStack, running: Running | None = None) -> _Tried:
+def _side(
+    chain: Chain | None, held: contextlib.ExitStack, running: Running | None, call_lines: bool
+) -> _Tried:
     if chain is None:
         hook = running.hook if running else None
         which = f"program {hook.prog_id} ({hook.name})" if hook else "what runs"
@@ -263,7 +272,8 @@ def _side(chain: Chain | None, held: contextlib.ExitStack, running: Running | No
         raise
     except XdpChainError as error:
         return _Tried(Side(names, shadow, f"{error.what}: {error.why}" if error.why else error.what))
-    return _Tried(Side(names, shadow, sites=trial.sites), trial, all(slot.component.frags for slot in chain))
+    sites = trial.shown_sites() if call_lines else trial.sites
+    return _Tried(Side(names, shadow, sites=sites), trial, all(slot.component.frags for slot in chain))
 
 
 def _takes(ifindex: int) -> bool:

@@ -42,13 +42,15 @@ class Emulator:
         """QEMU's options for how the guest's instructions are run.
 
         Before version 9, emulation fails when one CPU patches code that another runs, which attaching BPF
-        programs does; there both CPUs take turns in one thread. CMPXCHG16B is wrong in 7.2, and no kernel
-        needs it. Five-level paging only costs time.
+        programs does; there both CPUs take turns in one thread. CMPXCHG16B is wrong in 7.2; kernels work
+        without it, except for allocations in any context (kmalloc_nolock), and so for BPF streams. Five-level
+        paging only costs time.
         """
         if kvm:
             return ["-accel", "kvm", "-cpu", "host"]
-        thread = "multi" if self.major >= _GOOD else "single"
-        return ["-accel", f"tcg,thread={thread}", "-cpu", "max,-cx16,-la57"]
+        if self.major >= _GOOD:
+            return ["-accel", "tcg,thread=multi", "-cpu", "max,-la57"]
+        return ["-accel", "tcg,thread=single", "-cpu", "max,-cx16,-la57"]
 
 
 def _major(binary: Path, environment: dict[str, str]) -> int | None:

@@ -54,6 +54,14 @@ MOOT = {
 """The decision on an obsolete pending change that blocks the next one."""
 
 
+def require_guardian(what: str, instead: str) -> None:
+    """Raise Unsupported, BpffsMissing or PermissionDenied if a rollback can't be guaranteed here. ``what``
+    would need it; ``instead`` describes an alternative that does not.
+    """
+    require_freedom(instead)
+    require_lasting(bpffs.find(), what, instead)
+
+
 class Arming:
     """A change on one or more interfaces that is rolled back unless confirmed, with one guardian and one
     decision. Entering starts the guardian, which loads while the chains are built. `arm` each interface
@@ -83,10 +91,8 @@ class Arming:
 
     def __enter__(self) -> Self:
         # Fail before anything is built if a rollback can't be guaranteed.
-        require_freedom(self._instead)
         waits = self._instead == WITHOUT_CONFIRM
-        what = "a pending change" if waits else "a change that may be rolled back"
-        require_lasting(bpffs.find(), what, self._instead)
+        require_guardian("a pending change" if waits else "a change that may be rolled back", self._instead)
         self._held.enter_context(self._guardian)
         return self
 

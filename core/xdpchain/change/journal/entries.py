@@ -19,7 +19,15 @@ from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.manifest import Author, Manifest, author_in, author_out, chain_in
 
-__all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "past", "past_with_changes"]
+__all__ = [
+    "MOST_BYTES",
+    "EntryKind",
+    "Heading",
+    "JournalEntry",
+    "past",
+    "past_with_changes",
+    "undone_by",
+]
 
 WHAT = "a journal entry"
 FORMAT = 1
@@ -145,6 +153,18 @@ def past_with_changes(entries: Sequence[JournalEntry]) -> tuple[tuple[Moment, Jo
                 del states[earlier[-1] :]
         states.append((entry.after, change))
     return tuple(states)
+
+
+def undone_by(entries: Sequence[JournalEntry], undo: JournalEntry) -> tuple[JournalEntry, ...]:
+    """The changes that an undo took back, oldest first; () if ``undo`` is none, or that is not known.
+    ``entries`` are an interface's, oldest first.
+    """
+    back = undo.restores
+    if back is None:
+        return ()
+    led = past_with_changes([entry for entry in entries if entry.number < undo.number])
+    places = [i for i, (state, _) in enumerate(led) if state.same(back)]
+    return tuple(entry for _, entry in led[places[-1] + 1 :] if entry is not None) if places else ()
 
 
 def _document(data: bytes) -> Fields:

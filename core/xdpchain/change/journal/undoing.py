@@ -55,10 +55,30 @@ def history(running: Running, newest: int = MOST_ENTRIES) -> tuple[JournalEntry,
     return entries(folder, newest) if folder is not None else ()
 
 
-def undo_of(running: Running) -> Undo:
-    """The undo of the last change. Raises NothingToUndo, NotFound (a component can't be reloaded)."""
-    where, known = running.interface, history(running)
-    now = moment_of(running)
+def undo_of(running: Running, entry: int | None = None) -> Undo:
+    """The undo of the last change, or of all changes since the one with this number in the journal, that one
+    included. Raises NothingToUndo, NotFound (a component can't be reloaded).
+    """
+    known, now = history(running), moment_of(running)
+    target, what = (
+        _before_last(running, known, now) if entry is None else _before_entry(running, known, now, entry)
+    )
+    if target.chain is None:
+        if target.program is not None:
+            raise NothingToUndo(
+                f"the change on {running.interface} can't be undone",
+                f"program {target.program} ran before it, and only its id is known",
+                advise(Do.ROLL_BACK, on=running.interface) if running.armed else "",
+            )
+        return Undo(replace(running.chain or Chain(), slots=()), target, what)
+    keeping = _Keeping(here=target.boot == boot_id())
+    candidate, lost, recounted = _restored(target.chain, running, keeping)
+    return Undo(candidate, target, what, lost, recounted, tuple(keeping.held))
+
+
+def _before_last(running: Running, known: tuple[JournalEntry, ...], now: Moment) -> tuple[Moment, str]:
+    """The state before the last change, and that change in words."""
+    where = running.interface
     led = past_with_changes(known)
     states = _up_to(now, tuple(state for state, _ in led), running)
     if not states:
@@ -67,22 +87,27 @@ def undo_of(running: Running) -> Undo:
     if last.same(now):
         if len(states) < 2:
             raise NothingToUndo(f"there is nothing to undo on {where}", "the journal goes no further back")
-        target, what = states[-2], _words(led[len(states) - 1][1])
-    else:
-        target, what = last, "a change that was not made with xdptui"
-        if running.hook is None:
-            what = "the removal of the chain, by another tool or a reboot"
-    if target.chain is None:
-        if target.program is not None:
-            raise NothingToUndo(
-                f"the change on {where} can't be undone",
-                f"program {target.program} ran before it, and only its id is known",
-                advise(Do.ROLL_BACK, on=where) if running.armed else "",
-            )
-        return Undo(replace(running.chain or Chain(), slots=()), target, what)
-    keeping = _Keeping(here=target.boot == boot_id())
-    candidate, lost, recounted = _restored(target.chain, running, keeping)
-    return Undo(candidate, target, what, lost, recounted, tuple(keeping.held))
+        return states[-2], _words(led[len(states) - 1][1])
+    if running.hook is None:
+        return last, "the removal of the chain, by another tool or a reboot"
+    return last, "a change that was not made with xdptui"
+
+
+def _before_entry(
+    running: Running, known: tuple[JournalEntry, ...], now: Moment, number: int
+) -> tuple[Moment, str]:
+    """The state before a change of the journal, and what was done since in words."""
+    where = running.interface
+    since = [entry for entry in known if entry.number >= number]
+    if not since or since[0].number != number:
+        raise NothingToUndo(f"there is nothing to undo on {where}", f"the journal has no change {number}")
+    if since[0].before.same(now):
+        raise NothingToUndo(
+            f"there is nothing to undo on {where}", f"it runs what ran before change {number}"
+        )
+    if len(since) == 1:
+        return since[0].before, _words(since[0])
+    return since[0].before, f"changes {number} to {since[-1].number}"
 
 
 def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[Moment, ...]:

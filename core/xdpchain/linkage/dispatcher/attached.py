@@ -35,13 +35,14 @@ from .shadow import read_labels, read_note
 
 __all__ = [
     "ORIGIN",
+    "MadeFor",
     "OwnCounts",
     "PinsMissing",
     "author_of_component",
     "labels_of",
+    "made_for",
     "own_counts",
     "replaces_main",
-    "shall_count",
     "slots_by_links",
     "slots_by_pins",
 ]
@@ -204,10 +205,18 @@ def own_counts(slots: Sequence[Slot]) -> OwnCounts:
     return OwnCounts(Counting.of_components(found), not wanted or any(wanted), "; ".join(reasons))
 
 
-def shall_count(program: int) -> bool | None:
-    """Whether a component was to count for itself when it was loaded; None if we did not load it."""
+@dataclass(frozen=True, slots=True)
+class MadeFor:
+    """The slot that we loaded a component for, and whether it was to count for itself."""
+
+    slot: Slot
+    counts: bool
+
+
+def made_for(program: int) -> MadeFor | None:
+    """What a component was loaded for; None if xdptui did not load it. Raises BpfError."""
     origin = _facts(program).origin
-    return None if origin is None else _wanted(origin)
+    return None if origin is None else MadeFor(origin.chain.slots[0], _wanted(origin))
 
 
 def _wanted(origin: Manifest) -> bool:
@@ -234,9 +243,16 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
         noted = _noted(prog_id, dispatcher) if everything else None
-        labels = labels_of(prog_id, dispatcher)
+        policy = facts.origin.chain.slots[0].policy if facts.origin is not None else None
         slots.append(
-            Slot(component, _in_force(placed, noted), key, shadow=everything and shades, labels=labels)
+            Slot(
+                component,
+                _in_force(placed, noted),
+                key,
+                shadow=everything and shades,
+                labels=labels_of(prog_id, dispatcher),
+                policy=policy,
+            )
         )
     return tuple(slots)
 

@@ -145,13 +145,15 @@ def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
 def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
     """The note for a component that was in shadow until libxdp removed all the others; else ""."""
     placed = zip(slots, config.slots, strict=True)
-    names = [slot.name for slot, config in placed if config.actions == EVERY_CODE and not slot.shadow]
-    if not names:
+    former = next((slot for slot, set_to in placed if set_to.actions == EVERY_CODE and not slot.shadow), None)
+    if former is None:
         return ""
-    return (
-        f"{names[0]} was in shadow, but another tool left it as the only program in the chain, so "
+    note = (
+        f"{former.name} was in shadow, but another tool left it as the only program in the chain, so "
         f"its verdict counts"
     )
+    answers = former.policy is not None and former.policy.otherwise.action is not None
+    return note + ", and what its policy forbids is only reported" * answers
 
 
 def _without_pins(linked: Sequence[Slot] | None, count: int) -> tuple[str, bool]:

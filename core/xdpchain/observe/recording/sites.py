@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xdpchain.bytecode.deciding import Called, Code, Source
-from xdpchain.bytecode.sites import SourceLine, VerdictSite
+from xdpchain.bytecode.sites import InlinedCall, SourceLine, VerdictSite
 from xdpchain.decoding import ID, Fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import MAX_SLOTS
@@ -18,6 +18,9 @@ __all__ = ["reasons_in", "reasons_out", "site_counts_in", "site_counts_out"]
 
 MOST_SITES = 4096
 """Most sites of a slot; a program with more is recorded without them."""
+
+MOST_CALLS = 256
+"""Most calls that lead to an inlined function, and most places of one."""
 
 Document = dict[str, Any]
 
@@ -79,6 +82,7 @@ def _site_out(site: VerdictSite) -> Document:
         "returns": _line_out(site.returns),
         "insn": site.insn,
         "leads": _line_out(site.leads),
+        "called_from": [list(map(_call_out, calls)) for calls in site.called_from],
     }
 
 
@@ -94,11 +98,28 @@ def _site_in(document: Fields) -> VerdictSite:
         code = document.integer("code", most=ID)
     condition, returns, leads = (_line_in(document, name) for name in ("condition", "returns", "leads"))
     insn = document.integer("insn", most=ID)
-    return VerdictSite(code, document.text("function"), condition, returns, insn, leads=leads)
+    called = tuple(map(_calls_in, document.list("called_from", most=MOST_CALLS, default=())))
+    function = document.text("function")
+    return VerdictSite(code, function, condition, returns, insn, leads=leads, called_from=called)
 
 
 def _line_out(line: SourceLine | None) -> list[Any] | None:
     return None if line is None else [line.file, line.number, line.text]
+
+
+def _call_out(call: InlinedCall) -> list[Any]:
+    return [call.function, call.line.file, call.line.number, call.line.text]
+
+
+def _calls_in(document: Any) -> tuple[InlinedCall, ...]:
+    calls = []
+    for call in document if isinstance(document, list) and len(document) <= MOST_CALLS else (None,):
+        match call:
+            case [str(function), str(file), int(number), str(text)] if 0 <= number <= ID:
+                calls.append(InlinedCall.clean(function, SourceLine.clean(file, number, text)))
+            case _:
+                raise InvalidInput("a reading can't be read", "an inlined call is damaged")
+    return tuple(calls)
 
 
 def _line_in(document: Fields, name: str) -> SourceLine | None:

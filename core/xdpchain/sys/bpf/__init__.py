@@ -59,6 +59,7 @@ from .programs import (
     prog_lives,
     prog_load,
     prog_map_ids,
+    prog_stream_read,
     prog_test_run,
 )
 from .refusals import refusal
@@ -117,6 +118,7 @@ __all__ = [
     "prog_load",
     "prog_map_ids",
     "prog_query",
+    "prog_stream_read",
     "prog_test_run",
     "refusal",
     "trace_attach",

@@ -64,6 +64,7 @@ class Command(IntEnum):
     ENABLE_STATS = 32
     LINK_DETACH = 34
     PROG_BIND_MAP = 35
+    PROG_STREAM_READ_BY_FD = 37
 
 
 class BpfError(OSError):

@@ -27,6 +27,7 @@ __all__ = [
     "prog_lives",
     "prog_load",
     "prog_map_ids",
+    "prog_stream_read",
     "prog_test_run",
 ]
 
@@ -260,6 +261,16 @@ def prog_by_id(prog_id: int) -> Fd:
 def prog_bind_map(prog: Fd, bound: Fd) -> None:
     """Make the program hold the map for its lifetime (kernel 5.10, ef15314aa5de)."""
     bpf_call(Command.PROG_BIND_MAP, struct.pack("<III", prog, bound, 0))
+
+
+def prog_stream_read(prog: Fd, stream: int, size: int) -> bytes:
+    """At most ``size`` bytes of what a program printed to one of its streams (``enum bpf_stream_id``), which
+    are gone from there then (kernel 6.17).
+    """
+    room = ctypes.create_string_buffer(size)
+    attr = struct.pack("<QIII", ctypes.addressof(room), size, stream, prog)
+    length, _ = bpf_call(Command.PROG_STREAM_READ_BY_FD, attr)
+    return room.raw[:length]
 
 
 def enable_statistics() -> Fd:

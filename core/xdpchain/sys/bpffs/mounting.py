@@ -173,7 +173,8 @@ def mount() -> Path:
 
 
 def _wanted() -> Path:
-    return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
+    chosen = os.environ.get("LIBXDP_BPFFS")
+    return Path(chosen) if chosen else DEFAULT_MOUNT
 
 
 def _missing(path: Path) -> BpffsMissing:
@@ -181,7 +182,20 @@ def _missing(path: Path) -> BpffsMissing:
     todo = f"Mount it (`{mount_command(path)}`), or run xdptui with --mount-bpffs"
     if others:
         todo += f"; or name the mount to use in LIBXDP_BPFFS (there is {', '.join(others)})"
+    if _is_private():
+        rest = todo[0].lower() + todo[1:]
+        todo = f"If this is `ip netns exec`, run xdptui outside, with --netns NAME; otherwise {rest}"
     return BpffsMissing(f"No BPF filesystem on {path}", "it is not mounted in this mount namespace", todo)
+
+
+def _is_private() -> bool:
+    """Whether our mount namespace is not the machine's, as far as that can be seen: what is mounted in it
+    ends with it.
+    """
+    try:
+        return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
+    except OSError:
+        return False
 
 
 def _bpf_mounts() -> list[tuple[str, str]]:

@@ -75,6 +75,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "ring_buffer__new": (c_void_p, c_int, c_void_p, c_void_p, c_void_p),
     "ring_buffer__consume": (c_int, c_void_p),
     "ring_buffer__free": (None, c_void_p),
+    "perf_buffer__new": (c_void_p, c_int, c_size_t, c_void_p, c_void_p, c_void_p, c_void_p),
+    "perf_buffer__consume": (c_int, c_void_p),
+    "perf_buffer__free": (None, c_void_p),
 }
 
 

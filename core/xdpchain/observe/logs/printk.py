@@ -16,40 +16,28 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import SourceLine
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.closing import Closing
 from xdpchain.errors import Unsupported, XdpChainError
-from xdpchain.model.chain import Component
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.source_lines import source_map
 from xdpchain.objects.verdicts import source_of_linkable
 from xdpchain.observe.permissions import require_capabilities
-from xdpchain.sys import blobs, bpf, shipped
+from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import LoadFailed, Object, possible_cpus
 from xdpchain.sys.ring import Ring
 
-__all__ = ["Logs", "Said"]
+from .printers import linkable_of, printing_programs
+from .said import Output, Said
+
+__all__ = ["Printk"]
 
 WHAT = "program output can't be read"
 TRACEPOINT = "bpf_trace_printk"
 FRAMES = 16
 _HEAD = struct.Struct(f"=QII{FRAMES}Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A printed line: ``at`` in seconds since 1970, the CPU, the text, the slot (index and name; None:
-    unknown), and the source line.
-    """
-
-    at: float
-    cpu: int
-    text: str
-    slot: tuple[int, str] | None
-    line: SourceLine | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +50,22 @@ class _Code:
     places: tuple[tuple[int, SourceLine], ...]
     slot: tuple[int, str] | None
 
-    def line(self, address: int) -> SourceLine | None:
-        place = bisect_right(self.places, address, key=lambda entry: entry[0]) - 1
-        return self.places[place][1] if place >= 0 else None
+    def lines(self, address: int) -> tuple[SourceLine | None, SourceLine | None]:
+        """The line of the code there, and the last one before that is known: where compilers join the code
+        of several lines they name none.
+        """
+        place = bisect_right(self.places, address, key=lambda entry: entry[0])
+        before = (self.places[at][1] for at in range(place - 1, -1, -1))
+        own = next(before, None)
+        if own is None or own.number:
+            return own, own
+        return None, next((line for line in before if line.number), None)
 
     def __contains__(self, address: int) -> bool:
         return any(start < address <= start + size for start, size in self.functions)
 
 
-class Logs(Closing):
+class Printk(Closing):
     """Listens until closed. Only programs given to ``follow`` are reported."""
 
     def __init__(self) -> None:
@@ -102,18 +97,12 @@ class Logs(Closing):
 
     def follow(self, running: Running) -> None:
         """Report what an interface's programs print from now on. Raises BpfError."""
-        chain = running.chain or running.shown
         owners: dict[SourceLine, tuple[int, str] | None] = {}
-        programs: dict[int, tuple[int, str] | None] = {hook.prog_id: None for hook in running.hooks}
-        for index, slot in enumerate(chain or ()):
-            own = index, slot.name
-            for line in _lines(slot.component):
+        for index, slot in enumerate(running.chain or running.shown or ()):
+            own, linkable = (index, slot.name), linkable_of(slot.component)
+            for _, line in source_of_linkable(linkable).lines if linkable is not None else ():
                 owners[line] = own if owners.get(line, own) == own else None
-            for prog_id in (slot.program, slot.component.id if running.linkage == "freplace" else None):
-                if prog_id is not None:
-                    programs[prog_id] = own
-        if chain is None and running.hook is not None:
-            programs[running.hook.prog_id] = 0, running.hook.name
+        programs = printing_programs(running)
         self._codes = tuple(code for prog_id, slot in programs.items() if (code := _code(prog_id, slot)))
         self._owners = owners
 
@@ -140,18 +129,18 @@ class Logs(Closing):
             when = at / 1e9 + self._clock
             owner = self._owner(stack[:frames])
             if owner is not None:
-                code, line = owner
-                slot = code.slot or (self._owners.get(line) if line is not None else None)
-                printed.append(Said(when, cpu, text, slot, line))
+                code, line, near = owner
+                slot = code.slot or (self._owners.get(near) if near is not None else None)
+                printed.append(Said(when, cpu, text, slot, line, Output.PRINTK))
             elif self.blind and self._codes:
-                printed.append(Said(when, cpu, text, None, None))
+                printed.append(Said(when, cpu, text, None, None, Output.PRINTK))
         return printed
 
-    def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None] | None:
+    def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None, SourceLine | None] | None:
         for address in stack:
             for code in self._codes:
                 if address in code:
-                    return code, code.line(address - 1)  # the return address is after the call
+                    return code, *code.lines(address - 1)  # the return address is after the call
         return None
 
     def close(self) -> None:
@@ -170,20 +159,5 @@ def _code(prog_id: int, slot: tuple[int, str] | None) -> _Code | None:
     places: list[tuple[int, SourceLine]] = []
     if types is not None and len(records) == len(jited.lines):
         lines = dict(source_map(types, (), map(LineRecord._make, records)).lines)
-        places = [
-            (address, lines[record[0]])
-            for address, record in zip(jited.lines, records, strict=True)
-            if lines[record[0]].number
-        ]
+        places = [(address, lines[record[0]]) for address, record in zip(jited.lines, records, strict=True)]
     return _Code(jited.functions, tuple(sorted(places, key=lambda entry: entry[0])), slot)
-
-
-def _lines(component: Component) -> list[SourceLine]:
-    """All source lines of a component, from its linkable form."""
-    if component.unit_map is None:
-        return []
-    try:
-        with bpf.map_by_id(component.unit_map) as fd:
-            return [line for _, line in source_of_linkable(LinkableProgram.decode(blobs.read(fd))).lines]
-    except (bpf.BpfError, XdpChainError):
-        return []
