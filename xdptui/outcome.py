@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,12 @@ class Talk:
         """Say what is being done now."""
         if self.verbose and not self.json:
             _say(f"xdptui: {printable(text)}")
+
+    def progress(self, text: str) -> None:
+        """Say how far it is, on a line that the next one overwrites; "" clears it. Only on a terminal."""
+        if not self.json and not self.verbose and sys.stderr is not None and sys.stderr.isatty():
+            columns = shutil.get_terminal_size().columns
+            print(f"\r\x1b[K{printable(text)[: columns - 1]}", end="", file=sys.stderr, flush=True)
 
     def failed(self, error: XdpChainError) -> None:
         """Say what failed, why, and what to do, in that order."""

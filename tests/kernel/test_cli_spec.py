@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -20,6 +21,7 @@ from tests.kernel.command_line import CommandLine, Result
 from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
 from xdpchain.maps import open_map
 from xdpchain.testing.frames import NEAR, PEER, udp
+from xdpchain.testing.playground import Playground
 
 LINKAGES = ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)]
 FRAMES = [udp(PEER, NEAR, 53)] * 5
@@ -415,6 +417,33 @@ def test_what_can_not_be_planned_stops_the_whole(
     assert states(again) == [(first, "unchanged"), (second, "failed"), (third, "unchanged")]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_tells_what_was_changed(
+    file: Path, objects: Path, samples: Path, capsys: pytest.CaptureFixture[str], times: int
+) -> None:
+    """Once: it ends between two interfaces. Twice: at once, and it looks again at the one under way."""
+    with Playground(links=12) as playground:
+        cli = CommandLine(playground, capsys, samples)
+        names = [link.ifname for link in playground.links]
+        file.write_text("".join(spec(cli, f'object = "{objects}/pass.o"', name=name) for name in names))
+        applying = cli.process(
+            "apply", str(file), "--json", run=subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while not programs(cli)[names[0]]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(times):
+            applying.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        out, _ = applying.communicate(timeout=60)
+        assert applying.returncode == 130
+        told = {entry["interface"]: entry["state"] for entry in json.loads(out)["interfaces"]}
+        runs = programs(cli)
+        assert 0 < sum(map(bool, runs.values())) < len(names)
+        assert told == {name: "changed" if runs[name] else "would-change" for name in names}
+
+
 def test_the_first_failure_ends_it_and_what_was_changed_stays(
     many: CommandLine, file: Path, objects: Path, samples: Path
 ) -> None:
@@ -427,7 +456,7 @@ def test_the_first_failure_ends_it_and_what_was_changed_stays(
     )
     refused = many("apply", str(file))
     assert refused.code == 1
-    assert "not changed, because another interface failed" in refused.out
+    assert f"{third} (netns {many.playground.netns}): not reached, so not changed" in refused.out
     assert "1 changed" in refused.out
     assert second in refused.err
     assert programs(many) == {first: ["xdp_pass"], second: [], third: []}

@@ -39,8 +39,8 @@ class SpecState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One interface: its plan, what runs there ``now``, and remarks; or why it failed. An interface left
-    unchanged because another one failed keeps the state that says it would change.
+    """One interface: its plan, what runs there ``now``, and remarks; or why it failed. An interface that was
+    not reached, after a failure or ctrl-C, keeps the state that says it would change.
     """
 
     name: str
@@ -102,7 +102,7 @@ def report_text(result: Result, *, dry: bool) -> str:
     elif dry:
         lines = [plan_text(result.plan)]
     else:
-        lines = [f"{result.label}: not changed, because another interface failed"]
+        lines = [f"{result.label}: not reached, so not changed"]
     lines += [f"  {note}" for note in result.notes]
     if result.tried.matrix is not None:
         lines.append(whatif_text(result.tried.matrix, result.tried.notes))

@@ -5,7 +5,12 @@ service.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
 
 from xdpchain.errors import XdpChainError
 from xdpchain.spec.targets import SpecTarget
@@ -43,10 +48,56 @@ def carry_out(
     keep_going: bool,
 ) -> None:
     """Make the changes in order; after a failure go on only with ``keep_going``. Each result replaces its
-    plan in ``results``.
+    plan in ``results``. Raises KeyboardInterrupt between two interfaces.
     """
+    todo = [i for i, result in enumerate(results) if result.state is SpecState.WOULD_CHANGE]
+    with _between_two(talk) as interrupted:
+        try:
+            for done, i in enumerate(todo):
+                if interrupted():
+                    raise KeyboardInterrupt
+                talk.progress(f"{done} of {len(todo)} done; {results[i].label}" * (len(todo) > 1))
+                results[i] = apply_target(wanted, results[i], talk, confirm, attempts())
+                if results[i].error is not None and not keep_going:
+                    return
+        except KeyboardInterrupt:
+            if not interrupted():
+                raise
+            _look_again(wanted, results, talk)
+            raise
+        finally:
+            talk.progress("")
+
+
+@contextmanager
+def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
+    """The first ctrl-C waits for the interface under way, the second doesn't; gives whether there was one.
+    In a thread other than the main one there is none.
+    """
+    asked = False
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        talk.tell("stopping after this interface; ctrl-C again stops at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _look_again(wanted: Wanted, results: list[Result], talk: Talk) -> None:
+    """See whether the interface under way was changed before its result was there."""
     for i, result in enumerate(results):
         if result.state is SpecState.WOULD_CHANGE and result.target is not None:
-            results[i] = apply_target(wanted, result, talk, confirm, attempts())
-            if results[i].error is not None and not keep_going:
-                return
+            now = planned(wanted, result.target, talk)
+            if now.state is SpecState.UNCHANGED:
+                results[i] = replace(result, state=SpecState.CHANGED, now=now.now)
+            return
