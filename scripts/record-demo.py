@@ -20,12 +20,14 @@ from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import open_map
-from xdpchain.model.chain import Chain, Interface, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
-from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.recording import Counted, Header, RecordedReading, Writer
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.commands.replay import DEMO

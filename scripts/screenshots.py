@@ -27,7 +27,8 @@ from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.probe import default_linkage
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.observe.recording import Recording

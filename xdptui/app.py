@@ -27,8 +27,8 @@ from xdptui.key_queue import KeyQueue
 from xdptui.main.confirm_flow import countdown
 from xdptui.main.screen import MainScreen
 from xdptui.outcome import DEBUG, debugging
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.palette import Palette
+from xdptui.screens.question import Confirm
 from xdptui.screens.waiting import WaitingDialog
 from xdptui.settings import (
     CHOICES,

@@ -17,12 +17,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xdpchain.change.confirm.deciding import confirm, roll_back
+    from xdpchain.change.confirm.by_hand import confirm, roll_back
     from xdpchain.change.plan import make_plan
     from xdpchain.editing import apply, apply_all, edit, edit_all, undo
     from xdpchain.linkage.choice import chain_of
     from xdpchain.model.actions import Action, ActionSet
-    from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+    from xdpchain.model.chain import Chain, Linkage
+    from xdpchain.model.interface import Mode, WantedMode
+    from xdpchain.model.slot import Slot
     from xdpchain.objects.components import load_component
     from xdpchain.observe.counters import open_counters
     from xdpchain.observe.discover import look, survey
@@ -53,12 +55,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "change.confirm.deciding": ("confirm", "roll_back"),
+    "change.confirm.by_hand": ("confirm", "roll_back"),
     "change.plan": ("make_plan",),
     "editing": ("apply", "apply_all", "edit", "edit_all", "undo"),
     "linkage.choice": ("chain_of",),
     "model.actions": ("Action", "ActionSet"),
-    "model.chain": ("Chain", "Linkage", "Mode", "Slot", "WantedMode"),
+    "model.chain": ("Chain", "Linkage"),
+    "model.interface": ("Mode", "WantedMode"),
+    "model.slot": ("Slot",),
     "objects.components": ("load_component",),
     "observe.counters": ("open_counters",),
     "observe.discover": ("look", "survey"),

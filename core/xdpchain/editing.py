@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypedDict, Unpack
 
 from xdpchain.change import transaction
-from xdpchain.change.journal.recording import Journal
+from xdpchain.change.journal.keeping import Journal
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
 from xdpchain.change.under_way import ChangeUnderWay
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
-from xdpchain.model.chain import Chain, Interface
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 from xdpchain.model.pending_change import PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look

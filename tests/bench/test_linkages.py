@@ -25,8 +25,9 @@ from xdpchain.linkage.freplace import FreplaceLinker
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink

@@ -22,7 +22,8 @@ from tests.kernel.test_churn import Churn
 from tests.tui.terminal import Terminal
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground

@@ -28,8 +28,9 @@ from xdpchain.linkage.linkable_slots import Part
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
 from xdpchain.model.manifest import Author
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.testing import frames

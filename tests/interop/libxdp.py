@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Mode
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs

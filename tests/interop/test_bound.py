@@ -11,7 +11,8 @@ from tests.interop.libxdp import Loader, Refused, agreed, nothing_left
 from tests.kernel.chains import change, look_at
 from tests.objects.compile import asking_object
 from xdpchain.linkage.dispatcher.installed import emitted_version
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.playground import Playground
 

@@ -15,8 +15,9 @@ from tests.interop.libxdp import Loader, Refused, agreed, kernel, loader_version
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.dispatcher.config import DispatcherConfig
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Mode, Slot, order_key
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot, order_key
 from xdpchain.sys import bpf
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground

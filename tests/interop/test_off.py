@@ -12,8 +12,9 @@ from tests.interop.libxdp import Loader
 from tests.kernel.chains import change, look_at, run_through
 from tests.kernel.tracing import coded_object
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground

@@ -25,7 +25,8 @@ from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
 from xdpchain.linkage.dispatcher.config import SIZES, USED
 from xdpchain.linkage.dispatcher.installed import EMITTED
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs

@@ -43,7 +43,8 @@ PATIENCE = 90.0
 CHILD = """
 import os, signal, sys
 sys.path[:0] = {path!r}
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.change.plan import make_plan

@@ -10,8 +10,10 @@ from pathlib import Path
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, netns

@@ -14,8 +14,10 @@ from pathlib import Path
 from tests.kernel.chains import change
 from tests.kernel.tracing import INCLUDE
 from tests.objects.compile import EVERYTHING, compile_file
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.tracepoints import Sample, Tracepoint, TracepointTally
 from xdpchain.sys import bpf, netns

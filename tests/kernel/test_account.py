@@ -21,7 +21,8 @@ from tests.kernel.mishaps import listeners, redirecting, to_ifindex
 from tests.kernel.tracing import ON_PASS, settled
 from xdpchain.errors import NotFound, RaceLost
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.observe.account import Account, Accounting, DriverFailure
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink

@@ -23,15 +23,17 @@ from tests.kernel.test_contract import LINKAGES
 from tests.kernel.test_doctor_programs import somebody
 from tests.objects.compile import compile_text
 from xdpchain.change.adoption import adoption_of
-from xdpchain.change.confirm.deciding import confirm
+from xdpchain.change.confirm.by_hand import confirm
 from xdpchain.change.journal.undoing import NothingToUndo, undo_of
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, RaceLost
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component, programs_of
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import Object

@@ -22,7 +22,8 @@ from tests.kernel.loaders import pinned_program
 from tests.objects.compile import compile_text
 from xdpchain.advice import Do, advise
 from xdpchain.change.journal import store
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpffs

@@ -21,8 +21,9 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.mishaps import map_of
 from tests.kernel.tracing import settled
 from tests.objects.compile import compile_text
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, netns

@@ -26,7 +26,7 @@ from tests.kernel.arming import (
 )
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.kernel.test_state import all_contents
-from xdpchain.change.confirm.deciding import NotArmed, confirm, roll_back
+from xdpchain.change.confirm.by_hand import NotArmed, confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean, stale_pins
 from xdpchain.editing import apply

@@ -15,7 +15,8 @@ import pytest
 
 from tests.kernel.chains import change, expected, run_through, scripted_chain
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.observe.counters import CODES, open_counters
 from xdpchain.testing.frames import scripted

@@ -15,7 +15,7 @@ import pytest
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from xdpchain.editing import edit
-from xdpchain.model.chain import Slot
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys.bpf import call
 from xdpchain.sys.netlink.transport import Transport

@@ -14,7 +14,7 @@ import pytest
 
 from tests.kernel.arming import LATER, arm, no_guardian_survives
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.swap import swap
 from xdpchain.linkage import counting
 from xdpchain.linkage.counting import COUNTERS, ROW_SIZE, make_counters

@@ -23,7 +23,7 @@ from tests.kernel.doctoring import RETURN_PASS, commands_of, diagnosed, do, heed
 from xdpchain.change.stale import clean
 from xdpchain.doctor import Level, Topic, examine
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Mode
+from xdpchain.model.interface import Mode
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import HookBusy, MtuTooLarge, Netlink
 from xdpchain.testing.playground import Playground

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.objects.effects import effects_of
 from xdpchain.objects.objfile import ObjectFile

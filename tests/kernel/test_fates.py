@@ -19,7 +19,8 @@ from tests.kernel.test_follow import PASS_ON, collect
 from xdpchain.follow import follow
 from xdpchain.follow.followed import Fate
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.sys import netns
 from xdpchain.sys.libbpf.kernel_enums import kernel_enum
 from xdpchain.testing.frames import NEAR, PEER, Host, icmp_echo, scripted, udp

@@ -13,7 +13,8 @@ from tests.objects.features import FEATURES, Feature, compiled
 from xdpchain.change.author import current_author
 from xdpchain.change.transaction import LINKERS
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import netns
 from xdpchain.sys.libbpf import LoadFailed, Object

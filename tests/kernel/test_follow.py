@@ -19,23 +19,25 @@ import pytest
 from tests.kernel.arming import no_guardian_survives
 from tests.kernel.chains import chain_of, change, expected, look_at, run_through, scripted_chain
 from tests.unit.test_classic import EXPRESSIONS
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import ByteChange, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping
-from xdpchain.linkage.arrays import stale_array_pins
+from xdpchain.linkage.array_pins import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import MOST_SNAP, Tap, make_maps
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, Mode, Slot
+from xdpchain.model.chain import Linkage
 from xdpchain.model.counts import Sample
+from xdpchain.model.interface import Mode
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.model.manifest import Author
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.counters import open_counters
 from xdpchain.sys import bpf

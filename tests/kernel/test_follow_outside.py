@@ -19,8 +19,9 @@ from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.follow import ByteChange, follow
 from xdpchain.linkage.tap import MOST_SNAP
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Linkage, Slot
+from xdpchain.model.chain import Linkage
 from xdpchain.model.link_layer import ETHERNET
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys.pcap import compile_expression, run_offline
 from xdpchain.testing.frames import NEAR, PEER, scripted, udp

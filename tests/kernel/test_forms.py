@@ -16,10 +16,11 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.test_tailcall import INCLUDE
 from tests.objects.compile import compile_text
 from xdpchain.linkage import static
-from xdpchain.linkage.threading import Form
+from xdpchain.linkage.threaded import Form
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.policy import parse_policy
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.testing import frames

@@ -23,8 +23,11 @@ from xdpchain.linkage.dispatcher.emit import function_ids, load_dispatcher
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.linkage.probe import default_linkage, probe_freplace
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of

@@ -12,8 +12,10 @@ from tests.kernel.command_line import CommandLine
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.maps import open_map
 from xdpchain.maps.globals import globals_of, with_globals
-from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of, keep_maps, programs_of
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground

@@ -14,7 +14,8 @@ from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, bpffs
 from xdpchain.testing.frames import NEAR, PEER, udp

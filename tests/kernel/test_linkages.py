@@ -18,10 +18,12 @@ from xdpchain.errors import XdpChainError
 from xdpchain.follow import Followed, follow
 from xdpchain.maps.globals import with_globals
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of, keep_maps, load_component, programs_of
 from xdpchain.observe.counters import open_counters
 from xdpchain.testing.frames import scripted

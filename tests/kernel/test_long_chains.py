@@ -16,14 +16,16 @@ from tests.kernel.test_contract import by_code, scripts
 from tests.kernel.test_routes import routed, way
 from tests.kernel.tracing import INCLUDE, settled
 from tests.objects.compile import compile_text
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.editing import undo
 from xdpchain.errors import LinkRefused
 from xdpchain.follow import Followed, follow
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.counters import Sample, open_counters
 from xdpchain.testing.frames import scripted

@@ -16,12 +16,14 @@ import pytest
 from tests.kernel.arming import LATER, LINKAGES, ROOT, eventually, guardians
 from tests.kernel.chains import change, look_at
 from tests.kernel.test_together import refuse_native
-from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.editing import apply, apply_all, undo
 from xdpchain.errors import InvalidInput, XdpChainError
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.pending_pins import read_armed
 from xdpchain.sys import netns
@@ -103,7 +105,7 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
-from xdpchain.model.chain import WantedMode
+from xdpchain.model.interface import WantedMode
 from xdpchain.observe.discover import look
 from xdpchain.sys.netlink import Netlink
 ifname, netns, fatal = sys.argv[1:]

@@ -18,8 +18,9 @@ import pytest
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import NotFound, PermissionDenied, RaceLost
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.commands import Commands
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import netns

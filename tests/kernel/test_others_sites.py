@@ -15,7 +15,7 @@ from tests.kernel.loaders import attach_pinned, pinned_program
 from xdpchain.objects.components import programs_of
 from xdpchain.objects.verdicts import verdicts_of
 from xdpchain.observe.loaded_helpers import helper_of
-from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.sys.kallsyms import kernel_address
 from xdpchain.testing.playground import Playground
 

@@ -15,8 +15,10 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.two_hosts import NEAR4, NEAR6, PEER4, PEER6, connection, introduce, ip, masked
 from tests.objects.compile import compile_text
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Interface, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 from xdpchain.model.link_layer import ETHERNET
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground

@@ -13,15 +13,16 @@ from tests.kernel.arming import LATER, arm, no_guardian_survives
 from tests.kernel.chains import chain_of, change, look_at, run_through, scripted_chain
 from tests.kernel.loaders import xdp_loader
 from tests.kernel.tracing import EVERY_CASE, ON_PASS, coded_object, counts, load, model, unload, unloading
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput, LinkRefused
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.counters import open_counters
 from xdpchain.observe.violations import open_violations

@@ -14,12 +14,13 @@ import pytest
 from tests.kernel.arming import LATER, arm, no_guardian_survives
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
 from tests.kernel.test_contract import CODES_TRIED, LINKAGES, by_code
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdpchain.model.slot import Slot
 from xdpchain.observe.counters import open_counters
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground

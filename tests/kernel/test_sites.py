@@ -16,13 +16,15 @@ from tests.unit.test_inlined import compiled
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.linkage import counting
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
 from xdpchain.model.counts import SiteCounts
 from xdpchain.model.link_layer import ETHERNET
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component, programs_of
 from xdpchain.objects.verdicts import verdicts_of
 from xdpchain.observe.counters import open_counters
-from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.site_shares import shares
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.builtin import builtin

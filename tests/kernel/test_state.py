@@ -13,7 +13,8 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at
 from xdpchain.linkage.linkable_slots import object_bytes
-from xdpchain.model.chain import Linkage, MapRef
+from xdpchain.model.chain import Linkage
+from xdpchain.model.component import MapRef
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 from xdpchain.testing import frames

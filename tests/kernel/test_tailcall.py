@@ -22,7 +22,7 @@ from tests.kernel.test_doctor import libbpf_knows
 from tests.objects.compile import compile_text
 from tests.stress.holdings import holdings, pin_paths
 from xdpchain.change import stale
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply, undo
@@ -30,8 +30,10 @@ from xdpchain.errors import LinkRefused, RaceLost, Unsupported
 from xdpchain.follow import follow
 from xdpchain.linkage.prog_array_entries import set_row
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.counters import open_counters
 from xdpchain.observe.details import describe

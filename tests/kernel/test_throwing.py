@@ -15,7 +15,8 @@ from tests.objects.compile import EVERYTHING, compile_file
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import LinkRefused
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
 from xdpchain.objects.verdicts import verdicts_of

@@ -22,7 +22,8 @@ from tests.objects.compile import compile_text
 from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.errors import Cancelled, InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.testing.frames import NEAR, PEER, scripted, udp

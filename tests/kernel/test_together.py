@@ -16,11 +16,12 @@ import pytest
 from tests.kernel.arming import LATER, ROOT, eventually, guardians
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine
-from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.editing import Edited, edit_all
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.pending_pins import read_armed
 from xdpchain.sys import netns
@@ -124,7 +125,8 @@ CHILD = """
 import os, signal, sys
 sys.path[:0] = {path!r}
 from xdpchain.editing import edit_all
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 netns, sample, linkage, fatal, *names = sys.argv[1:]
 steps = []

@@ -19,7 +19,8 @@ from tests.kernel.mishaps import fill, ip, listeners, live, map_of, redirecting,
 from tests.kernel.tracing import ON_PASS, ROOT, settled
 from xdpchain.errors import KernelRefused, PermissionDenied, Unsupported
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.observe.tracepoints import (
     Listener,
     Names,

@@ -31,8 +31,10 @@ from xdpchain.errors import (
 )
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs, netns

@@ -24,8 +24,9 @@ from xdpchain.advice import Do
 from xdpchain.doctor import Level
 from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
 from xdpchain.linkage.dispatcher.emit import function_ids, load_dispatcher
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Owner
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.libbpf import Object, possible_cpus

@@ -16,15 +16,16 @@ from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.test_guardian import full_disk
 from tests.kernel.test_state import all_contents, eventually_gone
-from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.journal import store
 from xdpchain.change.journal.entries import EntryKind
 from xdpchain.change.journal.undoing import NothingToUndo, history, undo_of
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply, edit, undo
 from xdpchain.errors import Busy, NotFound, NotOurs
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
@@ -177,7 +178,7 @@ def test_a_change_of_libxdp_is_taken_back(guarded: Playground, samples: Path) ->
     assert old.chain is not None
     # What libxdp does to a chain: another dispatcher with fewer of its components, without telling us.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xdpchain.change.journal.recording.Journal.after", lambda *_: "")
+        patch.setattr("xdpchain.change.journal.keeping.Journal.after", lambda *_: "")
         other = change(guarded, old.chain.remove([0]))
     assert "not made with xdptui" in undo_of(other).what
     assert shown(undone(guarded)) == shown(old)
@@ -200,7 +201,7 @@ def test_a_rollback_that_is_not_in_the_journal_is_none_either(
         for _ in range(2):
             with monkeypatch.context() as patch:
                 arm(guarded, chain_of(samples, "drop"), LATER)
-                patch.setattr("xdpchain.change.confirm.deciding.note_settled", lambda *_, **__: None)
+                patch.setattr("xdpchain.change.confirm.by_hand.note_settled", lambda *_, **__: None)
                 assert roll_back(guarded.ifname, guarded.netns).hook == before.hook
         assert "xdp_drop" not in [slot.name for slot in undo_of(look_at(guarded)).candidate]
 

@@ -14,8 +14,9 @@ from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.kernel.test_contract import LINKAGES
 from tests.objects.compile import compile_text
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.libbpf import Object

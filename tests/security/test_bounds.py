@@ -88,7 +88,7 @@ from xdpchain.observe.recording import Recording
 measure(lambda: Recording("/dev/zero"))""", "not a regular file"),
     "Packets to try": ("capture", """
 from xdpchain.trial.packets.sources import packets_of
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 measure(lambda: packets_of("/dev/zero", Interface("lo", 1)))""", "1048576"),
 }  # fmt: skip
 

@@ -23,8 +23,9 @@ from xdpchain.change.journal.entries import EntryKind, JournalEntry
 from xdpchain.change.moment import Moment
 from xdpchain.decoding import fields
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import GlobalValue, Mode
+from xdpchain.model.component import GlobalValue
 from xdpchain.model.following import Following
+from xdpchain.model.interface import Mode
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange, Pins
 from xdpchain.observe.recording.lines import (

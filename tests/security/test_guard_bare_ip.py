@@ -17,8 +17,10 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.tun import NEAR, PEER, Tun
 from tests.objects.compile import compile_text
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Chain, Mode, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Mode
 from xdpchain.model.link_layer import BARE_IP, ETHERNET
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf

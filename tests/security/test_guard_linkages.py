@@ -10,7 +10,8 @@ import pytest
 from tests.kernel.chains import change, look_at
 from tests.kernel.two_hosts import NEAR4, PEER4, connection, introduce
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.ssh_guard import Judgement, judge

@@ -15,7 +15,9 @@ from tests.kernel.chains import chain_of, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.two_hosts import NEAR4, NEAR6, PEER4, PEER6, connection, introduce, ip, masked
 from tests.objects.compile import compile_text
-from xdpchain.model.chain import Chain, Interface, Mode, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface, Mode
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground

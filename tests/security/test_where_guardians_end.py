@@ -32,7 +32,7 @@ from tests.kernel.arming import (
     settled_on,
 )
 from tests.kernel.chains import chain_of, change, look_at
-from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.editing import edit
 from xdpchain.errors import RaceLost
 from xdpchain.model.chain import Linkage

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.stress.children import forking
-from xdpchain.model.chain import MapRef
+from xdpchain.model.component import MapRef
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.testing.frames import scripted

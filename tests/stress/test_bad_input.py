@@ -34,7 +34,9 @@ from xdpchain.errors import (
     XdpChainError,
 )
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground

@@ -23,8 +23,10 @@ from tests.stress.flood import Arrival, Flood, counted
 from tests.stress.holdings import pin_paths
 from tests.stress.scale import scaled
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.counters import SlotCounts, open_counters
 from xdpchain.testing.playground import DeviceCounters, Playground

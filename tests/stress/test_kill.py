@@ -24,8 +24,10 @@ from xdpchain.change.stale import clean
 from xdpchain.editing import apply
 from xdpchain.linkage.counting import FOLD_AT
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.counters import open_counters
 from xdpchain.testing.frames import scripted

@@ -17,7 +17,8 @@ from tests.kernel.command_line import COMMAND
 from tests.kernel.test_contract import LINKAGES
 from tests.stress.children import call, drop, run_cli, without_root
 from tests.stress.holdings import holdings
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import netns

@@ -19,7 +19,8 @@ from xdpchain.change import transaction
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import RaceLost, XdpChainError
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground

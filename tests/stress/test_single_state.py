@@ -13,7 +13,7 @@ import pytest
 
 from tests.kernel.arming import arm, eventually, no_guardian_survives
 from tests.kernel.chains import chain_of, change, look_at
-from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdpchain.testing.playground import Playground

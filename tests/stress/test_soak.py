@@ -22,7 +22,8 @@ from tests.stress.scale import LAB, scaled
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.counters import open_counters
 from xdpchain.sys import bpf

@@ -14,8 +14,9 @@ from textual.widget import Widget
 
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground

@@ -16,9 +16,9 @@ from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.model.running import Owner
 from xdpchain.testing.playground import Playground
 from xdptui.screens.adopt import AdoptDialog
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.plan import PlanDialog
+from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
 
 

@@ -12,14 +12,14 @@ import pytest
 
 from tests.kernel.arming import no_guardian_survives
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
-from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui, tell_waiting
 from xdptui.screens.applying import Applying
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.plan import PlanDialog
+from xdptui.screens.question import Confirm
 from xdptui.screens.waiting import WaitingDialog
 from xdptui.view import session as sessions
 

@@ -13,7 +13,8 @@ from textual.widgets import Input
 
 from tests.tui.driving import Driver, change, driving, look_at, names
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground

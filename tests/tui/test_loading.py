@@ -12,17 +12,17 @@ from textual.widgets import Button, Input
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.maps import open_map
-from xdpchain.model.chain import Mode
+from xdpchain.model.interface import Mode
 from xdpchain.observe.discover import look
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.globals_form import GlobalsForm
 from xdptui.screens.linkage import LinkageDialog
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
+from xdptui.screens.question import Confirm
 from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import BannerState

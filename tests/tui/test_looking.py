@@ -19,11 +19,11 @@ from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.cpus import CpusScreen
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
 from xdptui.screens.maps import MapsScreen
+from xdptui.screens.question import Confirm
 from xdptui.screens.why import WhyScreen
 from xdptui.view.keys import KEYS, works
 from xdptui.view.session import BannerState

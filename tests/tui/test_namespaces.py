@@ -11,8 +11,8 @@ import pytest
 from tests.tui.driving import driving, run_chain
 from tests.tui.terminal import Tmux
 from xdpchain.testing.playground import Playground
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.namespaces import Namespaces
+from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
 
 

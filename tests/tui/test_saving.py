@@ -11,8 +11,8 @@ from textual.widgets import Input
 from tests.tui.driving import driving, look_at, names, run_chain
 from xdpchain.testing.playground import Playground
 from xdptui.cli import main
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
+from xdptui.screens.question import Confirm
 from xdptui.screens.save import SaveDialog
 
 

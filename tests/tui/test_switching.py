@@ -26,9 +26,9 @@ from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.beside import BesideScreen
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.labels import LabelsDialog
+from xdptui.screens.question import Confirm
 from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import BannerState
 

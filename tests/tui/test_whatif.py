@@ -14,9 +14,9 @@ from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.errors import KernelRefused
 from xdpchain.testing.playground import Playground
 from xdpchain.trial import whatif
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
+from xdptui.screens.question import Confirm
 from xdptui.screens.whatif import WhatIfScreen
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Interface
 from xdpchain.model.commands import Commands, quote
+from xdpchain.model.interface import Interface
 from xdptui.commands.arguments import command_parser
 from xdptui.outcome import Talk
 from xdptui.words.advice import KEYS, WORDS, told, worded
@@ -137,7 +137,7 @@ SPELLERS = {
     "observe/owner_evidence.py": "the commands of other products",
     "doctor/tools.py": "options for the speller",
     "doctor/storage.py": "`clean --force` belongs to no namespace",
-    "linkage/arrays.py": "told by sys.mount_lifetime, in its sentence",
+    "linkage/array_pins.py": "told by sys.mount_lifetime, in its sentence",
     "linkage/freplace.py": "likewise",
 }
 

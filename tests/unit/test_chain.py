@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Slot, order_key
+from xdpchain.model.chain import MAX_SLOTS, Chain
+from xdpchain.model.component import Component
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
+from xdpchain.model.slot import Slot, order_key
 
 
 def slot(name: str, priority: int = 50, number: int | None = None) -> Slot:

@@ -12,8 +12,11 @@ import pytest
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.runconfig import MAX_PRIORITY
+from xdpchain.model.slot import Slot
 from xdptui import cli
 from xdptui.commands import options as values
 from xdptui.commands.arguments import CHANGING, COMMANDS, command_parser, spelled_out

@@ -18,9 +18,12 @@ from xdpchain.doctor.drivers import SOURCES
 from xdpchain.doctor.facts import Facts, Peer, Queues, Switch, Upper
 from xdpchain.doctor.hook import examine_hook
 from xdpchain.doctor.tools import compare_dispatcher
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.commands import Commands
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.observe.owner_evidence import Evidence, Held, judge
 from xdptui.render import doctor_text
 from xdptui.words.advice import worded

@@ -10,7 +10,9 @@ import pytest
 
 from tests.objects.compile import compile_text
 from xdpchain.change.lint import Surroundings, lint
-from xdpchain.model.chain import Chain, Component, MapRef, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component, MapRef
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of, load_component
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.objfile import ObjectFile

@@ -15,9 +15,12 @@ import yaml
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
 from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands.arguments import COMMANDS
 from xdptui.commands.export import address

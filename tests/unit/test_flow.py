@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
 from xdpchain.model.counting import Counting, Layout, SiteTerms, Source, slot_key
 from xdpchain.model.counts import CODES, SlotCounts
 from xdpchain.model.flow import KINDS, STRAIGHT, Way, counted_ways, kind_of, ways_of
 from xdpchain.model.paths import RETURN, entry
 from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.slot import Slot
 
 PASS_ON = ActionSet.of(Action.PASS)
 

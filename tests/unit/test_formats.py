@@ -16,9 +16,12 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.dispatcher.config import MAGIC, SIZES, USED, DispatcherConfig, SlotConfig
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef, ObjectRef
+from xdpchain.model.interface import Mode
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.slot import Slot
 
 U32 = st.integers(0, 2**32 - 1)
 SLOTS = st.lists(st.builds(SlotConfig, st.integers(0, 2**31 - 1), U32, U32), max_size=10).map(tuple)

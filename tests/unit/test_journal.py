@@ -14,9 +14,12 @@ from xdpchain.change.journal import store
 from xdpchain.change.journal.entries import EntryKind, JournalEntry, past, past_with_changes, undone_by
 from xdpchain.change.moment import Moment
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef, ObjectRef
+from xdpchain.model.interface import Mode
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange, Pins
+from xdpchain.model.slot import Slot
 from xdptui.view.history_lines import entry_lines, summary, undone_words
 
 ME = Author("root", 7, "xdptui load eth0", 1.5)

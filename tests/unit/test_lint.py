@@ -12,9 +12,12 @@ from tests.objects.compile import compile_text
 from xdpchain.change.lint import MapFact, Neighbour, Surroundings, Warning, lint
 from xdpchain.change.plan import make_plan
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef, ObjectRef
 from xdpchain.model.counting import Counting
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of, keep_maps, load_component
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.objects.redirects import redirect_use

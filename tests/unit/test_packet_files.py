@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.testing.frames import NEAR, PEER, tcp_syn, udp
 from xdpchain.trial.packets import sources

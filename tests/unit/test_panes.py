@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.model.running import Device, Running
 from xdptui.view.help_lines import LEGEND, Mode, help_blocks
 from xdptui.view.interface_lines import (

@@ -9,8 +9,11 @@ from xdpchain.advice import Do, advise
 from xdpchain.change.plan import ChangeKind, Plan, make_plan
 from xdpchain.errors import InvalidInput, NotOurs
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 
 DEVICE = Device(Interface("eth7", 7), True, "up", 1500, "veth", frozenset({"basic"}))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from xdpchain.change.moment import Moment
 from xdpchain.change.plan import Change, ChangeKind, changes_between
-from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.slot import Slot
 from xdptui.words.history_words import became
 from xdptui.words.plan_words import grouped
 

@@ -18,19 +18,12 @@ from xdpchain.bytecode.deciding import Called
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import (
-    Chain,
-    Component,
-    GlobalValue,
-    Interface,
-    Linkage,
-    MapRef,
-    Mode,
-    ObjectRef,
-    Slot,
-)
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, GlobalValue, MapRef, ObjectRef
 from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.observe.recording import (
     LEAST_SIZE,
     Counted,

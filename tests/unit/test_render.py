@@ -11,8 +11,11 @@ import pytest
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.change.plan import make_plan
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef, ObjectRef
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.observe.counters import Sample, SlotCounts
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.render import documents, features_text

@@ -14,10 +14,13 @@ from xdpchain.change.lint import lint
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface
 from xdpchain.model.paths import RETURN, adjusted, check_routes, is_routed, reachable, row_changed, successors
 from xdpchain.model.routes import CODES, parse_routes
 from xdpchain.model.running import Device, Running
+from xdpchain.model.slot import Slot
 
 PASS_ON = ActionSet.parse("P")
 

@@ -14,12 +14,15 @@ from xdpchain.change.plan import make_plan
 from xdpchain.linkage.counting import assign_rows
 from xdpchain.linkage.dispatcher.config import EVERY_CODE, mask_of
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import successors
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Device, Hook, Owner, Running
 from xdpchain.model.shadow import would_have
+from xdpchain.model.slot import Slot
 from xdptui.view.marks import count
 from xdptui.view.rebase import rebase
 from xdptui.view.waterfall import flow

@@ -15,23 +15,14 @@ from hypothesis import strategies as st
 from xdpchain.change.plan import ChangeKind, Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import (
-    Chain,
-    Component,
-    GlobalValue,
-    Interface,
-    Linkage,
-    MapRef,
-    Mode,
-    ObjectRef,
-    Slot,
-    WantedMode,
-    order_key,
-)
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, GlobalValue, MapRef, ObjectRef
+from xdpchain.model.interface import Interface, Mode, WantedMode
 from xdpchain.model.policy import Policy
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot, order_key
 from xdpchain.spec.matching import candidate
 from xdpchain.spec.taking import merged, spec_of
 from xdpchain.spec.values import InterfaceSpec, SlotSpec

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.component import MOST_ENTRIES
+from xdpchain.model.interface import WantedMode
 from xdpchain.model.labels import checked_labels
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Answer, Policy

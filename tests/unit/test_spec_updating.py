@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.test_spec_toml import interfaces, loadable
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import WantedMode
+from xdpchain.model.interface import WantedMode
 from xdpchain.spec.reading import parse
 from xdpchain.spec.updating import updated
 from xdpchain.spec.values import InterfaceSpec, SlotSpec, Spec

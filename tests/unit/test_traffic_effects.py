@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.slot import Slot
 from xdptui.view.traffic_effects import traffic_effects
 from xdptui.words.rates import Rates, Reading
 

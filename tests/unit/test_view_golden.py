@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
 from xdptui.view.interface_lines import InterfaceView, interface_line
 from xdptui.view.interface_lines import heading as interface_heading

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Interface, Mode, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdptui.view import interface_lines
 from xdptui.view.cells import Cell, Line, changed, clip, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines

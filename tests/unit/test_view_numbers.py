@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
 from xdpchain.model.runconfig import RunConfig
-from xdptui.view.history import History
+from xdpchain.model.slot import Slot
+from xdptui.view.undo_stack import History
 from xdptui.view.waterfall import flow
 from xdptui.words.numbers import bar, percent, short, sparkline
 from xdptui.words.rates import Rates, Trends, between

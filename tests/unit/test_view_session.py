@@ -7,9 +7,12 @@ from dataclasses import replace
 
 from xdpchain.change.plan import ChangeKind, changes_between
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.slot import Slot
 from xdptui.view.marks import count, removed, symbols, toggled
 from xdptui.view.rebase import rebase
 from xdptui.view.session import CONFIRM_SECONDS, BannerState, Order, Session

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.trial.packets.packet import Packet
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf

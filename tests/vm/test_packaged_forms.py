@@ -18,9 +18,10 @@ from vmlab.errors import LabError
 from vmlab.xdp_tools import fetch
 
 from tests.kernel.chains import change
-from xdpchain.linkage.threading import Form
+from xdpchain.linkage.threaded import Form
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.testing.playground import Playground

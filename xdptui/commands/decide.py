@@ -7,7 +7,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.model.naming import some
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look

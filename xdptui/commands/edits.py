@@ -17,10 +17,12 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.labels import checked_labels, parse_labels
 from xdpchain.model.routes import parse_routes
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, programs_of
 from xdptui.commands import options as values
 from xdptui.commands.sources import new_version, slots_of

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.change.journal.recording import moment_of
+from xdpchain.change.journal.keeping import moment_of
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.moment import Moment
 from xdpchain.observe.discover import look

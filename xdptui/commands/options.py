@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, WantedMode
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import WantedMode
 from xdpchain.model.labels import has_labels, labels_text, parse_labels
 from xdpchain.model.policy import Policy, parse_policy
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig

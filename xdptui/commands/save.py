@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 
 from xdpchain.errors import NotFound, NotOurs
 from xdpchain.maps.filling import with_contents
-from xdpchain.model.chain import Chain, Interface
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.permissions import require_reading

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.maps.globals import globals_of, variable_named, with_globals
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Component, Slot
+from xdpchain.model.component import Component
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of, programs_of, with_map_entries
 from xdpchain.objects.objfile import ObjectFile
 from xdptui.words.printable import printable

@@ -13,7 +13,9 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.choice import choose
 from xdpchain.maps.filling import differing
-from xdpchain.model.chain import Chain, Component, WantedMode
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import WantedMode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
 from xdpchain.observe.discover import interfaces, look

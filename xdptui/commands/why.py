@@ -12,7 +12,7 @@ from xdpchain.errors import NotFound
 from xdpchain.model.actions import Action
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
-from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, due, in_place, screen_for

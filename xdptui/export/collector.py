@@ -18,7 +18,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdpchain.observe.memory import chain_memory
 from xdpchain.observe.pending_pins import boot_clock
-from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.export.metrics import (
     METRICS,

@@ -11,8 +11,9 @@ from typing import Final
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.maps import MapTable, Plain, map_refs, open_map
-from xdpchain.model.chain import MapRef, Slot
+from xdpchain.model.component import MapRef
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdptui.export.metrics import MAP_COMPLETE, MAP_METRICS, MAP_VALUE, Value, slot_labels
 
 __all__ = ["MOST_NUMBERS", "ChosenMap", "MapValues", "numbers"]

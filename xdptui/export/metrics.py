@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from xdpchain.model.actions import ALL_ACTIONS
-from xdpchain.model.chain import Slot
 from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from xdpchain.change.plan import Change, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
-from xdpchain.model.chain import Mode, WantedMode
+from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.naming import some
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.questions import questions
 from xdptui.screens.applying import Applying
-from xdptui.screens.confirm import Confirm
+from xdptui.screens.question import Confirm
 from xdptui.view.session import Session
 from xdptui.view.traffic_effects import traffic_effects
 from xdptui.workers.meter import Meter

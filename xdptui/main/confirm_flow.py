@@ -98,7 +98,7 @@ class ConfirmFlow(Controller):
         return all([await self._settle(running, keep) for running in each_decision.values()])
 
     async def _settle(self, running: Running, keep: bool) -> bool:
-        from xdpchain.change.confirm.deciding import confirm, roll_back
+        from xdpchain.change.confirm.by_hand import confirm, roll_back
 
         where = running.interface
         self._decided.add(where.ifindex)

@@ -11,7 +11,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.commands import Commands
 from xdpchain.model.running import Running
 from xdptui.main.desk import Desk
-from xdptui.screens.confirm import Confirm
+from xdptui.screens.question import Confirm
 from xdptui.words.owners import evidence_lines
 
 __all__ = ["detach_flow", "held_by_a_link"]

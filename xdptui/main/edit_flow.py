@@ -9,7 +9,8 @@ from dataclasses import replace
 from xdpchain.change.plan import make_plan, why_no_policy
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Mode, WantedMode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode, WantedMode
 from xdptui.main.desk import Actions, Controller
 
 # Import dialogs only when needed, so that the first screen appears at once.

@@ -97,7 +97,7 @@ class LookFlow(Controller):
         if self._replay is not None:
             reasons = self._replay.reasons
         else:
-            from xdpchain.observe.reasons import reasons_of as reasons
+            from xdpchain.observe.running_sites import reasons_of as reasons
         screen = WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex), reasons)
         self._desk.open(screen)
 

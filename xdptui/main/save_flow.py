@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Chain, Interface
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 from xdptui.main.desk import Actions, Controller
-from xdptui.screens.confirm import Confirm
+from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
@@ -15,6 +15,7 @@ from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
 from xdpchain.model.sharing import owners_of
+from xdpchain.model.slot import Slot
 from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from xdpchain.model.actions import ALL_ACTIONS
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.observe.account.balance import Account
 from xdptui.words.printable import printable
 from xdptui.words.reconcile_lines import reconcile_lines

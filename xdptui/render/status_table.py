@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xdpchain.model.actions import ALL_ACTIONS
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdpchain.model.slot import Slot
 from xdptui.render.quantities import octets
 from xdptui.words.advice import worded
 from xdptui.words.behind_words import behind_lines

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdptui.words.printable import printable
 from xdptui.words.time_lines import Times, time_lines
 

@@ -10,8 +10,10 @@ from textual.message import Message
 from textual.widgets import Button
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Chain, Mode, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdptui.screens.dialog import button
 from xdptui.screens.load import Choice, LoadDialog
 from xdptui.widgets.row_list import RowList

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
 
-from xdpchain.model.chain import Slot
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdptui.screens.dialog import Dialog, button
 from xdptui.widgets.beside_pane import BesidePane
 from xdptui.words.advice import told

@@ -9,8 +9,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Slot
 from xdpchain.model.labels import changed_labels, labels_change, labels_text, parse_labels
+from xdpchain.model.slot import Slot
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.words.advice import told
 

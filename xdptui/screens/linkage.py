@@ -15,7 +15,8 @@ from textual.widget import Widget
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
 
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["LinkageDialog", "Offer"]

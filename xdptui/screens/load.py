@@ -16,9 +16,12 @@ from textual.message import Message
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Linkage, Mode, Slot
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Mode
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.objfile import ObjectFile, ProgramSpec
 from xdptui.render.verdicts_text import verdict_facts
 from xdptui.screens.dialog import button, paragraph

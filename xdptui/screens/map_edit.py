@@ -14,8 +14,8 @@ from textual.widgets import Button, Input, Static
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import EntryChange, Shape, TableEntry
 from xdpchain.maps.layout import Layout, Record
-from xdptui.screens.confirm import Confirm
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.question import Confirm
 from xdptui.words.advice import worded
 
 __all__ = ["MapEdit", "WriteConfirm"]

@@ -10,8 +10,8 @@ from textual.widgets import Button, Static
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
-from xdpchain.model.chain import Slot
 from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.slot import Slot
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.one_of import OneOf

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.shadow import would_have
+from xdpchain.model.slot import Slot
 from xdptui.view.cells import Cell, Line, clip, left, right
 from xdptui.view.marks import symbols, toggled
 from xdptui.view.session import Shown

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpchain.model.chain import Slot
 from xdpchain.model.labels import labels_text
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.slot import Slot
 
 if TYPE_CHECKING:
     from xdpchain.observe.details import Details

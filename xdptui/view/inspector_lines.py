@@ -6,12 +6,13 @@ from __future__ import annotations
 from textwrap import wrap
 
 from xdpchain.change.lint import lint
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
 from xdpchain.model.policy import Policy
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdpchain.model.slot import Slot
 from xdptui.view.cells import Cell, Line, left
 from xdptui.words.numbers import share
 from xdptui.words.rates import Reading

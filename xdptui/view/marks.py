@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from xdpchain.change.plan import ChangeKind, changes_between
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.slot import Slot
 
 __all__ = ["count", "removed", "symbols", "toggled"]
 

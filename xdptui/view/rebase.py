@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.labels import labels_change
 from xdpchain.model.routes import route_name
+from xdpchain.model.slot import Slot
 
 __all__ = ["rebase"]
 

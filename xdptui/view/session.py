@@ -12,12 +12,13 @@ from enum import Enum, StrEnum
 from functools import cached_property
 
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.pending_change import PendingState as Armed
 from xdpchain.model.running import Owner, Running
-from xdptui.view.history import History
+from xdpchain.model.slot import Slot
 from xdptui.view.marks import count, removed
 from xdptui.view.rebase import rebase
+from xdptui.view.undo_stack import History
 
 __all__ = ["CONFIRM_SECONDS", "BannerState", "Edit", "Order", "Session", "Shown", "running_chain"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from textual import events
 
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdptui.view.cells import Line, left
 from xdptui.view.inspector_lines import inspector_lines
 from xdptui.widgets.pane import Pane

@@ -9,7 +9,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from xdpchain.model.chain import Mode
+from xdpchain.model.interface import Mode
 from xdptui.view.cells import Cell, Line
 from xdptui.widgets.cell_grid import CellGrid
 

@@ -15,8 +15,8 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdpchain.observe.events import Watch
-from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, RecordedReading, Writer
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.version import version
 from xdptui.words.advice import told

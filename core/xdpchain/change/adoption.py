@@ -18,9 +18,12 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, NotFound, NotOurs, Unsupported
 from xdpchain.linkage.compile import explain, map_key, shape
 from xdpchain.linkage.linkable_slots import kept_maps
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.commands import Commands
+from xdpchain.model.component import Component, MapRef
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import component_of
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.observe.gather_evidence import evidence_of

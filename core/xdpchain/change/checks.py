@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
-from xdpchain.model.chain import Component, Mode
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 
 __all__ = ["Finding", "check_component"]

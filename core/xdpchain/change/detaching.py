@@ -12,7 +12,7 @@ from xdpchain.observe.discover import look
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
 
-from .journal.recording import record
+from .journal.keeping import record
 
 __all__ = ["detach_link", "held_by_link"]
 

@@ -9,7 +9,9 @@ from dataclasses import replace
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
-from xdpchain.model.chain import Chain, Component, Mode
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import TO_DEVICES, redirect_use

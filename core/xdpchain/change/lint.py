@@ -14,11 +14,14 @@ from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS, Action
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef
+from xdpchain.model.interface import Mode
 from xdpchain.model.map_entries import by_map
 from xdpchain.model.naming import some
 from xdpchain.model.paths import RETURN, entry, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import redirect_use
 from xdpchain.objects.verdicts import verdicts_of

@@ -9,13 +9,15 @@ from enum import StrEnum
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.labels import labels_text
 from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import owners_of
+from xdpchain.model.slot import Slot
 
 from .lint import Warning, lint
 from .moment import Moment

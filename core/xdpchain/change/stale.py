@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from xdpchain.errors import KernelRefused, NotOurs
-from xdpchain.linkage.arrays import components_in, release_arrays, remove_array_pins, stale_array_pins
+from xdpchain.linkage.array_pins import components_in, release_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.dispatcher.recognise import recognise
 from xdpchain.linkage.kept_maps import forget_kept, overdue
 from xdpchain.observe.pending_pins import ARMED, armed_programs, discard, unguarded

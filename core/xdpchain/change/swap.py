@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 
 from xdpchain.errors import RaceLost, XdpChainError
-from xdpchain.model.chain import Interface, Mode
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import HookBusy, ModeConflict, Netlink

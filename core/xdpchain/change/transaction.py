@@ -27,7 +27,8 @@ from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import RowUpdate, TailcallLinker
 from xdpchain.linkage.tailcall import in_place as row_update
 from xdpchain.maps.filling import Filling
-from xdpchain.model.chain import Chain, Linkage, Mode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
 from xdpchain.observe.discover import look
@@ -42,7 +43,7 @@ from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
 from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
-from .under_way import ChangeUnderWay, Hook
+from .under_way import ChangeHook, ChangeUnderWay
 
 __all__ = ["LOCK_TIMEOUT", "NativeRefused", "apply"]
 
@@ -73,7 +74,7 @@ class NativeRefused(Exception):
 def apply(
     plans: Sequence[Plan],
     *,
-    hooks: Sequence[Sequence[Hook]],
+    hooks: Sequence[Sequence[ChangeHook]],
     share_maps: bool = False,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -179,7 +180,7 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
 class _Part:
     """One interface's part of a change."""
 
-    def __init__(self, plan: Plan, hooks: Sequence[Hook]) -> None:
+    def __init__(self, plan: Plan, hooks: Sequence[ChangeHook]) -> None:
         self.plan = plan
         self.interface = plan.running.interface
         self.now = plan.running

@@ -9,7 +9,7 @@ from xdpchain.model.running import Running
 
 from .plan import Plan
 
-__all__ = ["ChangeUnderWay", "Hook"]
+__all__ = ["ChangeHook", "ChangeUnderWay"]
 
 
 class ChangeUnderWay(NamedTuple):
@@ -23,7 +23,7 @@ class ChangeUnderWay(NamedTuple):
     armed: bool
 
 
-class Hook(Protocol):
+class ChangeHook(Protocol):
     """Called before and after one change, under its lock."""
 
     def before(self, change: ChangeUnderWay) -> Running | None:

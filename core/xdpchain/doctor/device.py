@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
-from xdpchain.model.chain import Mode
 from xdpchain.model.commands import Commands
+from xdpchain.model.interface import Mode
 from xdpchain.model.naming import counted, some
 
 from .drivers import driver_needs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xdpchain.change.stale import stale_pins
 from xdpchain.errors import XdpChainError
-from xdpchain.linkage.arrays import DIRECTORY as ARRAYS
+from xdpchain.linkage.array_pins import DIRECTORY as ARRAYS
 from xdpchain.model.commands import quote
 from xdpchain.model.naming import some
 from xdpchain.observe.trace.pins import SUBDIRECTORY as TRACES

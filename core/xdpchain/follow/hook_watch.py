@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.model.chain import Interface, Mode
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdpchain.sys.netlink import Netlink

@@ -17,7 +17,7 @@ from xdpchain.change.author import current_author
 from xdpchain.change.confirm.arming import make_way
 from xdpchain.change.swap import swap, took_effect
 from xdpchain.errors import Busy, NotFound, RaceLost
-from xdpchain.linkage.arrays import remove_array_pins
+from xdpchain.linkage.array_pins import remove_array_pins
 from xdpchain.linkage.linkable_slots import shown_sites
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker

@@ -28,7 +28,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
-from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.trace.fexit import TracedFunction, entry_function, explain
 from xdpchain.observe.trace.targets import Place, place_of, traceable
 from xdpchain.sys import bpf, shipped

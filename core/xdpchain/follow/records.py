@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdpchain.bytecode.sites import VerdictSite, only_site
-from xdpchain.linkage.threading import SITE_SHIFT
+from xdpchain.linkage.threaded import SITE_SHIFT
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
 from .followed import Followed, Step, View, changes

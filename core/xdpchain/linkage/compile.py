@@ -31,7 +31,7 @@ from xdpchain.errors import (
     XdpChainError,
 )
 from xdpchain.maps.globals import patched
-from xdpchain.model.chain import Component, MapRef
+from xdpchain.model.component import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls, metadata_calls
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.objects.type_ids import type_id_places

@@ -19,10 +19,12 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, XdpChainError
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef
 from xdpchain.model.counting import Counting
 from xdpchain.model.manifest import PLAIN, Author, Manifest
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
 

@@ -15,16 +15,17 @@ from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import loading_order
+from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
-from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
+from .array_pins import pin_arrays, pinned_for, release_arrays, remove_array_pins
 from .compile import Stub
 from .counting import share_with
 from .dispatcher.attached import labels_of, made_for

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Interface, Slot
+from xdpchain.model.interface import Interface
+from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.boot_clock import boot_clock
 from xdpchain.sys.mount_lifetime import require_lasting

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.model.chain import Component
+from xdpchain.model.component import Component
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.sys import shipped

@@ -13,9 +13,11 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.opcodes import STACK
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput, LinkRefused, NotFound, XdpChainError
-from xdpchain.model.chain import Chain, Component, Linkage, ObjectRef, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, ObjectRef
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import loading_order
+from xdpchain.model.slot import Slot
 from xdpchain.objects.verdicts import sites_with_calls
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.clones import clone_map

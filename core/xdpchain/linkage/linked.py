@@ -14,7 +14,7 @@ from xdpchain.model.manifest import Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 
-from .arrays import pin_arrays, remove_array_pins
+from .array_pins import pin_arrays, remove_array_pins
 from .counting import OwnCounters, describe, going_on, share_with
 from .linkable_slots import Part, object_bytes
 from .map_pins import pin_map

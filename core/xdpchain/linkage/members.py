@@ -23,7 +23,7 @@ from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import merge_btf
 
-from .threading import Code, Form, Member, Threaded
+from .threaded import Code, Form, Member, Threaded
 
 _END = 1 << 30
 """Beyond all instructions."""

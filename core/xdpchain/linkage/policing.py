@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf
 
 from .kits import kit_of
 from .members import patched
-from .threading import Functions
+from .threaded import Functions
 
 __all__ = ["REPORTING", "reporting", "ring_for", "ring_on", "rings_of"]
 

@@ -19,7 +19,7 @@ from xdpchain.sys import bpf, bpffs
 from .dispatcher.config import DispatcherConfig, SlotConfig
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function
 from .dispatcher.installed import DEFAULT_VERSION
-from .threading import ChainCall, Code, Member, thread
+from .threaded import ChainCall, Code, Member, thread
 
 __all__ = ["FreplaceProbe", "TailcallProbe", "default_linkage", "probe_freplace", "probe_tailcall"]
 

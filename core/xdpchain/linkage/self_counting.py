@@ -17,10 +17,12 @@ from dataclasses import dataclass, replace
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import module_calls
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
 from xdpchain.model.counting import Counting, Layout
 from xdpchain.model.flow import Counters, counted_apart, ways_out
 from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.slot import Slot
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf
@@ -31,7 +33,7 @@ from .dispatcher.emit import takes_frags
 from .kits import kit_of
 from .members import Described, Exits, exits_of, member_of, of_itself
 from .policing import REPORTING, reporting
-from .threading import CountInto, Form, Threaded, thread
+from .threaded import CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["Place", "SelfCounting", "load_counting", "policy_within", "uncountable"]

@@ -42,7 +42,7 @@ from xdpchain.sys.libbpf import (
     possible_cpus,
 )
 
-from .arrays import remove_array_pins
+from .array_pins import remove_array_pins
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import NO_METADATA
 from .kits import component_prototype, kit_of
@@ -51,7 +51,7 @@ from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, described, exits_of, is_called, member_of, patched
 from .policing import REPORTING, reporting, ring_for
 from .tap import FILTER, Tap
-from .threading import CountInto, Form, Functions, Threaded, thread
+from .threaded import CountInto, Form, Functions, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker"]

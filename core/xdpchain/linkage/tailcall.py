@@ -41,7 +41,7 @@ from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, possible_cpus
 
-from .arrays import remove_array_pins
+from .array_pins import remove_array_pins
 from .compile import NO_ARRAYS
 from .counting import OwnCounters, counters_for
 from .kits import component_prototype, kit_of
@@ -50,7 +50,7 @@ from .linked import BuiltChain, bind_metadata
 from .members import Described, Exits, described, exits_of, is_called, member_of, of_itself
 from .policing import REPORTING, reporting, ring_for
 from .prog_array_entries import end_of, fill, make_array, set_row
-from .threading import ChainCall, CountInto, Form, Threaded, thread
+from .threaded import ChainCall, CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["RowUpdate", "TailcallLinker", "in_place"]

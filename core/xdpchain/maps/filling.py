@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import Final, Self
 
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
-from xdpchain.model.chain import Chain, Component, MapRef, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component, MapRef
 from xdpchain.model.map_entries import MapEntry, by_map
+from xdpchain.model.slot import Slot
 
 from .entries import EntryChange
 from .kinds import REFERENCES

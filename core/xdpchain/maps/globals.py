@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.model.chain import Component, GlobalValue
+from xdpchain.model.component import Component, GlobalValue
 from xdpchain.objects.elf import Elf
 from xdpchain.objects.objfile import ObjectFile
 

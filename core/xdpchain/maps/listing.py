@@ -8,7 +8,7 @@ from typing import Final
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
-from xdpchain.model.chain import Component, MapRef
+from xdpchain.model.component import Component, MapRef
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.sys import blobs, bpf

@@ -16,8 +16,8 @@ from enum import StrEnum
 from xdpchain.errors import InvalidInput, NotFound
 
 from .actions import Action, ActionSet
-from .component import MOST_ENTRIES, Component, GlobalValue, MapRef, ObjectRef, SharedMap
-from .interface import Interface, Mode, WantedMode
+from .component import Component, SharedMap
+from .interface import Mode
 from .labels import changed_labels
 from .policy import Policy
 from .routes import Route
@@ -25,22 +25,7 @@ from .runconfig import MAX_PRIORITY, RunConfig
 from .sharing import following
 from .slot import Slot, order_key
 
-__all__ = [
-    "DISPATCHER_SLOTS",
-    "MAX_SLOTS",
-    "MOST_ENTRIES",
-    "Chain",
-    "Component",
-    "GlobalValue",
-    "Interface",
-    "Linkage",
-    "MapRef",
-    "Mode",
-    "ObjectRef",
-    "Slot",
-    "WantedMode",
-    "order_key",
-]
+__all__ = ["DISPATCHER_SLOTS", "MAX_SLOTS", "Chain", "Linkage"]
 
 MAX_SLOTS = 32
 """Most slots of any chain. In a tail-call chain each way to a slot and to the chain's end is a tail call, and

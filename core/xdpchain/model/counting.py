@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
-from .chain import Slot
 from .counts import CODES, SiteCounts, SlotCounts
+from .slot import Slot
 
 __all__ = ["COUNTER", "NOTHING", "Counting", "Layout", "SiteTerms", "SlotKey", "Source", "Terms", "slot_key"]
 

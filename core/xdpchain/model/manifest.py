@@ -17,23 +17,14 @@ from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
-from .chain import (
-    DISPATCHER_SLOTS,
-    MAX_SLOTS,
-    Chain,
-    Component,
-    GlobalValue,
-    Linkage,
-    MapRef,
-    Mode,
-    ObjectRef,
-    Slot,
-)
-from .component import SharedMap
+from .chain import DISPATCHER_SLOTS, MAX_SLOTS, Chain, Linkage
+from .component import Component, GlobalValue, MapRef, ObjectRef, SharedMap
+from .interface import Mode
 from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
+from .slot import Slot
 
 __all__ = ["FORMAT", "MOST_ROW", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 

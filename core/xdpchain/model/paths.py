@@ -12,8 +12,10 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
-from .chain import Chain, Interface, Linkage, Slot
+from .chain import Chain, Linkage
+from .interface import Interface
 from .routes import CODES, OTHER, route_name
+from .slot import Slot
 
 __all__ = [
     "RETURN",

@@ -11,7 +11,8 @@ from typing import TypeVar
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
-from .chain import MAX_SLOTS, Mode
+from .chain import MAX_SLOTS
+from .interface import Mode
 from .manifest import Author, author_in, author_out
 
 __all__ = ["MOST_TOGETHER", "ConfirmOutcome", "Decision", "Outcome", "PendingChange", "PendingState", "Pins"]

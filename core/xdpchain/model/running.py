@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from xdpchain.advice import Advice
 
-from .chain import Chain, Interface, Linkage, Mode
+from .chain import Chain, Linkage
+from .interface import Interface, Mode
 
 if TYPE_CHECKING:
     from .counting import Counting

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .actions import ALL_ACTIONS, Action
-from .chain import Slot
 from .routes import CODES, OTHER
+from .slot import Slot
 
 __all__ = ["WouldHave", "would_have"]
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, LinkRefused
-from xdpchain.model.chain import MOST_ENTRIES, Chain, Component, MapRef, ObjectRef
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import MOST_ENTRIES, Component, MapRef, ObjectRef
 
 from .kernel_calls import metadata_calls
 from .object_path import find_object

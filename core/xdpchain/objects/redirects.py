@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from xdpchain.bytecode.opcodes import Helper
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.model.chain import Component
+from xdpchain.model.component import Component
 
 __all__ = ["RedirectUse", "redirect_use"]
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import Unsupported, XdpChainError
-from xdpchain.model.chain import Linkage, MapRef, Slot
+from xdpchain.model.chain import Linkage
+from xdpchain.model.component import MapRef
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.sys import blobs, bpf, bpftool
 
 __all__ = ["Details", "MapDetails", "describe"]

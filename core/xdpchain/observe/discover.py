@@ -9,7 +9,7 @@ import contextlib
 from typing import NamedTuple
 
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.model.running import Device, Running
 from xdpchain.sys import all_netns
 from xdpchain.sys import netns as namespaces

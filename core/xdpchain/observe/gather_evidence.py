@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
 from xdpchain.sys import bpf
 from xdpchain.sys.fd_owners import FdOwner, fd_owners

@@ -16,7 +16,8 @@ from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.linkage.counting import read_counting
 from xdpchain.linkage.dispatcher import MAIN as DISPATCHER
 from xdpchain.linkage.prog_array_entries import read_table
-from xdpchain.model.chain import Chain, Linkage, Mode
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Mode
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import adjusted
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running

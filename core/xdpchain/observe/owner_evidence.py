@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.advice import Advice, Do, advise
-from xdpchain.model.chain import Mode
 from xdpchain.model.commands import Commands
+from xdpchain.model.interface import Mode
 
 __all__ = ["Evidence", "Held", "Verdict", "judge"]
 

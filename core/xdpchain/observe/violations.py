@@ -15,8 +15,8 @@ from operator import attrgetter
 from xdpchain.closing import Closing
 from xdpchain.linkage.policing import rings_of
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Slot
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf
 from xdpchain.sys.ring import Ring
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.component import MOST_ENTRIES
+from xdpchain.model.interface import WantedMode
 from xdpchain.model.labels import Labels, checked_labels
 from xdpchain.model.map_entries import MapEntry, by_map
 from xdpchain.model.policy import Answer, Policy

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, WantedMode
-from xdpchain.model.component import SharedMap
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.component import Component, MapRef, SharedMap
+from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import following, owners_of
+from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps
 
 from .taking import families

@@ -16,7 +16,8 @@ from xdpchain import files
 from xdpchain.errors import InvalidInput, KernelRefused, NotFound
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.maps.globals import globals_of, with_globals
-from xdpchain.model.chain import Chain, Component, ObjectRef
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component, ObjectRef
 from xdpchain.objects.components import component_of, with_map_entries
 from xdpchain.objects.object_path import find_object
 from xdpchain.objects.objfile import ObjectFile

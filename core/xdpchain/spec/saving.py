@@ -14,7 +14,8 @@ from pathlib import Path
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.model.chain import Chain, Interface
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 
 from .files import read_text, write_file
 from .objects import check_file, write_objects

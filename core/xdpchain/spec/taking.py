@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from xdpchain.model.chain import Chain, Component, Slot, WantedMode
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
+from xdpchain.model.interface import WantedMode
+from xdpchain.model.slot import Slot
 
 from .values import InterfaceSpec, SlotSpec
 

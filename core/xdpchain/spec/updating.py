@@ -18,7 +18,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import WantedMode
+from xdpchain.model.interface import WantedMode
 
 from .bounds import check_bounds
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key

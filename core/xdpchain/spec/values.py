@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, WantedMode
+from xdpchain.model.chain import Linkage
+from xdpchain.model.interface import WantedMode
 from xdpchain.model.labels import Labels
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Policy

@@ -20,7 +20,7 @@ from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, Unsupported
 from xdpchain.linkage.compile import compile_component
 from xdpchain.linkage.linkable_slots import object_bytes, shown_sites
-from xdpchain.model.chain import Component
+from xdpchain.model.component import Component
 from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS

@@ -21,8 +21,9 @@ from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.maps.filling import Filling
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Interface, Linkage
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.counts import CounterReader, SiteCounts, SlotCounts
+from xdpchain.model.interface import Interface
 from xdpchain.model.manifest import Author
 from xdpchain.model.paths import as_it_behaves
 from xdpchain.model.running import Device, Running

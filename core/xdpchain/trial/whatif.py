@@ -31,7 +31,8 @@ from xdpchain.bytecode.trial_limits import (
 )
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Interface
+from xdpchain.model.chain import Chain
+from xdpchain.model.interface import Interface
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.device_maps import device_targets

@@ -13,8 +13,9 @@ from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import Busy, InvalidInput, RaceLost, XdpChainError
-from xdpchain.linkage.arrays import pinned_for
-from xdpchain.model.chain import Chain, Interface, Linkage, Mode
+from xdpchain.linkage.array_pins import pinned_for
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.pending_change import Decision, PendingChange, PendingState, Pins
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import (
@@ -193,7 +194,7 @@ class Arming:
 
 
 def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -> set[int]:
-    """The IDs of the programs under which a chain's program arrays are pinned (`linkage.arrays`)."""
+    """The IDs of the programs under which a chain's program arrays are pinned (`linkage.array_pins`)."""
     if chain is None or program is None:
         return set()
     if linkage is not Linkage.FREPLACE:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from xdpchain.change.swap import exchange
 from xdpchain.errors import KernelRefused, NotFound, NotOurs, RaceLost, XdpChainError
-from xdpchain.linkage.arrays import remove_array_pins
+from xdpchain.linkage.array_pins import remove_array_pins
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange, Pins
 from xdpchain.observe.pending_pins import OLD, remove_armed, write_settled
 from xdpchain.sys import bpf, bpffs

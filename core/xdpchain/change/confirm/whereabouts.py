@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xdpchain.errors import KernelRefused, NotFound
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import all_netns, bpf, netns
 from xdpchain.sys.netlink import Netlink

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field, replace
 from xdpchain.advice import Do, advise
 from xdpchain.change.moment import Moment
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import Component
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.sys import bpf
 
 from .entries import JournalEntry, past_with_changes
-from .recording import moment_of
+from .keeping import moment_of
 from .store import MOST_ENTRIES, boot_id, entries, object_data
 from .whereabouts import folder_of
 

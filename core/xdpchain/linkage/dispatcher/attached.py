@@ -17,11 +17,12 @@ from typing import Any
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.linkage.counting import read_counting
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
-from xdpchain.model.chain import Component, MapRef, Slot
+from xdpchain.model.component import Component, MapRef
 from xdpchain.model.counting import Counting
 from xdpchain.model.labels import Labels
 from xdpchain.model.manifest import PLAIN, Author, Manifest
 from xdpchain.model.runconfig import DEFAULT, MAX_PRIORITY, RunConfig
+from xdpchain.model.slot import Slot
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Kind
 from xdpchain.objects.runconfig_btf import read_run_configs

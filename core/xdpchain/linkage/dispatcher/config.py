@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import DISPATCHER_SLOTS, Slot
+from xdpchain.model.chain import DISPATCHER_SLOTS
+from xdpchain.model.slot import Slot
 
 __all__ = ["EVERY_CODE", "MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig", "SlotConfig", "mask_of"]
 

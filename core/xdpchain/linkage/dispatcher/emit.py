@@ -11,7 +11,7 @@ from functools import cache
 
 from xdpchain.errors import Unsupported
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, netns, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object

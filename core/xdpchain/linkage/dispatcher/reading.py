@@ -11,8 +11,10 @@ from pathlib import Path
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import InvalidInput, PermissionDenied
-from xdpchain.model.chain import Chain, Interface, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Owner
+from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf, bpffs
 
 from .attached import OwnCounts, PinsMissing, own_counts, replaces_main, slots_by_links, slots_by_pins

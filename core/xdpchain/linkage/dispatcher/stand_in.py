@@ -15,8 +15,9 @@ import struct
 from collections.abc import Iterable
 from dataclasses import replace
 
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.slot import Slot
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.sys import blobs, bpf

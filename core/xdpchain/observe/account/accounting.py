@@ -10,7 +10,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound, RaceLost, Unsupported, XdpChainError
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Mode
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.observe.counters import open_counters
 from xdpchain.observe.tracepoints import Listener, Scope, Tracepoint, listen

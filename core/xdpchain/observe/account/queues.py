@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from xdpchain.errors import Unsupported
-from xdpchain.model.chain import Mode
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.sys.netlink import Netlink
 

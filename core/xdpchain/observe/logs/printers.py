@@ -7,7 +7,8 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import decode
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Component, Linkage
+from xdpchain.model.chain import Linkage
+from xdpchain.model.component import Component
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 

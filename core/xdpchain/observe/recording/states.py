@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from xdpchain.decoding import ID, Fields
-from xdpchain.model.chain import MAX_SLOTS, Chain, Interface, Linkage, Mode
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
+from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.link_layer import ARPHRD_ETHER
 from xdpchain.model.manifest import Author, Manifest, chain_in
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpchain.model.chain import Linkage, Slot
+from xdpchain.model.chain import Linkage
 from xdpchain.model.counting import slot_key
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Owner, Running
+from xdpchain.model.slot import Slot
 from xdpchain.sys import netns
 
 __all__ = ["VERDICT", "Place", "Target", "place_of", "targets", "traceable"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.sys.netlink import Netlink
 
 from .arrivals import Arrival, Arrivals

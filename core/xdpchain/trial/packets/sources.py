@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 from itertools import islice
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
-from xdpchain.model.chain import Interface
+from xdpchain.model.interface import Interface
 from xdpchain.model.link_layer import LinkLayer, link_layer
 from xdpchain.sys.netlink import LinkInfo, NeighborEntry, Netlink
 

@@ -10,9 +10,10 @@ from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes, shown_sites
-from xdpchain.model.chain import Component, Slot
+from xdpchain.model.component import Component
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.verdicts import sites_of, sites_of_linkable, verdicts_of
 from xdpchain.sys import blobs, bpf
 

@@ -11,7 +11,8 @@ from xdpchain.change.moment import Moment
 from xdpchain.change.under_way import ChangeUnderWay
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
-from xdpchain.model.chain import Chain, ObjectRef
+from xdpchain.model.chain import Chain
+from xdpchain.model.component import ObjectRef
 from xdpchain.model.running import Running
 
 from .entries import EntryKind, JournalEntry
@@ -28,7 +29,7 @@ def moment_of(running: Running) -> Moment:
 
 
 class Journal:
-    """Records a change in the journal (a `transaction.Hook`). Never fails the change."""
+    """Records a change in the journal (a `under_way.ChangeHook`). Never fails the change."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
