@@ -286,9 +286,9 @@ class XdpTui(App[None]):
 
     def _what_waits(self) -> tuple[str, ...]:
         return tuple(
-            f"{running.interface.name}: a change is pending ({armed.left})."
+            f"{running.interface.name}: a change is pending ({pending.left})."
             for running in self.main.session.waiting
-            if (armed := countdown(running)) is not None
+            if (pending := countdown(running)) is not None
         )
 
     def _fatal_error(self) -> None:
@@ -361,9 +361,9 @@ def tell_waiting(left: tuple[Running, ...]) -> None:
     if not left:
         return
     from xdpchain.observe.pending_pins import boot_clock
-    from xdptui.render.armed_text import armed_line
+    from xdptui.render.pending_text import pending_line
 
     for running in left:
-        if running.armed is not None:
-            line = armed_line(running.armed, running, boot_clock())
+        if running.pending is not None:
+            line = pending_line(running.pending, running, boot_clock())
             print(f"{printable(str(running.interface))}: {line}", file=sys.stderr)

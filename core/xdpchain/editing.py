@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     is called with problems that do not stop the change (a journal that can't be written).
 
     With ``confirm``, the old chain is kept and comes back after that many seconds, whatever happens to this
-    process, unless `xdpchain.confirm` is called first; ``armed`` of the result says so. While a change is
+    process, unless `xdpchain.confirm` is called first; ``pending`` of the result says so. While a change is
     pending, any other change raises Busy.
     """
 
@@ -160,7 +160,10 @@ def _on_trial(running: Running) -> bool:
     """Whether a change was pending. A caller that lost a race to its rollback has to look again: the edit was
     made for a different chain.
     """
-    return running.armed is not None and running.armed.state in (PendingState.ARMED, PendingState.UNGUARDED)
+    return running.pending is not None and running.pending.state in (
+        PendingState.PENDING,
+        PendingState.UNGUARDED,
+    )
 
 
 def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Running:
@@ -181,7 +184,7 @@ class _EndFollowing:
     """
 
     def before(self, change: ChangeUnderWay) -> Running | None:
-        if not change.armed or change.now.following is None:
+        if not change.pending or change.now.following is None:
             return None
         from xdpchain.follow.inside import take_back  # late: needs libpcap, and is rarely wanted
 

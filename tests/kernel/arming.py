@@ -86,12 +86,12 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
-def armed_on(playground: Playground, link: int = 0) -> PendingChange:
+def pending_on(playground: Playground, link: int = 0) -> PendingChange:
     """The pending change there, as soon as there is one."""
 
     def waits() -> PendingChange | None:
-        armed = look_at(playground, link).armed
-        return armed if armed is not None and armed.state is PendingState.ARMED else None
+        pending = look_at(playground, link).pending
+        return pending if pending is not None and pending.state is PendingState.PENDING else None
 
     found = eventually(waits, "a change waits")
     assert isinstance(found, PendingChange)
@@ -142,8 +142,8 @@ def gone(pid: int) -> bool:
 
 def nothing_left() -> bool:
     """Whether no pending change is pinned (any more)."""
-    armed = bpffs.find() / "xdptui" / "armed"
-    return not armed.exists() or not os.listdir(armed)
+    pending = bpffs.find() / "xdptui" / "armed"
+    return not pending.exists() or not os.listdir(pending)
 
 
 @contextlib.contextmanager
@@ -157,6 +157,6 @@ def no_guardian_survives(playground: Playground) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: not guardians(inode), "the guardians end")
-        for directory, armed in pending_pins.unguarded():
-            if armed.inode == inode:
+        for directory, pending in pending_pins.unguarded():
+            if pending.inode == inode:
                 pending_pins.discard(directory)

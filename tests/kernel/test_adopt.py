@@ -195,7 +195,7 @@ def test_not_confirmed_it_goes_back_to_the_very_program(
     with attached(playground, counting) as foreign, no_guardian_survives(playground):
         playground.send([scripted(b"\x02")] * 3)
         after = apply(plan_of(look_at(playground), counting, linkage), confirm=SOON)
-        assert after.armed is not None
+        assert after.pending is not None
         playground.send([scripted(b"\x02")] * 2)
         assert settled_on(playground).outcome is Outcome.ROLLED_BACK
         back = look_at(playground)
@@ -365,15 +365,15 @@ def test_by_command_waits_to_be_confirmed(cli: CommandLine, playground: Playgrou
         assert cli("adopt", *given, "--dry-run").code == 0
         assert look_at(playground).owner is Owner.FOREIGN
         done = cli.ok("adopt", *given, "-P", "7", "-A", "PD").json
-        armed = done["running"]["armed"]
-        assert (armed["seconds"], armed["rolls_back_to"]) == (60, hook.prog_id)
+        pending = done["running"]["armed"]
+        assert (pending["seconds"], pending["rolls_back_to"]) == (60, hook.prog_id)
         (slot,) = done["running"]["slots"]
         assert (slot["name"], slot["priority"], slot["actions"]) == (
             "xdp_counter", 7, ["XDP_DROP", "XDP_PASS"]
         )  # fmt: skip
         assert any(hook.tag in note for note in done["plan"]["notes"])
         assert cli("confirm", cli.interface).code == 0
-        assert look_at(playground).armed is None
+        assert look_at(playground).pending is None
         log = cli.ok("log", cli.interface).json["entries"]
         assert any("adopt" in entry["command"] or entry["confirm_seconds"] == 60 for entry in log)
 

@@ -258,7 +258,7 @@ def test_changes_that_wait(cli: Heeding, samples: Path, decision: Do) -> None:
     cli.ok("load", NAME, str(samples / "pass.o"), "--confirm", "600")
     refused = cli("load", NAME, str(samples / "drop.o"))
     cli.shell(cli.advised(decision, refused))
-    assert cli.running.armed is None
+    assert cli.running.pending is None
     assert slots(cli) == (["xdp_pass"] if decision is Do.CONFIRM else [])
 
 

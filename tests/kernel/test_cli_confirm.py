@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import SOON, armed_on, guardians, no_guardian_survives, settled_on
+from tests.kernel.arming import SOON, guardians, no_guardian_survives, pending_on, settled_on
 from tests.kernel.command_line import CommandLine
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
@@ -37,11 +37,11 @@ def test_every_changing_command_can_wait(cli: CommandLine) -> None:
     for words in commands:
         before = cli.status()
         done = cli.ok(*words, "--confirm", "60").json
-        armed = done["running"]["armed"]
+        pending = done["running"]["armed"]
         assert done["changed"] is True
-        assert (armed["state"], armed["seconds"]) == ("armed", 60)
-        assert 50 < armed["seconds_left"] <= 60
-        assert armed["rolls_back_to"] == before["programs"][0]["id"]
+        assert (pending["state"], pending["seconds"]) == ("armed", 60)
+        assert 50 < pending["seconds_left"] <= 60
+        assert pending["rolls_back_to"] == before["programs"][0]["id"]
         back = cli.ok("rollback", interface).json
         assert back["decision"] == "rolled-back"
         assert back["running"]["programs"] == before["programs"]
@@ -92,17 +92,17 @@ def test_nothing_to_change_waits_for_nothing(cli: CommandLine) -> None:
 def test_a_dry_run_arms_nothing(cli: CommandLine) -> None:
     cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", "60", "--dry-run")
     assert cli.status()["armed"] is None
-    assert armed_count(cli) == 0
+    assert pending_count(cli) == 0
 
 
-def armed_count(cli: CommandLine) -> int:
+def pending_count(cli: CommandLine) -> int:
     return len(guardians(netns.inode(cli.playground.netns)))
 
 
 def test_the_armed_change_names_its_author(cli: CommandLine) -> None:
     cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", "60")
-    armed = armed_on(cli.playground)
-    assert armed.author.pid == os.getpid()
+    pending = pending_on(cli.playground)
+    assert pending.author.pid == os.getpid()
     assert cli.status()["armed"]["by"]["pid"] == os.getpid()
 
 

@@ -507,10 +507,10 @@ def test_each_changed_interface_waits_to_be_confirmed(many: CommandLine, file: P
     file.write_text(spec(many, slot, name=first))
     many.ok("apply", str(file))
     file.write_text("".join(spec(many, slot, name=name) for name in (first, second, third)))
-    armed = many.ok("apply", str(file), "--confirm", "60")
+    pending = many.ok("apply", str(file), "--confirm", "60")
     waiting = {
         interface["interface"]: interface["running"]["armed"] is not None
-        for interface in armed.json["interfaces"]
+        for interface in pending.json["interfaces"]
     }
     assert waiting == {first: False, second: True, third: True}
     # While they wait, the spec is what runs: applying it again changes nothing, and confirms nothing.

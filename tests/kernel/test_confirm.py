@@ -26,7 +26,7 @@ from tests.kernel.arming import (
 )
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.kernel.test_state import all_contents
-from xdpchain.change.confirm.by_hand import NotArmed, confirm, roll_back
+from xdpchain.change.confirm.by_hand import NotPending, confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean, stale_pins
 from xdpchain.editing import apply
@@ -59,18 +59,21 @@ def test_unconfirmed_the_old_chain_comes_back_with_all_its_state(
     before = all_contents(old)
     candidate = chain_of(samples, "drop", linkage=linkage)
     new = arm(guarded, candidate)
-    assert new.armed is not None
-    assert new.armed.state is PendingState.ARMED
-    assert (new.armed.old, new.armed.new) == (old.hook and old.hook.prog_id, new.hook and new.hook.prog_id)
+    assert new.pending is not None
+    assert new.pending.state is PendingState.PENDING
+    assert (new.pending.old, new.pending.new) == (
+        old.hook and old.hook.prog_id,
+        new.hook and new.hook.prog_id,
+    )
     assert run_through(new, FRAME).code == DROP
     settled = settled_on(guarded)
     assert settled.outcome is Outcome.ROLLED_BACK
     now = look_at(guarded)
     assert (now.hook, now.chain, now.counters_map) == (old.hook, old.chain, old.counters_map)
-    assert (now.armed, now.settled) == (None, settled)
+    assert (now.pending, now.settled) == (None, settled)
     assert all_contents(now) == before
     assert run_through(now, FRAME).code == PASS
-    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert nothing_left()
     # It can also be edited further, tail calls and all.
     assert now.chain is not None
@@ -96,8 +99,8 @@ def test_components_of_both_chains_work_either_way(
         assert decided.chain == (new.chain if confirmed else old.chain)
         guarded.send([FRAME] * 3)
         assert nothing_left()
-        assert new.armed is not None
-        eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]  # noqa: B023
+        assert new.pending is not None
+        eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]  # noqa: B023
     assert stale_pins() == ()
 
 
@@ -106,16 +109,16 @@ def test_confirmed_in_time_it_stays(guarded: Playground, samples: Path) -> None:
     new = arm(guarded, chain_of(samples, "drop"), seconds=3)
     now = confirm(guarded.ifname, guarded.netns)
     assert now.hook == new.hook
-    assert now.armed is None
+    assert now.pending is None
     assert now.settled is not None
     assert now.settled.outcome is Outcome.CONFIRMED
-    assert new.armed is not None
-    eventually(lambda: pending_pins.boot_clock() > new.armed.deadline + 0.5, "the deadline passes")  # type: ignore[union-attr]
+    assert new.pending is not None
+    eventually(lambda: pending_pins.boot_clock() > new.pending.deadline + 0.5, "the deadline passes")  # type: ignore[union-attr]
     assert look_at(guarded).hook == new.hook
-    assert gone(new.armed.guardian)
+    assert gone(new.pending.guardian)
     assert old.hook is not None
     eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
-    with pytest.raises(NotArmed):
+    with pytest.raises(NotPending):
         confirm(guarded.ifname, guarded.netns)
 
 
@@ -131,7 +134,7 @@ def test_too_late_a_confirmation_says_that_it_was_rolled_back(guarded: Playgroun
     change(guarded, chain_of(samples, "firewall"))
     arm(guarded, chain_of(samples, "drop"))
     settled_on(guarded)
-    with pytest.raises(NotArmed, match="rolled back"):
+    with pytest.raises(NotPending, match="rolled back"):
         confirm(guarded.ifname, guarded.netns)
 
 
@@ -148,12 +151,12 @@ def test_rolled_back_at_once(guarded: Playground, samples: Path) -> None:
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_an_empty_hook_is_empty_again(guarded: Playground, samples: Path, linkage: Linkage) -> None:
     new = arm(guarded, chain_of(samples, "drop", linkage=linkage))
-    assert new.armed is not None
-    assert new.armed.old is None
+    assert new.pending is not None
+    assert new.pending.old is None
     assert run_through(new, FRAME).code == DROP
     assert settled_on(guarded).runs is None
     assert look_at(guarded).hooks == ()
-    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert stale_pins() == ()
     assert new.hook is not None
     eventually(lambda: not _lives(new.hook.prog_id), "the new chain is gone")  # type: ignore[union-attr]
@@ -164,7 +167,7 @@ def test_a_chain_that_was_taken_off_comes_back(guarded: Playground, samples: Pat
     old = change(guarded, chain_of(samples, "firewall", "tailcalls", linkage=linkage))
     new = arm(guarded, Chain(linkage=linkage))
     assert new.hooks == ()
-    assert new.armed is not None
+    assert new.pending is not None
     assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
     now = look_at(guarded)
     assert (now.hook, now.chain) == (old.hook, old.chain)
@@ -178,7 +181,7 @@ def test_two_interfaces_wait_independently(root: None, samples: Path) -> None:
         assert settled_on(playground, 1).outcome is Outcome.ROLLED_BACK
         assert look_at(playground, 1).hook == old[1].hook
         waiting = look_at(playground, 0)
-        assert waiting.armed is not None
+        assert waiting.pending is not None
         assert waiting.hook != old[0].hook
         confirm(playground.links[0].ifname, playground.netns)
         assert look_at(playground, 0).hook == waiting.hook
@@ -210,16 +213,16 @@ def test_a_change_that_fails_leaves_nothing_armed(
         (Netlink, "attach_xdp"),
         (bpf, "obj_pin"),
         (bpf, "map_freeze"),
-        (pending_pins, "write_armed"),
+        (pending_pins, "write_pending"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
-            if name == "write_armed":
-                patch.setattr("xdpchain.change.confirm.arming.write_armed", fail)
+            if name == "write_pending":
+                patch.setattr("xdpchain.change.confirm.arming.write_pending", fail)
             with pytest.raises(KernelRefused):
                 arm(guarded, chain_of(samples, "drop"), LATER)
         assert look_at(guarded).hook == old.hook
-        assert look_at(guarded).armed is None
+        assert look_at(guarded).pending is None
         eventually(lambda: not guardians(inode), "the guardian ends")
         assert nothing_left()
 
@@ -257,10 +260,10 @@ def test_without_a_guardian_it_is_said_and_decided_by_hand(guarded: Playground, 
     old = change(guarded, chain_of(samples, "firewall"))
     for decide, expected in ((roll_back, old.hook), (confirm, None)):
         new = arm(guarded, chain_of(samples, "drop"))
-        assert new.armed is not None
-        os.kill(new.armed.guardian, signal.SIGKILL)
-        eventually(lambda: look_at(guarded).armed.state is PendingState.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
-        eventually(lambda: pending_pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]  # noqa: B023
+        assert new.pending is not None
+        os.kill(new.pending.guardian, signal.SIGKILL)
+        eventually(lambda: look_at(guarded).pending.state is PendingState.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
+        eventually(lambda: pending_pins.boot_clock() > new.pending.deadline, "the deadline")  # type: ignore[union-attr]  # noqa: B023
         assert look_at(guarded).hook == new.hook
         assert decide(guarded.ifname, guarded.netns).hook == (expected or new.hook)
         assert nothing_left()
@@ -269,9 +272,9 @@ def test_without_a_guardian_it_is_said_and_decided_by_hand(guarded: Playground, 
 def test_the_next_change_rolls_back_what_is_overdue(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
     new = arm(guarded, chain_of(samples, "drop"))
-    assert new.armed is not None
-    os.kill(new.armed.guardian, signal.SIGKILL)
-    eventually(lambda: pending_pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]
+    assert new.pending is not None
+    os.kill(new.pending.guardian, signal.SIGKILL)
+    eventually(lambda: pending_pins.boot_clock() > new.pending.deadline, "the deadline")  # type: ignore[union-attr]
     with pytest.raises(RaceLost, match="not confirmed in time"):
         change(guarded, chain_of(samples, "pass"))
     now = look_at(guarded)
@@ -285,15 +288,17 @@ def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(root: None, sam
     with Playground() as playground:
         old = change(playground, chain_of(samples, "firewall"))
         new = arm(playground, chain_of(samples, "drop"), LATER)
-        assert new.armed is not None
-        os.kill(new.armed.guardian, signal.SIGKILL)
-        eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+        assert new.pending is not None
+        os.kill(new.pending.guardian, signal.SIGKILL)
+        eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
         assert clean(dry_run=True) == ()
-        assert look_at(playground).armed is not None
+        assert look_at(playground).pending is not None
     assert old.hook is not None
     assert _lives(old.hook.prog_id)
-    seen = [(pin.program, pin.certain) for pin in stale_pins() if pin.path.parent.name == pending_pins.ARMED]
-    assert [number for number, _ in seen] == [new.armed.old]
+    seen = [
+        (pin.program, pin.certain) for pin in stale_pins() if pin.path.parent.name == pending_pins.PENDING
+    ]
+    assert [number for number, _ in seen] == [new.pending.old]
     clean(force=True)
     assert nothing_left()
     eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
@@ -324,13 +329,13 @@ def test_another_tools_program_is_left_alone(guarded: Playground, samples: Path,
     new = arm(guarded, chain_of(samples, "drop", linkage=linkage))
     number = replace_by_hand(guarded)
     waiting = look_at(guarded)
-    assert waiting.armed is not None
-    assert waiting.armed.state is PendingState.OVERTAKEN
+    assert waiting.pending is not None
+    assert waiting.pending.state is PendingState.OVERTAKEN
     settled = settled_on(guarded)
     assert (settled.outcome, settled.runs) == (Outcome.OVERTAKEN, number)
     assert look_at(guarded).hook == waiting.hook
-    assert new.armed is not None
-    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    assert new.pending is not None
+    eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert nothing_left()
     assert old.hook is not None
     eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
@@ -352,8 +357,8 @@ def test_what_was_overtaken_does_not_stand_in_the_way(guarded: Playground, sampl
         roll_back(guarded.ifname, guarded.netns)
     arm(guarded, chain_of(samples, "drop"), LATER)
     take_off(guarded)
-    assert change(guarded, chain_of(samples, "pass")).armed is None
-    assert new.armed is not None
+    assert change(guarded, chain_of(samples, "pass")).pending is None
+    assert new.pending is not None
     assert nothing_left()
 
 

@@ -110,9 +110,9 @@ def test_what_is_counted_before_a_rollback_stays(
 ) -> None:
     old = change(guarded, scripted_chain(samples, [PASS_ON] * 2, linkage))
     assert guarded.send([scripted(b"\2\2")] * 5) == 5
-    armed = arm(guarded, chain_in(old).move(1, 0).retune(0, actions=ActionSet.parse("PD")), LATER)
+    pending = arm(guarded, chain_in(old).move(1, 0).retune(0, actions=ActionSet.parse("PD")), LATER)
     assert guarded.send([scripted(b"\1\1")] * 7) == 7
-    assert packets(armed) == [(0, 7, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0)]
+    assert packets(pending) == [(0, 7, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0)]
     roll_back(guarded.ifname, guarded.netns)
     back = look_at(guarded)
     assert back.hook == old.hook

@@ -457,9 +457,9 @@ def test_an_armed_change_goes_back_to_the_plain_chain(playground: Playground, th
     assert three.chain is not None
     left_over(playground)
     with no_guardian_survives(playground):
-        armed = apply(make_plan(look_at(playground), three.chain.remove([0])), confirm=60)
+        pending = apply(make_plan(look_at(playground), three.chain.remove([0])), confirm=60)
         with pytest.raises(Busy, match="runs a pending change"):
-            follow(armed, "")
+            follow(pending, "")
         roll_back(playground.ifname, playground.netns)
         after = look_at(playground)
     assert after.following is None

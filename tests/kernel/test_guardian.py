@@ -20,7 +20,6 @@ from tests.kernel.arming import (
     ROOT,
     SOON,
     arm,
-    armed_on,
     child,
     eventually,
     gone,
@@ -28,6 +27,7 @@ from tests.kernel.arming import (
     is_guardian,
     no_guardian_survives,
     nothing_left,
+    pending_on,
     session,
     settled_on,
 )
@@ -119,24 +119,24 @@ def descendants(root: int) -> set[int]:
 def test_every_process_of_the_session_is_killed(guarded: Playground, samples: Path, linkage: Linkage) -> None:
     old = change(guarded, chain_of(samples, "firewall", "monitor", linkage=linkage))
     with in_a_session(guarded, samples / "drop.o") as shell:
-        armed = armed_on(guarded)
+        pending = pending_on(guarded)
         assert run_through(look_at(guarded), FRAME).code == DROP
         victims = processes_of(shell)
         assert len(victims) >= 3
-        assert armed.guardian not in victims
+        assert pending.guardian not in victims
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shell.wait()
-        assert is_guardian(armed.guardian)
+        assert is_guardian(pending.guardian)
         came_back(guarded, old)
 
 
 def test_the_terminal_hangs_up_and_signals_rain(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
     new = arm(guarded, chain_of(samples, "drop"))
-    assert new.armed is not None
-    stat = Path(f"/proc/{new.armed.guardian}/stat").read_text().rpartition(")")[2].split()
+    assert new.pending is not None
+    stat = Path(f"/proc/{new.pending.guardian}/stat").read_text().rpartition(")")[2].split()
     assert (int(stat[1]), int(stat[4])) == (1, 0), "nobody's child, and no terminal"
     assert int(stat[3]) != os.getsid(0)
     for signum in (
@@ -147,14 +147,14 @@ def test_the_terminal_hangs_up_and_signals_rain(guarded: Playground, samples: Pa
         signal.SIGTSTP,
         signal.SIGPIPE,
     ):
-        os.kill(new.armed.guardian, signum)
+        os.kill(new.pending.guardian, signum)
     came_back(guarded, old)
 
 
 def test_every_process_of_the_session_is_stopped(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
     with in_a_session(guarded, samples / "drop.o") as shell:
-        armed_on(guarded)
+        pending_on(guarded)
         for pid in processes_of(shell):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -177,7 +177,7 @@ def test_it_is_stopped_while_it_holds_the_lock(
     old = change(guarded, chain_of(samples, "firewall"))
     stop = "editing.Journal.after = stop"  # after the swap, before the lock is released
     victims.append(subprocess.Popen(child(guarded, samples / "drop.o", stop)))
-    armed_on(guarded)
+    pending_on(guarded)
     assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
     assert look_at(guarded).hook == old.hook
 
@@ -224,7 +224,7 @@ def test_who_changes_the_chain_is_killed_at_any_step(
     eventually(lambda: not guardians(inode), "the guardian ends")
     now = look_at(guarded)
     assert (now.hook, now.chain) == (old.hook, old.chain)
-    assert now.armed is None
+    assert now.pending is None
     assert now.chain is not None
     change(guarded, now.chain.remove([0]))  # and cleans up what was left
     assert nothing_left()
@@ -271,9 +271,9 @@ def test_the_program_is_removed_from_the_disk(guarded: Playground, samples: Path
         ROOT / "core" / "xdpchain", copy / "xdpchain", ignore=shutil.ignore_patterns("__pycache__")
     )
     subprocess.run(child(guarded, samples / "drop.o", path=[str(copy)]), check=True, cwd=copy)
-    armed = armed_on(guarded)
-    assert is_guardian(armed.guardian)
-    assert str(copy).encode() in Path(f"/proc/{armed.guardian}/cmdline").read_bytes()
+    pending = pending_on(guarded)
+    assert is_guardian(pending.guardian)
+    assert str(copy).encode() in Path(f"/proc/{pending.guardian}/cmdline").read_bytes()
     shutil.rmtree(copy)
     came_back(guarded, old)
 
@@ -283,9 +283,9 @@ def test_the_interface_is_removed(guarded: Playground, samples: Path) -> None:
     new = arm(guarded, chain_of(samples, "drop"))
     assert old.hook is not None
     assert new.hook is not None
-    assert new.armed is not None
+    assert new.pending is not None
     subprocess.run(["ip", "-n", guarded.netns, "link", "del", guarded.ifname], check=True)
-    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert nothing_left()
     eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
     eventually(lambda: not _lives(new.hook.prog_id), "the new one is gone")  # type: ignore[union-attr]
@@ -361,8 +361,8 @@ def test_the_old_chain_is_refused_at_first(root: None, samples: Path) -> None:
         assert failed.outcome is Outcome.FAILED
         assert "MTU" in failed.detail
         waiting = look_at(playground)
-        assert waiting.armed is not None
-        assert waiting.armed.state is PendingState.ARMED
+        assert waiting.pending is not None
+        assert waiting.pending.state is PendingState.PENDING
         resize(1500)
         eventually(lambda: look_at(playground).hook == old.hook, "it is rolled back when that is possible")
         came_back(playground, old)
@@ -370,12 +370,12 @@ def test_the_old_chain_is_refused_at_first(root: None, samples: Path) -> None:
 
 def test_what_it_holds_is_little(guarded: Playground, samples: Path) -> None:
     arm(guarded, chain_of(samples, "drop"), 60)
-    armed = armed_on(guarded)
-    fds = os.listdir(f"/proc/{armed.guardian}/fd")
+    pending = pending_on(guarded)
+    fds = os.listdir(f"/proc/{pending.guardian}/fd")
     assert len(fds) <= 16
-    targets = {os.readlink(f"/proc/{armed.guardian}/fd/{fd}") for fd in fds if fd in ("0", "1", "2")}
+    targets = {os.readlink(f"/proc/{pending.guardian}/fd/{fd}") for fd in fds if fd in ("0", "1", "2")}
     assert targets == {"/dev/null"}
-    assert os.readlink(f"/proc/{armed.guardian}/cwd") == "/"
+    assert os.readlink(f"/proc/{pending.guardian}/cwd") == "/"
 
 
 @pytest.mark.skipif(shutil.which("systemd-run") is None, reason="systemd-run is not installed")

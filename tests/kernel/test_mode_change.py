@@ -25,7 +25,7 @@ from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
-from xdpchain.observe.pending_pins import read_armed
+from xdpchain.observe.pending_pins import all_pending
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
 
@@ -52,9 +52,9 @@ def test_there_and_back(playground: Playground, samples: Path, linkage: Linkage)
     plan = moved(playground, WantedMode.GENERIC)
     assert any("no program runs" in warning.text for warning in plan.warnings)
     after = apply(plan)
-    assert (after.mode, len(after.hooks), after.armed) == (Mode.GENERIC, 1, None)
+    assert (after.mode, len(after.hooks), after.pending) == (Mode.GENERIC, 1, None)
     assert maps(after) == maps(before)
-    assert not read_armed()
+    assert not all_pending()
     assert apply(moved(playground, WantedMode.NATIVE)).mode is Mode.NATIVE
     assert undo(playground.ifname, playground.netns).mode is Mode.GENERIC
     eventually(lambda: not guardians(netns.inode(playground.netns)), "the guardians end")
@@ -73,8 +73,13 @@ def test_what_ran_comes_back_where_native_mode_is_refused(playground: Playground
     with pytest.raises(XdpChainError, match="MTU"):
         apply(moved(playground, WantedMode.NATIVE))
     after = look_at(playground)
-    assert (after.hooks, maps(after), after.armed, after.editable) == (before.hooks, maps(before), None, True)
-    assert not read_armed()
+    assert (after.hooks, maps(after), after.pending, after.editable) == (
+        before.hooks,
+        maps(before),
+        None,
+        True,
+    )
+    assert not all_pending()
 
 
 @pytest.mark.parametrize(
@@ -89,15 +94,15 @@ def test_it_waits_to_be_confirmed(
     playground: Playground, samples: Path, linkage: Linkage, keep: bool
 ) -> None:
     before = loaded(playground, samples, linkage)
-    armed = apply(moved(playground, WantedMode.GENERIC), confirm=LATER)
-    assert (armed.mode, armed.armed is not None) == (Mode.GENERIC, True)
+    pending = apply(moved(playground, WantedMode.GENERIC), confirm=LATER)
+    assert (pending.mode, pending.pending is not None) == (Mode.GENERIC, True)
     after = (confirm if keep else roll_back)(playground.ifname, playground.netns)
     if keep:
-        assert after.hooks == armed.hooks
+        assert after.hooks == pending.hooks
     else:
         assert (after.hooks, maps(after)) == (before.hooks, maps(before))
     assert after.editable
-    assert not read_armed()
+    assert not all_pending()
 
 
 CHILD = """
@@ -141,7 +146,7 @@ def test_who_is_killed_in_the_gap_or_after_it_leaves_the_old_chain(
     assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
     eventually(lambda: not guardians(netns.inode(playground.netns)), "the guardian ends")
     after = look_at(playground)
-    assert (after.hooks, maps(after), after.armed) == (before.hooks, maps(before), None)
+    assert (after.hooks, maps(after), after.pending) == (before.hooks, maps(before), None)
     assert after.editable
     assert apply(moved(playground, WantedMode.GENERIC)).mode is Mode.GENERIC
 

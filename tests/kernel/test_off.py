@@ -138,8 +138,8 @@ def test_roll_back_brings_back_what_was_off(playground: Playground, samples: Pat
     first = change(playground, scripted_chain(samples, [PASS_ON] * 2, linkage).retune(0, off=True))
     before = kept(slots_of(first)[0])
     with no_guardian_survives(playground):
-        armed = arm(playground, switched(first, scripted_0=False), LATER)
-        assert ran(armed) == "01"
+        pending = arm(playground, switched(first, scripted_0=False), LATER)
+        assert ran(pending) == "01"
         roll_back(playground.links[0].ifname, playground.netns)
     back = look_at(playground)
     assert ran(back) == "1"

@@ -138,11 +138,11 @@ def test_counts_go_on_from_one_linkage_to_another(net: Playground, samples: Path
         running = change(net, chain_in(running).relink(linkage))
         packets = [one.packets for one in by_name(running).values()]
         assert packets == [(0, 0, 5 * number, 0, 0, 0), (0, 5 * number, 0, 0, 0, 0)]
-    armed = arm(net, chain_in(running).relink(FREPLACE), LATER)
+    pending = arm(net, chain_in(running).relink(FREPLACE), LATER)
     net.send([frame] * 5)
     roll_back(net.ifname, net.netns)
     back = look_at(net)
-    assert (armed.linkage, back.linkage) == (FREPLACE, Linkage.STATIC)
+    assert (pending.linkage, back.linkage) == (FREPLACE, Linkage.STATIC)
     assert [sum(one.packets) for one in by_name(back).values()] == [15, 15]
 
 
@@ -209,9 +209,9 @@ def test_a_policy_that_can_not_be_kept_is_refused(net: Playground, samples: Path
 def test_a_policy_is_rolled_back_with_its_component(net: Playground, samples: Path) -> None:
     plain = change(net, scripted_chain(samples, [ON_PASS] * 2, FREPLACE))
     frame = scripted(bytes((TX, PASS)), length=100)
-    armed = arm(net, chain_in(plain).police(0, Policy(ActionSet.parse("P"), Answer.DROP)), LATER)
+    pending = arm(net, chain_in(plain).police(0, Policy(ActionSet.parse("P"), Answer.DROP)), LATER)
     net.send([frame] * 3)
-    assert run_through(armed, frame).code == DROP
+    assert run_through(pending, frame).code == DROP
     roll_back(net.ifname, net.netns)
     back = look_at(net)
     assert run_through(back, frame).code == TX

@@ -91,8 +91,8 @@ def test_routes_wait_too(playground: Playground, samples: Path) -> None:
     for code in CODES_TRIED:
         got = run_through(running, scripted(bytes([code, 3, 2, 2])))
         assert (got.code, got.data[60:]) == (2, b"013"), code
-    armed = change(playground, (running.chain or Chain()).retune(0, shadow=False))
-    assert run_through(armed, scripted(b"\1\2\2\2")).data[60:] == b"03"
+    pending = change(playground, (running.chain or Chain()).retune(0, shadow=False))
+    assert run_through(pending, scripted(b"\1\2\2\2")).data[60:] == b"03"
 
 
 def test_a_policy_answers_and_stops_nothing(playground: Playground, samples: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_policy_answers_and_stops_nothing(playground: Playground, samples: Pat
     for code in CODES_TRIED:
         got = run_through(running, scripted(bytes([code, 2])))
         assert (got.code, got.data[60:]) == (2, b"01"), code
-    armed = change(playground, (running.chain or Chain()).retune(0, shadow=False))
-    assert run_through(armed, scripted(b"\3\2")).code == 1
+    pending = change(playground, (running.chain or Chain()).retune(0, shadow=False))
+    assert run_through(pending, scripted(b"\3\2")).code == 1
 
 
 @linkages
@@ -117,9 +117,9 @@ def test_its_own_actions_are_kept(playground: Playground, samples: Path, linkage
     assert (slots_of(second)[1].shadow, slots_of(second)[1].actions) == (True, odd)
     third = change(playground, (second.chain or Chain()).retune(1, actions=ActionSet.parse("D")))
     assert (slots_of(third)[1].shadow, slots_of(third)[1].actions) == (True, ActionSet.parse("D"))
-    armed = change(playground, (third.chain or Chain()).retune(1, shadow=False))
-    assert (slots_of(armed)[1].shadow, slots_of(armed)[1].actions) == (False, ActionSet.parse("D"))
-    assert run_through(armed, scripted(b"\2\2\1")).data[60:] == b"01"  # XDP_PASS ends it, as slot 1 says
+    pending = change(playground, (third.chain or Chain()).retune(1, shadow=False))
+    assert (slots_of(pending)[1].shadow, slots_of(pending)[1].actions) == (False, ActionSet.parse("D"))
+    assert run_through(pending, scripted(b"\2\2\1")).data[60:] == b"01"  # XDP_PASS ends it, as slot 1 says
 
 
 def test_real_packets_and_what_would_have_been_dropped(playground: Playground, samples: Path) -> None:

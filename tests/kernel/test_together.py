@@ -23,7 +23,7 @@ from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
-from xdpchain.observe.pending_pins import read_armed
+from xdpchain.observe.pending_pins import all_pending
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
 
@@ -69,8 +69,8 @@ def test_a_change_is_made_on_all_and_leaves_nothing_behind(
     load(three, samples / "firewall.o", linkage)
     edited = load(three, samples / "monitor.o", linkage)
     assert all(len(one.running.chain or ()) == 2 for one in edited)
-    assert all(one.running.armed is None and one.running.settled is None for one in edited)
-    assert not read_armed()
+    assert all(one.running.pending is None and one.running.settled is None for one in edited)
+    assert not all_pending()
     blocked = [map_ids(one.running, "blocked") for one in edited]
     assert len({ids[0] for ids in blocked}) == 3, "each has its own maps"
     eventually(lambda: not guardians(netns.inode(three.netns)), "the guardian ends")
@@ -91,8 +91,8 @@ def test_what_was_swapped_in_goes_back_if_a_later_one_is_refused(
         load(three, samples / "firewall.o", linkage)
     assert names(three)[2] in caught.value.what
     assert hooks(three) == before
-    assert all(look_at(three, link).editable and not look_at(three, link).armed for link in range(3))
-    assert not read_armed()
+    assert all(look_at(three, link).editable and not look_at(three, link).pending for link in range(3))
+    assert not all_pending()
 
 
 @pytest.mark.parametrize(
@@ -107,16 +107,16 @@ def test_one_decision_ends_them_all(three: Playground, samples: Path, linkage: L
     load(three, samples / "pass.o", linkage)
     before = hooks(three)
     edited = load(three, samples / "firewall.o", linkage, confirm=LATER)
-    waiting = [one.running.armed for one in edited]
-    (guardian,) = {armed.guardian for armed in waiting if armed}
+    waiting = [one.running.pending for one in edited]
+    (guardian,) = {pending.guardian for pending in waiting if pending}
     assert guardian in guardians(netns.inode(three.netns))
-    assert [armed.together if armed else () for armed in waiting] == [
+    assert [pending.together if pending else () for pending in waiting] == [
         tuple(f"{name} (netns {three.netns})" for name in names(three))
     ] * 3
     after = hooks(three)
     (confirm if keep else roll_back)(names(three)[1], three.netns)
     assert hooks(three) == (after if keep else before)
-    assert not read_armed()
+    assert not all_pending()
     assert all(look_at(three, link).editable for link in range(3))
     eventually(lambda: not guardians(netns.inode(three.netns)), "the guardian ends")
 
@@ -158,7 +158,7 @@ def test_who_is_killed_between_two_swaps_leaves_all_as_they_were(
     killed(three, samples / "firewall.o", linkage, 3, [str(ROOT / "core"), str(ROOT)])
     eventually(lambda: not guardians(netns.inode(three.netns)), "the guardian ends")
     assert hooks(three) == before
-    assert not read_armed()
+    assert not all_pending()
     assert all(look_at(three, link).editable for link in range(3))
     load(three, samples / "monitor.o", linkage)  # nothing blocks the next change
 
@@ -191,10 +191,10 @@ def test_the_command_line_takes_several_and_globs(many: CommandLine) -> None:
     shared = [interface["running"]["slots"][0]["maps"] for interface in made.json["interfaces"]]
     assert made.json["changed"]
     assert shared[0] == shared[1]
-    armed = many.ok("unload", f"{first[:-1]}*", "--all", "--confirm", "600")
+    pending = many.ok("unload", f"{first[:-1]}*", "--all", "--confirm", "600")
     states = [
         (interface["changed"], interface["running"]["armed"] is not None)
-        for interface in armed.json["interfaces"]
+        for interface in pending.json["interfaces"]
     ]
     assert states == [(True, True), (True, True), (False, False)]
     assert f"together with {second}" in many("status", first).out

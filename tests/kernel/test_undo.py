@@ -210,7 +210,7 @@ def test_an_undo_can_wait_to_be_confirmed(guarded: Playground, samples: Path) ->
     change(guarded, chain_of(samples, "firewall"))
     second = change(guarded, chain_of(samples, "monitor"))
     waiting = undo(guarded.ifname, guarded.netns, confirm=SOON)
-    assert waiting.armed is not None
+    assert waiting.pending is not None
     assert [slot.name for slot in waiting.chain or ()] == ["xdp_firewall"]
     settled_on(guarded)
     assert look_at(guarded).hook == second.hook

@@ -108,7 +108,7 @@ def test_its_chain_is_edited_counted_on_and_rolled_back(
     send(5)
     cli.ok("set", net.ifname, "0", "-A", "PD", "--confirm", "100")
     cli.ok("rollback", net.ifname)
-    assert settled(lambda: look_at(net).armed is None)
+    assert settled(lambda: look_at(net).pending is None)
     assert (look_at(net).chain or pytest.fail("gone")).slots[0].actions == ActionSet.parse("P")
     send(2)
 
@@ -147,9 +147,9 @@ def test_a_change_that_it_armed_is_confirmed_or_rolled_back(
     old("load", net.ifname, file, "--linkage", "static")
     for command, priority in (("confirm", 50), ("rollback", 50)):
         old("set", net.ifname, "0", "-P", str(priority if command == "confirm" else 60), "--confirm", "100")
-        assert look_at(net).armed is not None
+        assert look_at(net).pending is not None
         cli.ok(command, net.ifname)
-        assert settled(lambda: look_at(net).armed is None)
+        assert settled(lambda: look_at(net).pending is None)
         assert [slot.priority for slot in look_at(net).chain or ()] == [priority]
 
 

@@ -22,13 +22,13 @@ from tests.kernel.arming import (
     ROOT,
     SOON,
     arm,
-    armed_on,
     eventually,
     gone,
     guardians,
     is_guardian,
     no_guardian_survives,
     nothing_left,
+    pending_on,
     settled_on,
 )
 from tests.kernel.chains import chain_of, change, look_at
@@ -85,7 +85,7 @@ def refused(done: subprocess.CompletedProcess[str], playground: Playground, old:
     assert why in done.stderr
     assert "Nothing was changed" in done.stderr
     now = look_at(playground)
-    assert (now.hook, now.chain, now.armed) == (old.hook, old.chain, None)
+    assert (now.hook, now.chain, now.pending) == (old.hook, old.chain, None)
     assert not guardians(netns.inode(playground.netns))
     assert nothing_left()
 
@@ -116,7 +116,7 @@ def test_in_a_time_namespace_the_rollback_comes_in_time(
     began = boot_clock()
     done = load(guarded, samples / "drop.o", "--confirm", str(SOON + 3), inside=inside)
     assert done.returncode == 0, done.stderr
-    waiting = look_at(guarded).armed
+    waiting = look_at(guarded).pending
     assert waiting is not None
     assert began < waiting.deadline <= boot_clock() + SOON + 3
     came_back(guarded, old)
@@ -164,10 +164,10 @@ def test_the_control_group_of_a_service_ends(guarded: Playground, samples: Path)
     with service() as group:
         done = load(guarded, samples / "drop.o", "--confirm", str(SOON + 2), inside=within(group))
         assert done.returncode == 0, done.stderr
-        armed = armed_on(guarded)
-        assert f"/{group.name}" not in Path(f"/proc/{armed.guardian}/cgroup").read_text()
+        pending = pending_on(guarded)
+        assert f"/{group.name}" not in Path(f"/proc/{pending.guardian}/cgroup").read_text()
         end(group)
-        assert is_guardian(armed.guardian)
+        assert is_guardian(pending.guardian)
         came_back(guarded, old)
 
 
@@ -179,7 +179,7 @@ def test_also_where_the_control_groups_are_not_mounted(guarded: Playground, samp
         inside = [*within(group), "unshare", "--mount", "sh", "-c", hide, "sh"]
         done = load(guarded, samples / "drop.o", "--confirm", str(SOON + 2), inside=inside)
         assert done.returncode == 0, done.stderr
-        armed_on(guarded)
+        pending_on(guarded)
         end(group)
         came_back(guarded, old)
 
@@ -192,7 +192,7 @@ def test_a_control_group_that_can_not_be_left_is_refused(guarded: Playground, sa
         assert done.returncode != 0
         assert "control group" in done.stderr
         now = look_at(guarded)
-        assert (now.hook, now.chain, now.armed) == (old.hook, old.chain, None)
+        assert (now.hook, now.chain, now.pending) == (old.hook, old.chain, None)
         eventually(lambda: not guardians(netns.inode(guarded.netns)), "the guardian ends")
         assert nothing_left()
 
@@ -203,13 +203,13 @@ def test_a_control_group_that_can_not_be_left_is_refused(guarded: Playground, sa
 def test_no_signal_ends_it_but_kill(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
     new = arm(guarded, chain_of(samples, "drop"), SOON + 5)
-    assert new.armed is not None
+    assert new.pending is not None
     for signum in range(1, signal.SIGRTMAX + 1):  # by number: Python does not name those of the C library
         if signum not in (signal.SIGKILL, signal.SIGSTOP):
-            os.kill(new.armed.guardian, signum)
+            os.kill(new.pending.guardian, signum)
     time.sleep(0.3)
-    assert is_guardian(new.armed.guardian)
-    assert look_at(guarded).armed == new.armed
+    assert is_guardian(new.pending.guardian)
+    assert look_at(guarded).pending == new.pending
     came_back(guarded, old)
 
 
@@ -241,7 +241,7 @@ def test_an_interface_that_moves_is_rolled_back_where_it_is(
 ) -> None:
     old = change(guarded, chain_of(samples, "firewall", "tailcalls", linkage=linkage))
     new = arm(guarded, chain_of(samples, "drop", linkage=linkage), SOON + 3)
-    assert new.armed is not None
+    assert new.pending is not None
     with other_netns() as target:
         if busy:
             add = ["ip", "-n", target, "link", "add", "index", str(guarded.ifindex), "type", "veth"]
@@ -250,15 +250,15 @@ def test_an_interface_that_moves_is_rolled_back_where_it_is(
         there = look(guarded.ifname, target)
         assert (there.interface.ifindex != guarded.ifindex) is busy
         assert there.hook == new.hook
-        assert there.armed == new.armed
+        assert there.pending == new.pending
 
         def settled() -> object:
             return look(guarded.ifname, target).settled
 
         assert eventually(settled, "it is settled").outcome is Outcome.ROLLED_BACK
         now = look(guarded.ifname, target)
-        assert (now.hook, now.chain, now.armed) == (old.hook, old.chain, None)
-        eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+        assert (now.hook, now.chain, now.pending) == (old.hook, old.chain, None)
+        eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
         assert nothing_left()
 
 
@@ -272,7 +272,7 @@ def test_an_interface_that_moved_is_decided_where_it_is(
         move(guarded, target)
         now = decide(guarded.ifname, target)  # type: ignore[operator]
         assert now.hook == (new.hook if decide is confirm else old.hook)
-        assert now.armed is None
+        assert now.pending is None
         assert now.settled.outcome is (Outcome.CONFIRMED if decide is confirm else Outcome.ROLLED_BACK)
         assert nothing_left()
 
@@ -281,10 +281,10 @@ def test_an_interface_whose_namespace_went_away_under_it_is_gone(samples: Path, 
     with Playground() as playground, no_guardian_survives(playground):
         change(playground, chain_of(samples, "firewall"))
         new = arm(playground, chain_of(samples, "drop"), SOON)
-        assert new.armed is not None
+        assert new.pending is not None
         with other_netns() as target:
             move(playground, target)
-        eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+        eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
         assert nothing_left()
 
 
@@ -386,10 +386,10 @@ def test_a_mount_that_others_stay_in_is_good_enough(
 def test_an_edit_does_not_go_on_after_a_rollback(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
     new = arm(guarded, chain_of(samples, "drop"), SOON)
-    assert new.armed is not None
-    os.kill(new.armed.guardian, signal.SIGKILL)
-    eventually(lambda: look_at(guarded).armed.state is PendingState.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
-    deadline = new.armed.deadline
+    assert new.pending is not None
+    os.kill(new.pending.guardian, signal.SIGKILL)
+    eventually(lambda: look_at(guarded).pending.state is PendingState.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
+    deadline = new.pending.deadline
     eventually(lambda: boot_clock() > deadline, "the deadline")
     asked = []
 

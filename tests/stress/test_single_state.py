@@ -57,8 +57,8 @@ class Watch:
 def state_of(running: Running) -> tuple[int | None, int | None, PendingState | None, Outcome | None]:
     return (
         running.hook.prog_id if running.hook else None,
-        running.armed.decision if running.armed else None,
-        running.armed.state if running.armed else None,
+        running.pending.decision if running.pending else None,
+        running.pending.state if running.pending else None,
         running.settled.outcome if running.settled else None,
     )
 
@@ -73,7 +73,7 @@ def test_settled_or_waiting_but_never_both_and_never_neither(
             old = change(playground, chains[0])
             watch.seen.append(set())
             new = arm(playground, chains[1], seconds=1.0 if decide == "nobody" else 60.0)
-            assert new.armed is not None
+            assert new.pending is not None
             assert old.hook is not None
             assert new.hook is not None
             if decide != "nobody":
@@ -81,15 +81,15 @@ def test_settled_or_waiting_but_never_both_and_never_neither(
             final = new.hook if decide == "confirm" else old.hook
             end = eventually(lambda: look_at(playground).settled, "it is settled")
             now = look_at(playground)
-            assert (now.hook, now.armed, now.settled) == (final, None, end)
-            for hook, armed, state, settled in watch.seen[-1]:
-                said = (hook, armed, state, settled)
-                assert armed is None or settled is None, f"both: {said}"
+            assert (now.hook, now.pending, now.settled) == (final, None, end)
+            for hook, pending, state, settled in watch.seen[-1]:
+                said = (hook, pending, state, settled)
+                assert pending is None or settled is None, f"both: {said}"
                 if hook == new.hook.prog_id:
-                    assert armed is not None or settled is not None, f"neither: {said}"
+                    assert pending is not None or settled is not None, f"neither: {said}"
                 if state is PendingState.MAKING:
                     assert hook == old.hook.prog_id, said
-                if state is PendingState.ARMED:
+                if state is PendingState.PENDING:
                     assert hook == new.hook.prog_id, said
                 if settled is Outcome.ROLLED_BACK:
                     assert hook == old.hook.prog_id, said

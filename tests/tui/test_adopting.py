@@ -55,7 +55,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
             await driver.press("C")
             await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
-            await driver.until(lambda: look_at(guarded).armed is None)
+            await driver.until(lambda: look_at(guarded).pending is None)
             assert "i ADOPT" not in driver.lines("keys")[0]
     assert names(look_at(guarded)) == ["xdp_counter"]
 

@@ -51,7 +51,7 @@ async def test_a_change_waits_and_is_kept(guarded: Playground, samples: Path) ->
     async with driving(guarded.netns, guarded.ifname) as driver:
         await swapped(driver)
         waiting = look_at(guarded)
-        assert waiting.armed is not None
+        assert waiting.pending is not None
         assert waiting.hook != before.hook
         assert {"CONFIRM", "ROLL"} <= set(driver.lines("keys")[0].split())
         first = driver.lines("banner")[0]
@@ -89,7 +89,7 @@ async def test_quitting_asks_what_becomes_of_a_change_that_waits(
         await driver.until(lambda: driver.dialog(WaitingDialog))
         await driver.press("q")
         await driver.until(lambda: driver.app._exit)
-    assert look_at(guarded).armed is not None
+    assert look_at(guarded).pending is not None
     tell_waiting(driver.app.left_waiting)
     command = f"`xdptui confirm {guarded.ifname} --netns {guarded.netns}` keeps it"
     assert command in capsys.readouterr().err
@@ -101,7 +101,7 @@ async def test_quitting_asks_what_becomes_of_a_change_that_waits(
         await driver.until(lambda: driver.app._exit)
     assert driver.app.left_waiting == ()
     now = look_at(guarded)
-    assert (now.armed, now.hook) == (None, before.hook)
+    assert (now.pending, now.hook) == (None, before.hook)
 
 
 async def test_that_changes_wait_shows_before_there_is_one_and_in_the_plan(
@@ -157,7 +157,7 @@ async def test_where_no_change_can_be_pending_that_is_said_at_once_and_in_the_pl
         assert "ROLLBACK" not in driver.lines("banner")[0], "it can't be switched on"
         await driver.apply()
         await driver.until(lambda: driver.session.changes == 0 and not driver.dialog())
-    assert look_at(guarded).armed is None
+    assert look_at(guarded).pending is None
     assert names(look_at(guarded)) == names(before)[::-1]
 
 
@@ -169,7 +169,7 @@ async def test_unconfirmed_it_goes_back_and_that_is_said(
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.press("J", "w")
         await driver.apply()
-        await driver.until(lambda: driver.session.running and driver.session.running.armed)
+        await driver.until(lambda: driver.session.running and driver.session.running.pending)
         await driver.until(lambda: said(driver, "the change was rolled back (nobody confirmed within 2 s)"))
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
     assert look_at(guarded).hook == before.hook
@@ -217,7 +217,7 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
         await driver.until(lambda: driver.dialog(Confirm))
         assert "could not undo" in driver.text()
         await driver.press("escape")
-    assert look_at(guarded).armed is None
+    assert look_at(guarded).pending is None
 
 
 async def test_elsewhere_nothing_waits_unasked(guarded: Playground, samples: Path) -> None:
@@ -228,5 +228,5 @@ async def test_elsewhere_nothing_waits_unasked(guarded: Playground, samples: Pat
         await driver.press("J")
         await driver.apply()
         await driver.until(lambda: driver.session.changes == 0 and not driver.dialog(Applying))
-    assert look_at(guarded).armed is None
+    assert look_at(guarded).pending is None
     change(guarded, lambda chain: chain.remove([0]))

@@ -149,12 +149,12 @@ def test_what_is_no_entry_is_refused(data: bytes) -> None:
 
 
 def test_what_waits_and_what_became_of_it_are_read_as_written() -> None:
-    armed = PendingChange(
+    pending = PendingChange(
         "eth0", 2, 99, Mode.NATIVE, None, 8, 12.5, 60.0, ME, 44, 5, Pins(True, (3, 4)), Pins()
     )
-    assert PendingChange.decode(armed.encode() + b"\0\0") == armed
-    assert armed.seconds_left(10.0) == 2.5
-    assert armed.seconds_left(100.0) == 0
+    assert PendingChange.decode(pending.encode() + b"\0\0") == pending
+    assert pending.seconds_left(10.0) == 2.5
+    assert pending.seconds_left(100.0) == 0
     settled = ConfirmOutcome(Outcome.ROLLED_BACK, 1.0, None, None, 8, ME, "words")
     assert ConfirmOutcome.decode(settled.encode()) == settled
     assert settled.text == "the change was rolled back (words); no program runs"

@@ -25,7 +25,7 @@ from xdptui.view.layout import share
 from xdptui.view.session import Session, Shown
 from xdptui.view.waterfall import flow
 from xdptui.view.waterfall_lines import waterfall_lines
-from xdptui.widgets.banner import Armed, banner_line
+from xdptui.widgets.banner import Pending, banner_line
 from xdptui.words.rates import Rates, Reading
 
 LONG = "a_component_with_a_name_that_no_column_can_hold"
@@ -94,7 +94,7 @@ def test_banner_fits_and_keeps_the_state(width: int, missing: int) -> None:
         assert line.width == width
         assert "RUNNING" in line.text
         assert ("READ-ONLY" in line.text) == bool(missing)
-    assert "PENDING 00:42" in banner_line(session, 80, Armed(42)).text
+    assert "PENDING 00:42" in banner_line(session, 80, Pending(42)).text
 
 
 def test_the_banner_says_that_a_chain_is_bound() -> None:

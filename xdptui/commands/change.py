@@ -23,7 +23,7 @@ from xdptui.commands.options import seconds
 from xdptui.commands.whatif import Tried, trying
 from xdptui.outcome import ExitCode, Talk, UsageError, write
 from xdptui.render import documents
-from xdptui.render.armed_text import armed_line
+from xdptui.render.pending_text import pending_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
 from xdptui.workers.plan_check import findings_of, link_candidate
@@ -140,10 +140,10 @@ def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
     waiting = (
         None
         if dry
-        else next((outcome for outcome in outcomes if not outcome.plan.empty and outcome.now.armed), None)
+        else next((outcome for outcome in outcomes if not outcome.plan.empty and outcome.now.pending), None)
     )
-    if waiting is not None and waiting.now.armed is not None:
-        write(armed_line(waiting.now.armed, waiting.now, boot_clock()))
+    if waiting is not None and waiting.now.pending is not None:
+        write(pending_line(waiting.now.pending, waiting.now, boot_clock()))
 
 
 def _document(outcome: ChangeReport, *, dry: bool) -> dict[str, Any]:

@@ -29,9 +29,9 @@ def run(options: Namespace) -> int:
     decided: set[int] = set()
     for name in chosen(options.interface, options.netns):
         before = look(name, options.netns)
-        armed = before.armed
-        if armed is not None and armed.decision not in decided:
-            decided.add(armed.decision)
+        pending = before.pending
+        if pending is not None and pending.decision not in decided:
+            decided.add(pending.decision)
             now = (confirm if keeps else roll_back)(name, options.netns)
         elif before.settled is not None and before.settled.decision in decided:
             now = before
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
             now = (confirm if keeps else roll_back)(
                 name, options.netns
             )  # says why there is nothing to decide
-        others = [] if armed is None else [name for name in armed.together if name != str(now.interface)]
+        others = [] if pending is None else [name for name in pending.together if name != str(now.interface)]
         if options.json:
             each.append(_document(now, others, keeps=keeps))
         else:

@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     warnings += [
         f"a change on {running.interface} is pending: this is its chain"
         for running in runnings
-        if running.armed is not None
+        if running.pending is not None
     ]
     if output is not None:
         write_spec(made, output, replace=options.force)

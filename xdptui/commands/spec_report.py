@@ -17,7 +17,7 @@ from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
 from xdptui.render import documents
-from xdptui.render.armed_text import armed_line
+from xdptui.render.pending_text import pending_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
 from xdptui.workers.plan_check import findings_of
@@ -106,8 +106,8 @@ def report_text(result: Result, *, dry: bool) -> str:
     lines += [f"  {note}" for note in result.notes]
     if result.tried.matrix is not None:
         lines.append(whatif_text(result.tried.matrix, result.tried.notes))
-    if result.state is SpecState.CHANGED and result.now is not None and result.now.armed is not None:
-        lines.append(armed_line(result.now.armed, result.now, boot_clock()))
+    if result.state is SpecState.CHANGED and result.now is not None and result.now.pending is not None:
+        lines.append(pending_line(result.now.pending, result.now, boot_clock()))
     return "\n".join(lines)
 
 

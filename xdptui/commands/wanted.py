@@ -119,7 +119,7 @@ def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Cha
             linkage, why = choose(asked, running, bound=bound, slots=len(entry.slots))
             if running.chain is None or running.chain.linkage is not linkage:
                 notes.append(f"{linkage} linkage: {why}")
-        if running.armed is not None:
+        if running.pending is not None:
             notes.append(f"a change on {running.interface} is pending: it may be rolled back")
         components = wanted.components[target.entry]
         made = candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps)

@@ -244,9 +244,9 @@ def _chain(running: Running) -> Iterator[Value]:
 
 def _confirmed(running: Running, now: float) -> Iterator[Value]:
     """A pending change, and the outcome of the last one."""
-    if running.armed is not None:
-        labels = (*where(running), running.armed.state.value)
-        yield Value(PENDING, labels, running.armed.seconds_left(now))
+    if running.pending is not None:
+        labels = (*where(running), running.pending.state.value)
+        yield Value(PENDING, labels, running.pending.seconds_left(now))
     if running.settled is not None:
         yield Value(SETTLED, (*where(running), running.settled.outcome.value), running.settled.at)
 

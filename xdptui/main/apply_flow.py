@@ -165,7 +165,7 @@ class ApplyFlow(Controller):
         if not isinstance(outcome, Exception):
             for running in outcome:
                 self._desk.put(self.session.applied(running))
-            waits = any(running.armed is not None for running in outcome)
+            waits = any(running.pending is not None for running in outcome)
             text = "change pending. C confirms it, B rolls it back" if waits else "applied"
             self._desk.notify(f"{where}: {text}", timeout=4)
         elif isinstance(outcome, Cancelled):

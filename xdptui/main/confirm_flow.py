@@ -12,7 +12,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
-from xdptui.widgets.banner import Armed
+from xdptui.widgets.banner import Pending
 
 __all__ = ["ConfirmFlow", "countdown"]
 
@@ -28,13 +28,13 @@ DECIDED = (Outcome.CONFIRMED, Outcome.ROLLED_BACK)
 """The outcomes of our own decision; anything else is news."""
 
 
-def countdown(running: Running | None) -> Armed | None:
+def countdown(running: Running | None) -> Pending | None:
     """What the banner says about a pending change."""
-    if running is None or running.armed is None:
+    if running is None or running.pending is None:
         return None
     from xdpchain.observe.pending_pins import boot_clock  # late: a replay runs where there is no BPF
 
-    return Armed(round(running.armed.seconds_left(boot_clock())), BUT.get(running.armed.state, ""))
+    return Pending(round(running.pending.seconds_left(boot_clock())), BUT.get(running.pending.state, ""))
 
 
 class ConfirmFlow(Controller):
@@ -85,7 +85,7 @@ class ConfirmFlow(Controller):
 
     def _decide(self, *, keep: bool) -> None:
         running = self.session.running
-        if running is None or running.armed is None:
+        if running is None or running.pending is None:
             self._desk.notify("No change is pending", timeout=3)
         elif self._desk.editable():
             self._desk.beside(self._settle(running, keep))
@@ -94,7 +94,7 @@ class ConfirmFlow(Controller):
         """Decide all pending changes; returns whether that succeeded. A change of several interfaces takes
         one decision.
         """
-        each_decision = {r.armed.decision: r for r in self.session.waiting if r.armed is not None}
+        each_decision = {r.pending.decision: r for r in self.session.waiting if r.pending is not None}
         return all([await self._settle(running, keep) for running in each_decision.values()])
 
     async def _settle(self, running: Running, keep: bool) -> bool:
@@ -116,10 +116,10 @@ class ConfirmFlow(Controller):
 
     def tell_settled(self, before: tuple[Running, ...], now: tuple[Running, ...]) -> None:
         """Say what happened to pending changes."""
-        waited = {r.interface.ifindex for r in before if r.armed is not None}
+        waited = {r.interface.ifindex for r in before if r.pending is not None}
         for running in now:
             settled = running.settled
-            if running.interface.ifindex in waited and running.armed is None and settled is not None:
+            if running.interface.ifindex in waited and running.pending is None and settled is not None:
                 ours = running.interface.ifindex in self._decided and settled.outcome in DECIDED
                 self._decided.discard(running.interface.ifindex)
                 self._desk.notify(

@@ -108,7 +108,7 @@ class KernelNews(Controller):
             for running in now
             if (earlier := was.get(running.interface.ifindex)) is not None
             and earlier.identity != running.identity
-            and earlier.armed is None
+            and earlier.pending is None
             and running.interface.ifindex not in before.edits
         ]
         if changed and not before.replaying and not self._desk.changed_lately:

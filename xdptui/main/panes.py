@@ -73,7 +73,7 @@ class Panes:
             candidate=session.changes > 0,
             runs=session.running is not None and bool(session.running.hooks),
             slots=len(session.chain) > 0,
-            armed=session.running is not None and session.running.armed is not None,
+            pending=session.running is not None and session.running.pending is not None,
             foreign=session.state is BannerState.FOREIGN,
         )
         self._arrange()

@@ -241,7 +241,7 @@ class MainScreen(Selecting[None]):
 
     def _count(self) -> None:
         self.panes.count()
-        if any(running.armed is not None for running in self.session.runnings):
+        if any(running.pending is not None for running in self.session.runnings):
             # Confirmation elsewhere raises no event, and the deadline may have passed.
             self.panes.show_countdown()
             self.feed.ask()

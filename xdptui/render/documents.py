@@ -112,7 +112,7 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "editable": running.editable,
         "note": running.note,
         "todo": worded(running.todo, where.netns),
-        "armed": running.armed and _armed(running.armed, now),
+        "armed": running.pending and _pending(running.pending, now),
         "settled": running.settled and _settled(running.settled),
         "following": running.following and _following(running.following),
         "programs": [
@@ -163,16 +163,16 @@ def owner_evidence(verdict: Verdict, evidence: Evidence) -> Document:
     }
 
 
-def _armed(armed: PendingChange, now: float) -> Document:
+def _pending(pending: PendingChange, now: float) -> Document:
     return {
-        "state": armed.state.value,
-        "seconds": armed.seconds,
-        "seconds_left": round(armed.seconds_left(now), 3),
-        "rolls_back_to": armed.old,
-        "runs": armed.new,
-        "by": _author(armed.author),
-        "guardian": armed.guardian,
-        "together": list(armed.together),
+        "state": pending.state.value,
+        "seconds": pending.seconds,
+        "seconds_left": round(pending.seconds_left(now), 3),
+        "rolls_back_to": pending.old,
+        "runs": pending.new,
+        "by": _author(pending.author),
+        "guardian": pending.guardian,
+        "together": list(pending.together),
     }
 
 

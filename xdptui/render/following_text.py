@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpchain.model.running import Running
-from xdptui.render.armed_text import command
+from xdptui.render.pending_text import command
 from xdptui.words.printable import printable
 
 if TYPE_CHECKING:

@@ -111,17 +111,17 @@ def _uncounted(sample: Sample) -> str:
 
 def _waiting(running: Running, now: float) -> list[str]:
     """A pending change, or the outcome of one; and who follows packets."""
-    if not (running.following or running.armed or running.settled):
+    if not (running.following or running.pending or running.settled):
         return []
     from xdpchain.model.pending_change import Outcome
-    from xdptui.render.armed_text import armed_line, settled_line
     from xdptui.render.following_text import following_line
+    from xdptui.render.pending_text import pending_line, settled_line
 
     lines = []
     if running.following is not None:
         lines.append(f"    {following_line(running.following, running)}")
-    if running.armed is not None:
-        lines.append(f"    {armed_line(running.armed, running, now)}")
+    if running.pending is not None:
+        lines.append(f"    {pending_line(running.pending, running, now)}")
     if running.settled is not None and running.settled.outcome is not Outcome.CONFIRMED:
         lines.append(f"    {settled_line(running.settled)}")
     return lines

@@ -257,7 +257,7 @@ def hints(
     candidate: bool,
     runs: bool = True,
     slots: bool = True,
-    armed: bool = False,
+    pending: bool = False,
     foreign: bool = False,
     replaying: bool = False,
     rows: int = 1,
@@ -273,7 +273,7 @@ def hints(
         if key.rank
         and works(key, read_only=read_only, replaying=replaying)
         and (candidate or key.action not in ("drop", "apply", "plan"))
-        and (armed or key.action not in DECIDE)
+        and (pending or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else not foreign or key.action not in NEED_OURS)
         and (runs or key.action not in NEED_PROGRAM)
         and (slots or key.action not in NEED_SLOTS or (foreign and key.action == "details"))
@@ -281,7 +281,7 @@ def hints(
     if replaying:
         offered = [replace(key, hint=HINTS_IN_A_REPLAY.get(key.action, key.hint)) for key in offered]
     order = {key.action: i for i, key in enumerate(offered)}
-    urgent: tuple[str, ...] = DECIDE if armed else ()
+    urgent: tuple[str, ...] = DECIDE if pending else ()
     urgent += ("plan", "apply", "drop", "undo", "wait") if candidate else ()
     kept: list[Key] = []
     found: list[list[Key]] = [[]]

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.pending_change import PendingState as Armed
+from xdpchain.model.pending_change import PendingState as Pending
 from xdpchain.model.running import Owner, Running
 from xdpchain.model.slot import Slot
 from xdptui.view.marks import count, removed
@@ -247,7 +247,9 @@ class Session:
         """Interfaces with a pending change."""
         if self.replaying:
             return ()
-        return tuple(r for r in self.runnings if r.armed is not None and r.armed.state is not Armed.SETTLING)
+        return tuple(
+            r for r in self.runnings if r.pending is not None and r.pending.state is not Pending.SETTLING
+        )
 
     @property
     def visible(self) -> tuple[Running, ...]:

@@ -12,7 +12,7 @@ from xdptui.view.cells import Cell, Line, clip, size_of
 from xdptui.view.session import BannerState, Session
 from xdptui.widgets.cell_grid import CellGrid
 
-__all__ = ["Armed", "Banner", "banner_line"]
+__all__ = ["Banner", "Pending", "banner_line"]
 
 STYLE = {
     BannerState.EMPTY: "state-free",
@@ -29,7 +29,7 @@ NOT_EDITABLE = (BannerState.EMPTY, BannerState.FOREIGN, BannerState.VIEW)
 
 
 @dataclass(frozen=True, slots=True)
-class Armed:
+class Pending:
     """A change that rolls back in ``seconds`` unless confirmed; ``but`` says why it won't."""
 
     seconds: int
@@ -42,7 +42,7 @@ class Armed:
 
 
 def banner_line(
-    session: Session, width: int, armed: Armed | None = None, *, recording: bool = False, unread: int = 0
+    session: Session, width: int, pending: Pending | None = None, *, recording: bool = False, unread: int = 0
 ) -> Line:
     """The line, exactly ``width`` wide; the states at its right end are never truncated."""
     badges: list[Cell] = []
@@ -60,14 +60,14 @@ def banner_line(
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
-    state = BannerState.PENDING if armed else session.state
+    state = BannerState.PENDING if pending else session.state
     waits = session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE
-    if waits and not armed:  # a setting, not a request: calm
+    if waits and not pending:  # a setting, not a request: calm
         badges += [Cell(f" ROLLBACK {session.confirm:.0f} s ", "state-free"), Cell(" ")]
     text = f" {state.value} "
-    if armed:
-        keeps = ": C confirms" if width >= 72 and not armed.but else ""
-        text = f" PENDING{',' * bool(armed.but)} {armed.left}{keeps} "
+    if pending:
+        keeps = ": C confirms" if width >= 72 and not pending.but else ""
+        text = f" PENDING{',' * bool(pending.but)} {pending.left}{keeps} "
     elif state in (BannerState.CANDIDATE, BannerState.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
     if not session.replaying:  # what ran then is among the facts; it does not run now
@@ -118,18 +118,18 @@ class Banner(CellGrid):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._session = Session()
-        self._armed: Armed | None = None
+        self._pending: Pending | None = None
         self._recording = False
         self._unread = 0
 
     def present(
-        self, session: Session, armed: Armed | None = None, *, recording: bool = False, unread: int = 0
+        self, session: Session, pending: Pending | None = None, *, recording: bool = False, unread: int = 0
     ) -> None:
-        self._session, self._armed, self._recording, self._unread = session, armed, recording, unread
+        self._session, self._pending, self._recording, self._unread = session, pending, recording, unread
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
         line = banner_line(
-            self._session, self.size.width, self._armed, recording=self._recording, unread=self._unread
+            self._session, self.size.width, self._pending, recording=self._recording, unread=self._unread
         )
         self.paint([line])

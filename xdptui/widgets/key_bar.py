@@ -36,7 +36,7 @@ class KeyBar(CellGrid):
         self._places: list[tuple[int, int, int, Key]] = []
 
     def present(
-        self, *, read_only: bool, candidate: bool, runs: bool, slots: bool, armed: bool, foreign: bool
+        self, *, read_only: bool, candidate: bool, runs: bool, slots: bool, pending: bool, foreign: bool
     ) -> None:
         self._offer = partial(
             hints,
@@ -44,7 +44,7 @@ class KeyBar(CellGrid):
             candidate=candidate,
             runs=runs,
             slots=slots,
-            armed=armed,
+            pending=pending,
             foreign=foreign,
             replaying=self.replaying,
         )

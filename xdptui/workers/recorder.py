@@ -151,7 +151,7 @@ def _reasons(running: Running) -> tuple[SlotReasons, ...]:
 def _steady(running: Running) -> Running:
     """Without what changes constantly and is not recorded."""
     device = replace(running.device, rx=(0, 0), tx=(0, 0))
-    return replace(running, device=device, armed=None, settled=None, following=None)
+    return replace(running, device=device, pending=None, settled=None, following=None)
 
 
 def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> RecordedReading:

@@ -21,7 +21,7 @@ from xdpchain.errors import KernelRefused, NotOurs
 from xdpchain.linkage.array_pins import components_in, release_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.dispatcher.recognise import recognise
 from xdpchain.linkage.kept_maps import forget_kept, overdue
-from xdpchain.observe.pending_pins import ARMED, armed_programs, discard, unguarded
+from xdpchain.observe.pending_pins import PENDING, discard, pending_programs, unguarded
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.trusted_directory import Untrusted
 
@@ -56,7 +56,7 @@ def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
     look = cache(all_netns.xdp_programs)
     stale = [judged for candidate in _candidates(ifindex) if (judged := _judge(candidate, look))]
     if ifindex is None:
-        stale += _armed(look)
+        stale += _pending(look)
         why = "the program whose arrays it holds is gone"
         stale += [StalePins(path, int(path.name), why) for path in stale_array_pins()]
     return tuple(stale)
@@ -110,7 +110,7 @@ def _candidates(ifindex: int | None) -> list[bpffs.DispatchDir]:
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting]) -> StalePins | None:
     prog_id = directory.prog_id
-    if prog_id in armed_programs():  # a rollback may need it
+    if prog_id in pending_programs():  # a rollback may need it
         return None
     try:
         with bpf.prog_by_id(prog_id) as program:
@@ -132,19 +132,19 @@ def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting])
     return StalePins(directory.path, prog_id, why, seen.complete)
 
 
-def _armed(look: Callable[[], all_netns.Sighting]) -> list[StalePins]:
+def _pending(look: Callable[[], all_netns.Sighting]) -> list[StalePins]:
     """Pending changes without a guardian whose program no longer runs: the interface is gone."""
     stale = []
-    for path, armed in unguarded():
-        if armed.new is not None and armed.new not in look().programs:
-            why = f"its guardian was killed, and program {armed.new} runs on no interface"
-            stale.append(StalePins(path, armed.old or armed.new, why, look().complete))
+    for path, pending in unguarded():
+        if pending.new is not None and pending.new not in look().programs:
+            why = f"its guardian was killed, and program {pending.new} runs on no interface"
+            stale.append(StalePins(path, pending.old or pending.new, why, look().complete))
     return stale
 
 
 def _remove(stale: StalePins) -> StalePins:
     name = stale.path.name
-    if stale.path.parent.name == ARMED:
+    if stale.path.parent.name == PENDING:
         discard(stale.path)
         return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)
     if name.isdigit():

@@ -103,7 +103,7 @@ def apply(
         tell("compare with the running chain")
         for part in parts:
             part.netlink = held.enter_context(Netlink(part.interface.netns))
-            part.prepare(confirm, armed=whole or confirm is not None)
+            part.prepare(confirm, pending=whole or confirm is not None)
         arming = None
         if whole or confirm is not None:
             tell("start the guardian of the rollback")
@@ -191,13 +191,13 @@ class _Part:
         self._filling = Filling()
         self._change = ChangeUnderWay(plan, plan.running, None, False)
 
-    def prepare(self, confirm: float | None, *, armed: bool) -> None:
+    def prepare(self, confirm: float | None, *, pending: bool) -> None:
         """Look again, and call the hooks. Raises RaceLost, NotOurs, Busy."""
         self.now = _unchanged(self.plan, self.netlink)
         make_way(self.now)
         for hook in self._hooks:
-            self.now = hook.before(ChangeUnderWay(self.plan, self.now, confirm, armed)) or self.now
-        self._change = ChangeUnderWay(self.plan, self.now, confirm, armed)
+            self.now = hook.before(ChangeUnderWay(self.plan, self.now, confirm, pending)) or self.now
+        self._change = ChangeUnderWay(self.plan, self.now, confirm, pending)
         sweep(self.interface.ifindex, self.now.hook.prog_id if self.now.hook else None)
 
     def build(
@@ -297,7 +297,7 @@ def _unchanged(plan: Plan, netlink: Netlink | None) -> Running:
         why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
         if now.device.netns_inode != plan.running.device.netns_inode:
             why = ANOTHER_NETNS
-        elif plan.running.armed is not None and now.settled is not None:
+        elif plan.running.pending is not None and now.settled is not None:
             why = f"{now.settled.outcome.text} meanwhile; {why}"
         raise RaceLost(
             f"{interface} no longer runs what this change was based on",

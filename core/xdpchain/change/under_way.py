@@ -14,13 +14,13 @@ __all__ = ["ChangeHook", "ChangeUnderWay"]
 
 class ChangeUnderWay(NamedTuple):
     """A change under way. ``now`` is what runs before it; ``confirm``: seconds in which it must be confirmed
-    (None: it is final). ``armed``: a rollback may restore ``now``.
+    (None: it is final). ``pending``: a rollback may restore ``now``.
     """
 
     plan: Plan
     now: Running
     confirm: float | None
-    armed: bool
+    pending: bool
 
 
 class ChangeHook(Protocol):

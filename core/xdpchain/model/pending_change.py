@@ -34,7 +34,7 @@ class PendingState(StrEnum):
     """
 
     MAKING = "making"
-    ARMED = "armed"
+    PENDING = "armed"
     UNGUARDED = "unguarded"
     OVERTAKEN = "overtaken"
     SETTLING = "settling"
@@ -105,7 +105,7 @@ class PendingChange:
     decision: int
     old_pins: Pins = Pins()
     new_pins: Pins = Pins()
-    state: PendingState = PendingState.ARMED
+    state: PendingState = PendingState.PENDING
     old_mode: Mode | None = None
     together: tuple[str, ...] = ()
 
@@ -134,7 +134,7 @@ class PendingChange:
         if hook == self.new:
             if decision in (Decision.CONFIRM, Decision.CALL_OFF):
                 return PendingState.SETTLING
-            return PendingState.ARMED if guarded else PendingState.UNGUARDED
+            return PendingState.PENDING if guarded else PendingState.UNGUARDED
         if self.in_gap(hook) and decision is None:
             return PendingState.MAKING if guarded else PendingState.UNGUARDED
         if not guarded:

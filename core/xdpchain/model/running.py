@@ -94,7 +94,7 @@ class Running:
 
     ``chain`` is None if nothing runs or if it can't be edited (``note`` tells the operator why, ``todo`` what
     to do); ``shown`` is then that chain as far as known, for display only. ``hooks`` has more than one
-    element if native and offloaded programs run at once. ``armed`` is the pending change, ``settled`` the
+    element if native and offloaded programs run at once. ``pending`` is the pending change, ``settled`` the
     outcome of the last one, until the next change. ``replaces_prog_id``: the ID of the equivalent program
     that the one on the hook replaced, such as one that records packets (``following`` says for whom).
     ``arrays``: map IDs of a tail-call chain's program arrays, one per slot; empty if the kernel emptied them.
@@ -115,7 +115,7 @@ class Running:
     counters_map: int | None = None
     note: str = ""
     shown: Chain | None = None
-    armed: PendingChange | None = None
+    pending: PendingChange | None = None
     settled: ConfirmOutcome | None = None
     replaces_prog_id: int | None = None
     following: Following | None = None

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 
 __all__ = [
-    "ARMED",
+    "PENDING",
     "Found",
-    "armed_programs",
+    "all_pending",
     "boot_clock",
     "claim",
     "decided",
@@ -42,18 +42,18 @@ __all__ = [
     "forget_settled",
     "make_decision",
     "open_held",
-    "read_armed",
+    "pending_programs",
     "read_pending",
-    "remove_armed",
+    "remove_pending",
     "unguarded",
-    "write_armed",
+    "write_pending",
     "write_settled",
 ]
 
 RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
 PAUSES = (0.001,) * 10 + (0.05,) * 20
-ARMED, SETTLED = "armed", "settled"
+PENDING, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
 _ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
 
@@ -91,22 +91,22 @@ def decided(decision: bpf.Fd) -> Decision | None:
         return None
 
 
-# The armed change
+# The pending change
 
 
-def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
+def write_pending(pending: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
     """Pin the record and ``held``, by name. Returns a descriptor of the directory with the flock; close it or
     pass it on. Take the lock first. Raises BpffsMissing, KernelRefused, PermissionDenied.
     """
-    making, final = _making(armed), _name(armed.inode, armed.ifindex)
+    making, final = _making(pending), _name(pending.inode, pending.ifindex)
     locked = -1
     try:
-        with _opened(ARMED, make=True) as parent:
+        with _opened(PENDING, make=True) as parent:
             try:
                 _remove(parent, making)
                 _remove(parent, final)  # left by an earlier interface with this ifindex and namespace inode
                 with parent.make_child(making, exist_ok=False) as directory:
-                    with blobs.make("xdptui_armed", armed.encode()) as record:
+                    with blobs.make("xdptui_armed", pending.encode()) as record:
                         directory.pin(RECORD, record)
                     for name, fd in held.items():
                         directory.pin(name, fd)
@@ -135,28 +135,29 @@ class Found(NamedTuple):
 
 
 def read_pending(inode: int) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcome]]:
-    """All armed changes, of all network namespaces, without those that can't be read; and for each interface
-    of one namespace, by ifindex, the outcome of its last pending change, if nothing was changed since.
+    """All pending changes, of all network namespaces, without those that can't be read; and for each
+    interface of one namespace, by ifindex, the outcome of its last pending change, if nothing was changed
+    since.
     """
-    armed: list[tuple[Path, Found]] = []
+    pending: list[tuple[Path, Found]] = []
     ended: dict[int, ConfirmOutcome] = {}
     with contextlib.suppress(OSError, XdpChainError), _opened() as root:
-        with contextlib.suppress(OSError, XdpChainError), root.child(ARMED) as parent:
+        with contextlib.suppress(OSError, XdpChainError), root.child(PENDING) as parent:
             # Without the lock, skip changes that are being armed: testing their flock would hold it for a
             # moment, and the process that arms them does not wait.
-            armed = _all_armed(parent, lambda name: _place(name) is not None)
+            pending = _all_in(parent, lambda name: _place(name) is not None)
         with contextlib.suppress(OSError, XdpChainError), root.child(SETTLED) as directory:
             ended = _all_settled(directory, inode)
-    return tuple(found for _, found in armed), ended
+    return tuple(found for _, found in pending), ended
 
 
-def read_armed() -> tuple[Found, ...]:
-    """Only the armed changes."""
+def all_pending() -> tuple[Found, ...]:
+    """Only the pending changes."""
     return read_pending(0)[0]
 
 
-def _all_armed(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
-    """Each armed change that can be read, and its directory."""
+def _all_in(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
+    """Each pending change that can be read, and its directory."""
     found = []
     for name in filter(wanted, parent.names()):
         with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
@@ -169,29 +170,29 @@ def _all_armed(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[
 
 
 @contextlib.contextmanager
-def open_held(armed: PendingChange) -> Iterator[dict[str, bpf.Fd]]:
+def open_held(pending: PendingChange) -> Iterator[dict[str, bpf.Fd]]:
     """The pinned objects of exactly this change, by name; closed on exit. Empty if it is gone."""
     with contextlib.ExitStack() as stack:
         held: dict[str, bpf.Fd] = {}
         with (
             contextlib.suppress(OSError, XdpChainError),
-            _opened(ARMED, _name(armed.inode, armed.ifindex)) as directory,
+            _opened(PENDING, _name(pending.inode, pending.ifindex)) as directory,
         ):
             for name in directory.names():
                 held[name] = stack.enter_context(directory.get(name))
-        mine = DECISION in held and bpf.map_info(held[DECISION]).id == armed.decision
+        mine = DECISION in held and bpf.map_info(held[DECISION]).id == pending.decision
         yield held if mine else {}
 
 
-def remove_armed(armed: PendingChange) -> None:
+def remove_pending(pending: PendingChange) -> None:
     """Remove the pins of exactly this change; no error if they are gone."""
-    with open_held(armed) as held:
+    with open_held(pending) as held:
         if not held:
             return
-    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
-        making = _making(armed)
+    with contextlib.suppress(OSError, XdpChainError), _opened(PENDING) as parent:
+        making = _making(pending)
         _remove(parent, making)
-        parent.rename(_name(armed.inode, armed.ifindex), making)
+        parent.rename(_name(pending.inode, pending.ifindex), making)
         _remove(parent, making)
 
 
@@ -199,14 +200,14 @@ def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
     """The directories and records of all pending changes whose guardian was killed, or that were left
     incomplete. Take the lock first.
     """
-    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
-        return tuple((path, found.change) for path, found in _all_armed(parent, bool) if not found.guarded)
+    with contextlib.suppress(OSError, XdpChainError), _opened(PENDING) as parent:
+        return tuple((path, found.change) for path, found in _all_in(parent, bool) if not found.guarded)
     return ()
 
 
-def armed_programs() -> frozenset[int]:
+def pending_programs() -> frozenset[int]:
     """The program IDs of all chains before and after a pending change: none of them is stale."""
-    ends = ((found.change.old, found.change.new) for found in read_armed())
+    ends = ((found.change.old, found.change.new) for found in all_pending())
     return frozenset(prog_id for pair in ends for prog_id in pair if prog_id is not None)
 
 
@@ -256,7 +257,7 @@ def forget_settled(inode: int, ifindex: int) -> None:
 
 def discard(path: Path) -> None:
     """Remove a directory returned by `unguarded`."""
-    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
+    with contextlib.suppress(OSError, XdpChainError), _opened(PENDING) as parent:
         _remove(parent, path.name)
 
 
@@ -274,8 +275,8 @@ def _place(name: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _making(armed: PendingChange) -> str:
-    return f"making-{_name(armed.inode, armed.ifindex)}"
+def _making(pending: PendingChange) -> str:
+    return f"making-{_name(pending.inode, pending.ifindex)}"
 
 
 def _record(directory: TrustedDirectory) -> PendingChange:

@@ -43,7 +43,7 @@ class _Snapshot(NamedTuple):
     """The pins: pending changes of all network namespaces, and outcomes of one."""
 
     inode: int
-    armed: tuple[Found, ...]
+    pending: tuple[Found, ...]
     settled: Mapping[int, ConfirmOutcome]
 
     @classmethod
@@ -51,21 +51,21 @@ class _Snapshot(NamedTuple):
         return cls(inode, *read_pending(inode))
 
     def of(self, running: Running) -> Running:
-        if not self.armed and not self.settled:
+        if not self.pending and not self.settled:
             return running
         ifindex = running.interface.ifindex
         hook = running.hook.prog_id if running.hook else None
         settled = self.settled.get(ifindex)
         if settled is not None and settled.runs != hook:  # something else happened since
             settled = None
-        armed = self._armed(ifindex, hook)
-        if armed is None or (settled is not None and settled.ends(armed)):
-            return replace(running, armed=None, settled=settled)
-        mine = settled is not None and settled.decision == armed.decision
-        return replace(running, armed=armed, settled=settled if mine else None)
+        pending = self._pending(ifindex, hook)
+        if pending is None or (settled is not None and settled.ends(pending)):
+            return replace(running, pending=None, settled=settled)
+        mine = settled is not None and settled.decision == pending.decision
+        return replace(running, pending=pending, settled=settled if mine else None)
 
-    def _armed(self, ifindex: int, hook: int | None) -> PendingChange | None:
-        for found in self.armed:
+    def _pending(self, ifindex: int, hook: int | None) -> PendingChange | None:
+        for found in self.pending:
             change = found.change
             here = (change.inode, change.ifindex) == (self.inode, ifindex)
             # An interface that moved to another namespace is identified by its program: IDs are not reused.

@@ -2,7 +2,7 @@
 """Commit-confirmed: a change that rolls back automatically unless it is confirmed in time.
 
 `editing.apply(plan, confirm=seconds)` arms one; `deciding.confirm` and `deciding.roll_back` decide it;
-`discover.look` and `discover.survey` report pending changes (`Running.armed`). The old dispatcher, its
+`discover.look` and `discover.survey` report pending changes (`Running.pending`). The old dispatcher, its
 components and maps stay alive until then, so a rollback is a single swap and loses nothing.
 """
 

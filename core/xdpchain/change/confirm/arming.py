@@ -25,8 +25,8 @@ from xdpchain.observe.pending_pins import (
     decided,
     make_decision,
     open_held,
-    remove_armed,
-    write_armed,
+    remove_pending,
+    write_pending,
 )
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.mount_lifetime import require_lasting
@@ -87,7 +87,7 @@ class Arming:
         self._deadline = 0.0
         self._guardian = Guardian()
         self._held = contextlib.ExitStack()
-        self._armed: list[tuple[PendingChange, dict[str, bpf.Fd], Interface]] = []
+        self._pending: list[tuple[PendingChange, dict[str, bpf.Fd], Interface]] = []
         self._decision: bpf.Fd | None = None
 
     def __enter__(self) -> Self:
@@ -123,7 +123,7 @@ class Arming:
                     self._held.callback(fd.close)
         before = _arrays(running.chain, running.linkage, old)
         after = _arrays(chain, chain.linkage, new)
-        armed = PendingChange(
+        pending = PendingChange(
             where.name,
             where.ifindex,
             netns.inode(where.netns),
@@ -140,13 +140,13 @@ class Arming:
             old_mode=running.mode if None not in (old, new) and running.mode is not chain.mode else None,
             together=self._together,
         )
-        directory = write_armed(armed, held)
-        self._armed.append((armed, held, where))
+        directory = write_pending(pending, held)
+        self._pending.append((pending, held, where))
         self._missing -= 1
         try:
             with netns.opened(where.netns) as namespace:
                 self._guardian.entrust(
-                    armed, held, directory, namespace, more=self._missing > 0, whole=self._whole
+                    pending, held, directory, namespace, more=self._missing > 0, whole=self._whole
                 )
         finally:
             os.close(directory)
@@ -165,19 +165,19 @@ class Arming:
         """Everything is swapped in and final. Raises RaceLost if it was already rolled back."""
         if self._settle(Decision.CALL_OFF) is Decision.ROLL_BACK:
             raise RaceLost(
-                f"the change of {', '.join(self._together) or self._armed[0][2]} took too long",
+                f"the change of {', '.join(self._together) or self._pending[0][2]} took too long",
                 f"it had to be made within {self._seconds:g} s, so it was rolled back",
                 advise(Do.READ_AGAIN),
             )
-        for armed, _, _ in self._armed:
-            remove_armed(armed)
+        for pending, _, _ in self._pending:
+            remove_pending(pending)
 
     def call_off(self) -> None:
         """Nothing to roll back: end the guardian and remove the pins."""
         with contextlib.suppress(OSError):
             self._settle(Decision.CALL_OFF)
-        for armed, _, _ in self._armed:
-            remove_armed(armed)
+        for pending, _, _ in self._pending:
+            remove_pending(pending)
 
     def roll_back(self) -> None:
         """Roll back each interface that was swapped, in reverse order. If the kernel refuses, the guardian
@@ -185,9 +185,9 @@ class Arming:
         """
         with contextlib.suppress(OSError):
             self._settle(Decision.ROLL_BACK)
-        for armed, held, where in reversed(self._armed):
+        for pending, held, where in reversed(self._pending):
             with contextlib.suppress(OSError, XdpChainError), place_of(where) as place:
-                carry_out(armed, Decision.ROLL_BACK, held, place)
+                carry_out(pending, Decision.ROLL_BACK, held, place)
 
     def _settle(self, wanted: Decision) -> Decision:
         return wanted if self._decision is None else claim(self._decision, wanted)
@@ -209,31 +209,31 @@ def make_way(running: Running) -> None:
     before the swap, is discarded; one that is overdue because its guardian was killed is rolled back here,
     which raises RaceLost.
     """
-    armed = running.armed
-    if armed is None:
+    pending = running.pending
+    if pending is None:
         return
-    late = boot_clock() - armed.deadline
-    overdue = late > (0 if armed.state is PendingState.UNGUARDED else OVERDUE)
-    moot = MOOT.get(armed.state)
+    late = boot_clock() - pending.deadline
+    overdue = late > (0 if pending.state is PendingState.UNGUARDED else OVERDUE)
+    moot = MOOT.get(pending.state)
     if moot is None and not overdue:
-        left = f"it rolls back in {armed.seconds_left(boot_clock()):.0f} s"
-        if armed.state is PendingState.UNGUARDED:
+        left = f"it rolls back in {pending.seconds_left(boot_clock()):.0f} s"
+        if pending.state is PendingState.UNGUARDED:
             left = "its guardian was killed, so it will not roll back by itself"
         raise Busy(
             f"{running.interface} runs a pending change",
-            f"made by {armed.author}; {left}",
+            f"made by {pending.author}; {left}",
             advise(Do.CONFIRM, on=running.interface) | advise(Do.ROLL_BACK, on=running.interface),
         )
-    with open_held(armed) as held, place_of(running.interface) as place:
+    with open_held(pending) as held, place_of(running.interface) as place:
         if not held:
             return
         decision = claim(held[DECISION], moot or Decision.ROLL_BACK)
-        settled = carry_out(armed, decision, held, place, armed.unconfirmed)
+        settled = carry_out(pending, decision, held, place, pending.unconfirmed)
     if settled is not None:
-        note_settled(armed, settled)
+        note_settled(pending, settled)
     if moot is None:
         raise RaceLost(
             f"{running.interface} ran a change that was not confirmed in time",
-            f"made by {armed.author}; its guardian was killed, so it was rolled back only now",
+            f"made by {pending.author}; its guardian was killed, so it was rolled back only now",
             "Check the chain as it is now, then make the change again",
         )

@@ -17,7 +17,7 @@ from xdpchain.model.pending_change import Decision, Outcome, PendingChange, Pend
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
-from xdpchain.observe.pending_pins import DECISION, claim, open_held, read_armed
+from xdpchain.observe.pending_pins import DECISION, all_pending, claim, open_held
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
@@ -25,13 +25,13 @@ from xdpchain.sys.netlink import Netlink
 from .carry_out import carry_out
 from .whereabouts import Whereabouts, at_place, place_of
 
-__all__ = ["NotArmed", "confirm", "roll_back"]
+__all__ = ["NotPending", "confirm", "roll_back"]
 
 LOCK_TIMEOUT = 3.0
 """Seconds to wait for another editor. The decision is already made, so nothing depends on the lock."""
 
 
-class NotArmed(NotFound):
+class NotPending(NotFound):
     """No change is pending there (any more)."""
 
 
@@ -56,30 +56,30 @@ def roll_back(name: str, netns: str | None = None) -> Running:
 def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     require_capabilities()
     running = look(name, netns)
-    armed = running.armed
-    if armed is None or armed.state is PendingState.MAKING:
-        raise _not_armed(running)
+    pending = running.pending
+    if pending is None or pending.state is PendingState.MAKING:
+        raise _not_pending(running)
     author = current_author()
     # A rollback that was not requested here was decided by someone else.
     why = f"by {author.user}: {author.command}" if wanted is Decision.ROLL_BACK else ""
-    with open_held(armed) as held, place_of(running.interface) as place:
+    with open_held(pending) as held, place_of(running.interface) as place:
         if not held:
-            raise _not_armed(look(name, netns))
+            raise _not_pending(look(name, netns))
         try:
             decision = claim(held[DECISION], wanted)
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the decision can't be made") from error
         with _lock():
-            settled = carry_out(armed, decision, held, place, why)
-            _carry_out_others(armed, decision, place, author, why)
+            settled = carry_out(pending, decision, held, place, why)
+            _carry_out_others(pending, decision, place, author, why)
     now = look(name, netns)
     if decision is not wanted:
-        raise NotArmed(
+        raise NotPending(
             f"no change is pending on {now.interface} any more",
             f"it was {'confirmed' if decision is Decision.CONFIRM else 'rolled back'} a moment ago",
         )
     if settled is not None:
-        note_settled(armed, settled, by=author)
+        note_settled(pending, settled, by=author)
         if settled.outcome is Outcome.OVERTAKEN:
             raise RaceLost(
                 f"{now.interface} no longer runs the pending change",
@@ -87,7 +87,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
                 "It was left alone, and no change is pending any more; check the chain as it is now",
             )
     hook = now.hook.prog_id if now.hook else None
-    if wanted is Decision.ROLL_BACK and hook != armed.old:
+    if wanted is Decision.ROLL_BACK and hook != pending.old:
         raise KernelRefused(
             f"{now.interface} does not run what it ran before",
             author_of(now),
@@ -97,14 +97,17 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
 
 
 def _carry_out_others(
-    armed: PendingChange, decision: Decision, place: Whereabouts, author: Author, why: str
+    pending: PendingChange, decision: Decision, place: Whereabouts, author: Author, why: str
 ) -> None:
     """The same on the interfaces changed together with this one. What can't be done now is left to the
     guardian, and to the next change there.
     """
-    for found in read_armed():
+    for found in all_pending():
         other = found.change
-        if other.decision != armed.decision or (other.inode, other.ifindex) == (armed.inode, armed.ifindex):
+        if other.decision != pending.decision or (other.inode, other.ifindex) == (
+            pending.inode,
+            pending.ifindex,
+        ):
             continue
         with contextlib.suppress(OSError, XdpChainError), contextlib.ExitStack() as stack:
             netlink = place.netlink
@@ -129,10 +132,10 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _not_armed(running: Running) -> NotArmed:
+def _not_pending(running: Running) -> NotPending:
     where, settled = running.interface, running.settled
     why = "every change there is confirmed or was made without --confirm"
     if settled is not None:
         when = time.strftime("%H:%M:%S", time.localtime(settled.at))
         why = f"at {when} {settled.text}"
-    return NotArmed(f"no change is pending on {where}", why)
+    return NotPending(f"no change is pending on {where}", why)

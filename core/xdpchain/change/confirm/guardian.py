@@ -61,7 +61,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Watched:
     """An interface of a change, with everything needed to roll it back."""
 
-    armed: PendingChange
+    pending: PendingChange
     held: Mapping[str, bpf.Fd]
     home: Whereabouts
     report: Report
@@ -81,15 +81,15 @@ def main(socket_fd: int) -> None:
     with contextlib.ExitStack() as netlinks, sock:
         more = True
         while more and (entrusted := _entrusted(sock)) is not None:
-            armed, held, namespace, more, whole = entrusted
+            pending, held, namespace, more, whole = entrusted
             if _libc.setns(namespace, CLONE_NEWNET) != 0:
                 sock.send(
                     f"the network namespace can't be entered: {os.strerror(ctypes.get_errno())}".encode()
                 )
                 return
-            home = Whereabouts(netlinks.enter_context(Netlink()), armed.ifindex, armed.inode)
-            _rehearse(armed, held, home)
-            watched.append(Watched(armed, held, home, Report(armed), whole))
+            home = Whereabouts(netlinks.enter_context(Netlink()), pending.ifindex, pending.inode)
+            _rehearse(pending, held, home)
+            watched.append(Watched(pending, held, home, Report(pending), whole))
             _libc.mlockall(MCL_CURRENT)  # if refused, accept page faults
             sock.send(b"ready")
         if watched:  # otherwise the change failed earlier
@@ -127,22 +127,22 @@ def _entrusted(
         os.set_inheritable(fd, False)
     # The first two are the directory with our flock, kept open until the end, and the network namespace.
     named = dict(zip(document.texts("held", most=64), fds[2:], strict=True))
-    armed = PendingChange.decode(document.text("armed", most=1 << 16).encode())
+    pending = PendingChange.decode(document.text("armed", most=1 << 16).encode())
     held = {name: bpf.Fd(fd) for name, fd in named.items()}
-    return armed, held, fds[1], document.flag("more"), document.flag("whole")
+    return pending, held, fds[1], document.flag("more"), document.flag("whole")
 
 
-def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Whereabouts) -> None:
+def _rehearse(pending: PendingChange, held: Mapping[str, bpf.Fd], home: Whereabouts) -> None:
     """Do everything once that imports modules on first use: their files may be gone later."""
-    home.on_hook(armed)
+    home.on_hook(pending)
     decided(held[DECISION])
     with contextlib.suppress(XdpChainError):
         home.netlink.xdp_features()
     with contextlib.suppress(XdpChainError):  # always fails: no such interface
-        home.netlink.attach_xdp(0x7FFFFFFF, -1, armed.mode.value, held[DECISION])
+        home.netlink.attach_xdp(0x7FFFFFFF, -1, pending.mode.value, held[DECISION])
     all_netns.visit(_links)
-    pins_missing(armed, home.ifindex)
-    with open_held(armed):
+    pins_missing(pending, home.ifindex)
+    with open_held(pending):
         pass
     time.strftime("%c").encode("ascii", "replace")
 
@@ -157,14 +157,14 @@ def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
     why = ""
     decision_map, waits = first.held[DECISION], first.whole
     while (decision := decided(decision_map)) is None:
-        left = first.armed.deadline - boot_clock()
+        left = first.pending.deadline - boot_clock()
         heard = None
         if waits and left > 0:
             heard = _heard(sock, min(left, POLL))
             waits = heard is None
         if left <= 0 or heard == b"":
             decision = claim(decision_map, Decision.ROLL_BACK)
-            why = UNMADE if waits or heard == b"" else first.armed.unconfirmed
+            why = UNMADE if waits or heard == b"" else first.pending.unconfirmed
             break
         if not waits:
             time.sleep(min(left, POLL))
@@ -185,7 +185,7 @@ def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
     for interface in watched:
         if decision is Decision.ROLL_BACK:
             with contextlib.suppress(XdpChainError):
-                at_place(interface.armed, interface.home, partial(_linger, interface.armed))
+                at_place(interface.pending, interface.home, partial(_linger, interface.pending))
 
 
 def _heard(sock: socket.socket, seconds: float) -> bytes | None:
@@ -199,13 +199,13 @@ def _heard(sock: socket.socket, seconds: float) -> bytes | None:
 
 
 def _waits(watched: Watched) -> bool:
-    with open_held(watched.armed) as there:
+    with open_held(watched.pending) as there:
         return bool(there)
 
 
 def _is_old(watched: Watched) -> bool:
     with contextlib.suppress(XdpChainError):
-        return watched.home.on_hook(watched.armed) == watched.armed.old
+        return watched.home.on_hook(watched.pending) == watched.pending.old
     return False
 
 
@@ -216,14 +216,14 @@ def _settle(watched: Sequence[Watched], decision: Decision, why: str) -> None:
     while waiting:
         for interface in list(waiting):
             try:
-                at_place(interface.armed, interface.home, partial(_carry, interface, decision, why))
+                at_place(interface.pending, interface.home, partial(_carry, interface, decision, why))
                 waiting.remove(interface)
             except XdpChainError as error:
                 if id(interface) not in told:
                     told.add(id(interface))
-                    _tell_failure(interface.armed, interface.home, interface.report, f"{error}; retrying")
+                    _tell_failure(interface.pending, interface.home, interface.report, f"{error}; retrying")
                 if boot_clock() > give_up:
-                    _tell_failure(interface.armed, interface.home, interface.report, f"{error}; giving up")
+                    _tell_failure(interface.pending, interface.home, interface.report, f"{error}; giving up")
                     waiting.remove(interface)
         if waiting:
             time.sleep(RETRY)
@@ -231,18 +231,18 @@ def _settle(watched: Sequence[Watched], decision: Decision, why: str) -> None:
 
 def _carry(watched: Watched, decision: Decision, why: str, place: Whereabouts) -> None:
     with _lock():
-        settled = carry_out(watched.armed, decision, watched.held, place, why)
+        settled = carry_out(watched.pending, decision, watched.held, place, why)
     if settled is not None and settled.outcome is not Outcome.CONFIRMED:
         watched.report.write(settled)
-        note_settled(watched.armed, settled)
+        note_settled(watched.pending, settled)
 
 
-def _tell_failure(armed: PendingChange, home: Whereabouts, report: Report, why: str) -> None:
+def _tell_failure(pending: PendingChange, home: Whereabouts, report: Report, why: str) -> None:
     runs = None
     with contextlib.suppress(XdpChainError):
-        runs = home.on_hook(armed)
+        runs = home.on_hook(pending)
     failed = ConfirmOutcome(
-        Outcome.FAILED, time.time(), runs, armed.old, armed.new, armed.author, why, armed.decision
+        Outcome.FAILED, time.time(), runs, pending.old, pending.new, pending.author, why, pending.decision
     )
     report.write(failed)
     write_settled(home.inode, home.ifindex, failed)
@@ -257,11 +257,11 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _linger(armed: PendingChange, place: Whereabouts) -> None:
+def _linger(pending: PendingChange, place: Whereabouts) -> None:
     """Keep a dispatcher's links open while it runs if they could not be pinned again."""
-    while pins_missing(armed, place.ifindex):
+    while pins_missing(pending, place.ifindex):
         try:
-            if place.on_hook(armed) != armed.old:
+            if place.on_hook(pending) != pending.old:
                 return
         except NotFound:
             return

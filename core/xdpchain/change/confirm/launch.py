@@ -67,7 +67,7 @@ class Guardian:
 
     def entrust(
         self,
-        armed: PendingChange,
+        pending: PendingChange,
         held: Mapping[str, bpf.Fd],
         directory: int,
         netns: int,
@@ -82,7 +82,7 @@ class Guardian:
         assert self._socket is not None
         names = list(held)
         fds = [directory, netns, *(held[name].fileno() for name in names)]
-        document = {"armed": armed.encode().decode(), "held": names, "more": more, "whole": whole}
+        document = {"armed": pending.encode().decode(), "held": names, "more": more, "whole": whole}
         message = json.dumps(document).encode()
         try:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))

@@ -20,8 +20,8 @@ LOG_DAEMON, LOG_ERR, LOG_WARNING = 3 << 3, 3, 4
 class Report:
     """A socket to the log, created in advance since nothing can be loaded later."""
 
-    def __init__(self, armed: PendingChange) -> None:
-        self._where = f"{armed.ifname} (ifindex {armed.ifindex}, netns inode {armed.inode})"
+    def __init__(self, pending: PendingChange) -> None:
+        self._where = f"{pending.ifname} (ifindex {pending.ifindex}, netns inode {pending.inode})"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def write(self, settled: ConfirmOutcome) -> None:

@@ -34,10 +34,10 @@ class Whereabouts:
     ifindex: int
     inode: int
 
-    def on_hook(self, armed: PendingChange) -> int | None:
+    def on_hook(self, pending: PendingChange) -> int | None:
         """The program ID on its hook in the change's modes; None if empty. Raises NotFound."""
         link = self.netlink.link(self.ifindex)
-        return next(filter(None, (link.program(mode.value) for mode in armed.modes)), None)
+        return next(filter(None, (link.program(mode.value) for mode in pending.modes)), None)
 
 
 @contextlib.contextmanager
@@ -47,16 +47,16 @@ def place_of(interface: Interface) -> Iterator[Whereabouts]:
         yield Whereabouts(netlink, interface.ifindex, netns.inode(interface.netns))
 
 
-def at_place(armed: PendingChange, home: Whereabouts, call: Callable[[Whereabouts], T]) -> T:
-    """Call with the current place of the interface of ``armed``; ``home`` is where it was when armed.
+def at_place(pending: PendingChange, home: Whereabouts, call: Callable[[Whereabouts], T]) -> T:
+    """Call with the current place of the interface of ``pending``; ``home`` is where it was when armed.
 
     If the change's program runs nowhere, the place is home: it was overtaken, or the interface is gone.
     Raises KernelRefused if it may be in a hidden namespace, and whatever ``call`` raises.
     """
-    hook = _hook(home, armed)
-    if armed.new is None or hook in (armed.new, armed.old) or armed.in_gap(hook):
+    hook = _hook(home, pending)
+    if pending.new is None or hook in (pending.new, pending.old) or pending.in_gap(hook):
         return call(home)  # without a program it can't be identified elsewhere
-    with _search(armed, home) as found:
+    with _search(pending, home) as found:
         if found is None:
             return call(home)
 
@@ -70,9 +70,9 @@ def at_place(armed: PendingChange, home: Whereabouts, call: Callable[[Whereabout
 GONE = -1
 
 
-def _hook(home: Whereabouts, armed: PendingChange) -> int | None:
+def _hook(home: Whereabouts, pending: PendingChange) -> int | None:
     try:
-        return home.on_hook(armed)
+        return home.on_hook(pending)
     except NotFound:
         return GONE
 
@@ -85,7 +85,7 @@ class _Found:
 
 
 @contextlib.contextmanager
-def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
+def _search(pending: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
     """Where the change's program runs, in any network namespace; None: nowhere."""
     with contextlib.ExitStack() as held:
         found: list[_Found] = []
@@ -93,7 +93,7 @@ def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
         def look() -> bool:
             with Netlink() as netlink:
                 for link in netlink.links():
-                    if any(attachment.prog_id == armed.new for attachment in link.xdp):
+                    if any(attachment.prog_id == pending.new for attachment in link.xdp):
                         fd = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
                         held.callback(os.close, fd)
                         found.append(_Found(fd, os.fstat(fd).st_ino, link.ifindex))
@@ -105,11 +105,11 @@ def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
             time.sleep(pause)
             complete = all_netns.visit(look)
             # While it moves, it is nowhere for a moment, but its program lives.
-            if found or not (_hook(home, armed) == GONE and bpf.prog_lives(armed.new or 0)):
+            if found or not (_hook(home, pending) == GONE and bpf.prog_lives(pending.new or 0)):
                 break
-        if not found and not complete and _hook(home, armed) == GONE:
+        if not found and not complete and _hook(home, pending) == GONE:
             raise KernelRefused(
-                f"{armed.ifname} can't be found",
+                f"{pending.ifname} can't be found",
                 "it left its network namespace, and not all others are visible from here",
             )
         yield found[0] if found else None

@@ -23,13 +23,13 @@ KINDS = {
 }
 
 
-def note_settled(armed: PendingChange, settled: ConfirmOutcome, *, by: Author | None = None) -> None:
+def note_settled(pending: PendingChange, settled: ConfirmOutcome, *, by: Author | None = None) -> None:
     """Append the outcome to the journal; errors are ignored. ``by``: who decided (None: nobody in time)."""
     kind = KINDS.get(settled.outcome)
     if kind is None:
         return
     with contextlib.suppress(OSError, XdpChainError):
-        folder = interface_folder(armed.ifname, armed.inode)
+        folder = interface_folder(pending.ifname, pending.inode)
         boot = boot_id()
         author = by or current_author()
         known = {}
@@ -37,11 +37,11 @@ def note_settled(armed: PendingChange, settled: ConfirmOutcome, *, by: Author | 
             for moment in (entry.before, entry.after):
                 if moment.boot == boot:
                     known[moment.program] = moment
-            if entry.seconds is not None and (entry.after.program, entry.after.boot) == (armed.new, boot):
-                known[armed.old] = entry.before  # its ID differs if packets were followed
+            if entry.seconds is not None and (entry.after.program, entry.after.boot) == (pending.new, boot):
+                known[pending.old] = entry.before  # its ID differs if packets were followed
 
         def at(program: int | None) -> Moment:
             return known.get(program, Moment(program, boot))
 
-        before = at(armed.new)
+        before = at(pending.new)
         append(folder, JournalEntry(kind, author, before, at(settled.runs), (settled.text,)))

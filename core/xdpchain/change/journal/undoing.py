@@ -70,7 +70,7 @@ def undo_of(running: Running, entry: int | None = None) -> Undo:
             raise NothingToUndo(
                 f"the change on {running.interface} can't be undone",
                 f"program {target.program} ran before it, and only its id is known",
-                advise(Do.ROLL_BACK, on=running.interface) if running.armed else "",
+                advise(Do.ROLL_BACK, on=running.interface) if running.pending else "",
             )
         return Undo(replace(running.chain or Chain(), slots=()), target, what)
     keeping = _Keeping(here=target.boot == boot_id())

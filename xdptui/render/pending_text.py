@@ -10,7 +10,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, Pending
 from xdpchain.model.running import Running
 from xdptui.words.printable import printable
 
-__all__ = ["armed_line", "command", "settled_line"]
+__all__ = ["command", "pending_line", "settled_line"]
 
 
 def command(word: str, running: Running) -> str:
@@ -20,25 +20,25 @@ def command(word: str, running: Running) -> str:
     return printable(f"xdptui {word} {where.name}{netns}")
 
 
-def armed_line(armed: PendingChange, running: Running, now: float) -> str:
+def pending_line(pending: PendingChange, running: Running, now: float) -> str:
     """One line; ``now`` is in seconds of `sys.boot_clock`."""
-    back = f"program {armed.old}" if armed.old is not None else "no program"
-    by = printable(str(armed.author))
-    others = [name for name in armed.together if name != str(running.interface)]
+    back = f"program {pending.old}" if pending.old is not None else "no program"
+    by = printable(str(pending.author))
+    others = [name for name in pending.together if name != str(running.interface)]
     them = f", together with {some(others)}" if others else ""
     choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` rolls back now"
-    if armed.state is PendingState.MAKING:
+    if pending.state is PendingState.MAKING:
         return f"a change that needs confirmation is being made; by {by}"
-    if armed.state is PendingState.SETTLING:
+    if pending.state is PendingState.SETTLING:
         return f"a pending change is being settled; by {by}"
-    if armed.state is PendingState.OVERTAKEN:
+    if pending.state is PendingState.OVERTAKEN:
         ends = f"`{command('confirm', running)}` ends the wait"
         but = "pending change, but another tool has changed the chain since, which will be left alone"
         return f"{but}; {ends}; by {by}"
-    if armed.state is PendingState.UNGUARDED:
+    if pending.state is PendingState.UNGUARDED:
         dead = "its guardian was killed, so it will not roll back by itself"
         return f"pending change{them}, but {dead} to {back}; {choice}; by {by}"
-    left = armed.seconds_left(now)
+    left = pending.seconds_left(now)
     return f"pending change{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
 
 
