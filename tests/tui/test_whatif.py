@@ -49,7 +49,9 @@ async def test_the_matrix_of_a_candidate(ground: Playground, samples: Path) -> N
         await driver.press("y")
         await matrix(driver)
         assert "through what runs (no candidate)" in driver.text()
-        assert driver.label("#summary") == "20 packets: 20 as before"
+        assert driver.label("#summary") == (
+            "20 packets: 20 as before. Current traffic may differ: press o, enter live"
+        )
         await driver.press("escape")
         await add(driver, samples, "drop")
         await driver.press("p")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["WhatIfScreen"]
 
 BUILTIN = "builtin"
+UNPROVEN = ". Current traffic may differ: press o, enter live"
 BEGUN = "linking both chains in the background…"
 WORDS = (BUILTIN, "live", "ssh")
 """Sources that are not files."""
@@ -93,6 +94,7 @@ class WhatIfScreen(TwoPanes[None]):
         self._rows: tuple[Crossing, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._ticket = 0
+        self._builtin = True
         what = "the candidate" if changes else "what runs (no candidate)"
         self.heading = f"What if: packets through {what} on {running.interface.name}"
 
@@ -122,6 +124,7 @@ class WhatIfScreen(TwoPanes[None]):
 
     def _try(self, source: str) -> None:
         self._ticket += 1
+        self._builtin = source == BUILTIN
         ticket, running = self._ticket, self._target
 
         def work() -> None:
@@ -154,7 +157,8 @@ class WhatIfScreen(TwoPanes[None]):
             return
         self._tried, self._notes = event.found, event.notes
         self._rows = arranged(event.found)
-        self._show(Content(summary(event.found)))
+        only = "" if event.found.changed or not self._builtin else UNPROVEN
+        self._show(Content(f"{summary(event.found)}{only}"))
 
     @on(Input.Submitted, "#source")
     def chosen(self, event: Input.Submitted) -> None:

@@ -30,7 +30,7 @@ class SlotReasons:
 
 class Share(NamedTuple):
     """A share of a return code's count (`counts.CODES`), and the sites (indexes) that decided it: one;
-    several, if it is unknown which; or none, for counts from before sites were counted.
+    several, if it is unknown which; or none, if the program has no sites for this code.
     """
 
     code: int
@@ -51,10 +51,10 @@ def shares(
                 split[Share(code, (site,))] = part
         rest = amount - sum(own.values())
         if rest > _NOTHING:
-            able = tuple(
-                index for index, site in enumerate(sites) if index not in own and _may_be(site, code)
-            )
-            split[Share(code, able)] = rest
+            able = [index for index, site in enumerate(sites) if _may_be(site, code)]
+            # If all of them have counters by now, it was counted by code before an edit changed that.
+            share = Share(code, tuple(index for index in able if index not in own) or tuple(able))
+            split[share] = split.get(share, 0.0) + rest
     return split
 
 
