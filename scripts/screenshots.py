@@ -360,6 +360,7 @@ def main() -> int:
         arguments = ["unshare", "--mount", sys.executable, __file__, "--inside", *sys.argv[1:]]
         return subprocess.run(arguments, check=False).returncode
     subprocess.run(["mount", "--bind", str(HERE), str(ELSEWHERE)], check=True)
+    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", "/sys/fs/bpf"], check=True)
     os.environ.pop("NO_COLOR", None)
     os.environ.update(COLORTERM="truecolor", TERM="xterm-256color")
     options.into = options.into.absolute()
