@@ -38,19 +38,18 @@ class Emulator:
     environment: dict[str, str] = field(default_factory=dict)
     firmware: tuple[Path, ...] = ()
 
-    def accelerator(self, *, kvm: bool, cx16: bool = False) -> list[str]:
+    def accelerator(self, *, kvm: bool) -> list[str]:
         """QEMU's options for how the guest's instructions are run.
 
         Before version 9, emulation fails when one CPU patches code that another runs, which attaching BPF
-        programs does; there both CPUs take turns in one thread. CMPXCHG16B is wrong in 7.2, and slow
-        everywhere, because all CPUs stop for each, which is each allocation. Kernels work without it, except
-        for allocations in any context (kmalloc_nolock), and so for BPF streams: these need ``cx16``.
-        Five-level paging only costs time.
+        programs does; there both CPUs take turns in one thread. CMPXCHG16B is wrong in 7.2; kernels work
+        without it, except for allocations in any context (kmalloc_nolock), and so for BPF streams. Five-level
+        paging only costs time.
         """
         if kvm:
             return ["-accel", "kvm", "-cpu", "host"]
         if self.major >= _GOOD:
-            return ["-accel", "tcg,thread=multi", "-cpu", "max,-la57" if cx16 else "max,-cx16,-la57"]
+            return ["-accel", "tcg,thread=multi", "-cpu", "max,-la57"]
         return ["-accel", "tcg,thread=single", "-cpu", "max,-cx16,-la57"]
 
 

@@ -140,7 +140,7 @@ class Guest:
             *("setpriv", "--pdeathsig", "KILL", "--"),
             str(self.emulator.binary),
             *(word for path in self.emulator.firmware for word in ("-L", str(path))),
-            *self.emulator.accelerator(kvm=self.kvm, cx16=self.kernel.may_have_streams),
+            *self.emulator.accelerator(kvm=self.kvm),
             *("-machine", "q35", "-smp", str(self.processors), "-m", self.memory),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(self.kernel.image), "-initrd", str(folder / "initramfs")),

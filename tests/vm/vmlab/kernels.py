@@ -53,12 +53,6 @@ class Kernel:
     def modules(self) -> Path:
         return self.modules_root / self.release
 
-    @property
-    def may_have_streams(self) -> bool:
-        """Whether it is recent enough for BPF streams (6.17)."""
-        numbers = re.match(r"(\d+)\.(\d+)", self.release)
-        return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (6, 17)
-
 
 def is_name(word: str) -> bool:
     """Whether `word` names a kernel, or `all` of them."""
