@@ -40,6 +40,7 @@ LOADS = [
     "monitor",
     "nobtf",
     "pass",
+    "printer",
     "ratelimit",
     "redirect",
     "scripted",

@@ -22,10 +22,12 @@ from xdptui.words.printable import printable
 from xdptui.words.rates import Reading, Trends
 from xdptui.words.site_words import site_document, site_words
 
-__all__ = ["MARK", "Reason", "Row", "leads_to", "reasons_table", "slot_reasons", "why_document"]
+__all__ = ["MARK", "MOST_FIRST", "Reason", "Row", "leads_to", "reasons_table", "slot_reasons", "why_document"]
 
 MARK = "▸"
 """Marks the requested slot among others."""
+MOST_FIRST = "  where, most first:"
+"""Heads the places that drop most."""
 
 TREND = 12
 """Cells of a sparkline."""
@@ -150,7 +152,7 @@ def _most_drops(
     if len(slots) < 2 or not places or code is not None:
         return []
     places.sort(key=lambda place: (-(place[0].rate or 0.0), -place[0].packets))
-    lines = ["  where, most first:"]
+    lines = [MOST_FIRST]
     for row, slot in places[:MOST]:
         first = row.sites[0].line if row.sites else None
         where = f"  {first.file}:{first.number}" if first else ""

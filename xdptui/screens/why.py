@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
 from xdpchain.model.running import Running
-from xdptui.render.why_text import Row, reasons_table
+from xdptui.render.why_text import MARK, MOST_FIRST, Row, reasons_table
 from xdptui.screens.live_text import LiveText
 from xdptui.words.rates import Reading, Trends
 
@@ -58,6 +59,15 @@ class WhyScreen(LiveText):
     def on_why_screen_read(self, event: Read) -> None:
         self._slots = event.slots
         self.refresh_text()
+        self.call_after_refresh(self._to_slot)
+
+    def _to_slot(self) -> None:
+        """Show the marked slot; what drops stands at the top, and has precedence."""
+        lines = self.text().split("\n")
+        view = self.query_one("#view", VerticalScroll)
+        marked = next((row for row, line in enumerate(lines) if line.lstrip().startswith(MARK)), 0)
+        if MOST_FIRST not in lines and marked >= view.size.height:
+            view.scroll_to(y=marked, animate=False, immediate=True)
 
     def text(self) -> str:
         if self._slots is None:
