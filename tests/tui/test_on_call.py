@@ -223,7 +223,7 @@ async def test_history_goes_back_to_before_the_selected_change(playground: Playg
     change(playground, lambda chain: chain.remove([1]))
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("h")
-        await driver.until(lambda: driver.dialog(HistoryScreen) and "3  " in driver.text())
+        await driver.until(lambda: driver.dialog(HistoryScreen) and "▶  3 " in driver.text())
         await driver.until(lambda: not driver.app.screen.query_one("#undo_to").disabled)
         await driver.press("down", "enter")
         await driver.until(lambda: driver.dialog(PlanDialog))
