@@ -6,7 +6,6 @@ service.
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,14 +56,13 @@ def carry_out(
                 if interrupted():
                     raise KeyboardInterrupt
                 talk.progress(f"{done} of {len(todo)} done; {results[i].label}" * (len(todo) > 1))
-                results[i] = apply_target(wanted, results[i], talk, confirm, attempts())
+                try:
+                    results[i] = apply_target(wanted, results[i], talk, confirm, attempts())
+                except KeyboardInterrupt:
+                    results[i] = _looked_at(wanted, results[i], talk)
+                    raise
                 if results[i].error is not None and not keep_going:
                     return
-        except KeyboardInterrupt:
-            if not interrupted():
-                raise
-            _look_again(wanted, results, talk)
-            raise
         finally:
             talk.progress("")
 
@@ -72,7 +70,7 @@ def carry_out(
 @contextmanager
 def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
     """The first ctrl-C waits for the interface under way, the second doesn't; gives whether there was one.
-    In a thread other than the main one there is none.
+    It changes nothing where ctrl-C is ignored, as under nohup, or somebody else handles it.
     """
     asked = False
 
@@ -81,9 +79,10 @@ def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        talk.progress("")
         talk.tell("stopping after this interface; ctrl-C again stops at once")
 
-    if threading.current_thread() is not threading.main_thread():
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield lambda: False
         return
     before = signal.signal(signal.SIGINT, note)
@@ -93,11 +92,10 @@ def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _look_again(wanted: Wanted, results: list[Result], talk: Talk) -> None:
-    """See whether the interface under way was changed before its result was there."""
-    for i, result in enumerate(results):
-        if result.state is SpecState.WOULD_CHANGE and result.target is not None:
-            now = planned(wanted, result.target, talk)
-            if now.state is SpecState.UNCHANGED:
-                results[i] = replace(result, state=SpecState.CHANGED, now=now.now)
-            return
+def _looked_at(wanted: Wanted, result: Result, talk: Talk) -> Result:
+    """Whether an interface was changed before the interrupt."""
+    assert result.target is not None
+    now = planned(wanted, result.target, talk)
+    return (
+        replace(result, state=SpecState.CHANGED, now=now.now) if now.state is SpecState.UNCHANGED else result
+    )
