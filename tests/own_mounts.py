@@ -13,14 +13,15 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["CannotIsolate", "enter", "unshare"]
+__all__ = ["BPFFS", "CannotIsolate", "enter", "unshare"]
 
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_SLAVE = 0x4000, 1 << 19
 MNT_DETACH = 2
 
+BPFFS = Path("/sys/fs/bpf")
 OWN = (
-    ("bpf", "/sys/fs/bpf", 0o700),
+    ("bpf", str(BPFFS), 0o700),
     ("tmpfs", "/run/netns", 0o755),
     ("tmpfs", "/run/xdp", 0o700),
     ("tmpfs", "/var/lib/xdptui", 0o700),

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import os
 import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.kernel.chains import change
@@ -67,17 +70,24 @@ def ip(namespace: str, *words: str) -> None:
 
 
 def listeners() -> frozenset[int]:
-    """The programs now listening to the tracepoints, everybody's."""
+    """The programs with which this process and its children listen to tracepoints now."""
     found = set()
-    for prog_id in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
-        try:
-            with bpf.prog_by_id(prog_id) as program:
-                info = bpf.prog_info(program)
-        except OSError:  # gone meanwhile
-            continue
-        if info.type == bpf.ProgType.RAW_TRACEPOINT and info.name.startswith("xdp_"):
-            found.add(prog_id)
+    for pid in _with_children(os.getpid()):
+        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                fields = dict(
+                    line.split(":\t", 1) for line in entry.read_text().splitlines() if ":\t" in line
+                )
+                if fields.get("link_type") == "raw_tracepoint":
+                    found.add(int(fields["prog_id"]))
     return frozenset(found)
+
+
+def _with_children(pid: int) -> Iterator[int]:
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            yield from _with_children(int(child))
 
 
 def live(net: Playground, running: Running, frame: bytes, times: int, batch: int) -> None:

@@ -154,11 +154,15 @@ def test_whole_packets_are_kept(cli: CommandLine, three: Running, tmp_path: Path
     path = tmp_path / "whole.pcapng"
     words = ("follow", cli.interface, "-c", "1", "-s", "2000", "-w", str(path))
     child = cli.process(*words, run=subprocess.Popen, stdout=subprocess.DEVNULL)
-    end = time.monotonic() + PATIENCE
-    while look_at(cli.playground).following is None and time.monotonic() < end:
-        time.sleep(0.05)
-    cli.playground.send([scripted(b"\1", length=1400)])
-    assert child.wait(PATIENCE) == 0
+    try:
+        end = time.monotonic() + PATIENCE
+        while look_at(cli.playground).following is None and time.monotonic() < end:
+            time.sleep(0.05)
+        cli.playground.send([scripted(b"\1", length=1400)])
+        assert child.wait(PATIENCE) == 0
+    finally:
+        child.kill()
+        child.wait()
     came, left = (one["frame"] for one in read_back(path))
     assert (came["frame.len"], came["frame.cap_len"]) == ("1400", "1400")
     assert (left["frame.len"], left["frame.cap_len"]) == ("1401", "1401")

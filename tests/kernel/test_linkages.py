@@ -222,8 +222,9 @@ ROWS: dict[str, Callable[[Trying], str]] = {
 
 
 def rows() -> dict[str, list[str]]:
-    """The table: the cells of freplace, static and tailcall by subject."""
-    found_lines = re.findall(r"^\| (?!\|)(.+?) \|$", TABLE.read_text(), re.MULTILINE)
+    """The document's first table: the cells of freplace, static and tailcall by subject."""
+    table, _, _ = TABLE.read_text().partition("\n## With libxdp's tools")
+    found_lines = re.findall(r"^\| (?!\|)(.+?) \|$", table, re.MULTILINE)
     found = {cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 4}
     return {name: cells for name, cells in found.items() if name in ROWS or set(name) - {"-", " "}}
 

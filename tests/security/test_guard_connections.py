@@ -226,7 +226,7 @@ def test_what_the_kernel_does_not_tell_takes_the_override(
 ) -> None:
     """A kernel without sock_diag: who is connected is then unknown, which is not taken to mean nobody."""
     from xdpchain.errors import KernelRefused
-    from xdpchain.trial import own_connection
+    from xdpchain.trial.packets import own_connection
 
     def refuse(_: object) -> None:
         raise KernelRefused("Can't list the sockets", "of a fault that was put here")

@@ -32,7 +32,10 @@ from xdpchain.observe.counters import SlotCounts, open_counters
 from xdpchain.testing.playground import DeviceCounters, Playground
 
 EDITS = scaled(200, 2000, 40)
-FIRST = "xdp_counter"
+FIRST, TAIL_CALLER = "xdp_counter", "xdp_tailcalls"
+MOST_WITH_TAIL_CALLS = 10
+"""Slots of a tailcall chain with a component that makes tail calls (docs/linkages.md)."""
+
 PASS, DROP = 2, 1
 ALL_PASS = bytes([PASS] * 10)
 # Programs 1, 4, and 7 drop these. A chain may continue after that.
@@ -57,14 +60,16 @@ def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequenc
     """
     count = len(chain)
     kinds = ["toggle", "replace", "replace first"] + ["relink"] * 3 * (len(linkages) > 1)
-    kinds += ["add"] * 2 * (count < MAX_SLOTS) + ["remove"] * (count > 2) + ["move"] * 2 * (count > 2)
+    most = MOST_WITH_TAIL_CALLS if any(slot.name == TAIL_CALLER for slot in chain) else MAX_SLOTS
+    kinds += ["add"] * 2 * (count < most) + ["remove"] * (count > 2) + ["move"] * 2 * (count > 2)
     kind = chance.choice(kinds)
     index = chance.randrange(1, count)
     if kind == "relink":
         return chain.relink(chance.choice([linkage for linkage in linkages if linkage is not chain.linkage]))
     if kind == "add":
         new = marker(samples, chance.randrange(10))
-        if chance.random() < 0.2:  # one that leaves no mark, but has pins
+        # One that leaves no mark, but has pins, and makes tail calls of its own.
+        if chance.random() < 0.2 and count < MOST_WITH_TAIL_CALLS:
             new = Slot.of(load_component(str(samples / "tailcalls.o")))
         return chain.add(new, chance.randrange(1, count + 1))
     if kind == "remove":

@@ -47,6 +47,7 @@ class WhyScreen(LiveText):
         self._target, self._slot_key, self._reading = running, slot_key, reading
         self._slots: tuple[SlotReasons, ...] | None = None
         self._trends: Trends[Row] = Trends()
+        self._scrolled_to = 0.0
         self.heading = f"Why: which lines decided on {running.interface.name}"
 
     def on_mount(self) -> None:
@@ -59,15 +60,23 @@ class WhyScreen(LiveText):
     def on_why_screen_read(self, event: Read) -> None:
         self._slots = event.slots
         self.refresh_text()
+
+    def refresh_text(self) -> None:
+        super().refresh_text()
         self.call_after_refresh(self._to_slot)
 
     def _to_slot(self) -> None:
-        """Show the marked slot; what drops stands at the top, and has precedence."""
-        lines = self.text().split("\n")
+        """Keep the marked slot in view while lines come in above it, until somebody scrolls; what drops
+        stands at the top, and has precedence.
+        """
         view = self.query_one("#view", VerticalScroll)
+        if not self.is_mounted or view.scroll_y != self._scrolled_to:
+            return
+        lines = self.text().split("\n")
         marked = next((row for row, line in enumerate(lines) if line.lstrip().startswith(MARK)), 0)
         if MOST_FIRST not in lines and marked >= view.size.height:
             view.scroll_to(y=marked, animate=False, immediate=True)
+            self._scrolled_to = view.scroll_y
 
     def text(self) -> str:
         if self._slots is None:

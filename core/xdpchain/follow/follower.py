@@ -87,7 +87,8 @@ class Follower(Closing):
         self.count, self.rate, self.verdicts = count, rate, verdicts
         self.ended = ""
         self.followed = self.passed_over = 0
-        keep = Keep(-(-snaplen // 8) * 8, fates)
+        first = rate if count is None or verdicts else min(rate, count)
+        keep = Keep(-(-snaplen // 8) * 8, fates, first)
         self._tapping = _tapping(running, self.filter, expression, lock_timeout, keep)
         self._fates: Fates | None = None
         if fates:
@@ -100,11 +101,10 @@ class Follower(Closing):
         clock = time.time_ns() - time.monotonic_ns()
         tapping = self._tapping
         self._assembly = Assembly(running.interface.ifindex, tapping.slots, clock, layer, tapping.sites)
-        self._granted = 0.0
+        self._granted = float(rate)
         self._at = time.monotonic()
         self._closed = False
         self._tally = FollowTally(0, 0, 0)
-        self._grant(rate)
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="xdptui-follow", daemon=True)
         self._heart.start()

@@ -33,7 +33,7 @@ from xdpchain.observe.hook import author_of, manifest_of
 from xdpchain.sys import bpf, bpffs
 
 from .hook_watch import HookWatch
-from .tapping import Keep, Tapping, sign_of_life
+from .tapping import Keep, Tapping
 
 __all__ = ["Inside", "take_back", "take_back_left_over"]
 
@@ -51,9 +51,8 @@ class Inside(Tapping):
             maps = make_maps(keep.snap)
             for fd in maps.values():
                 held.callback(fd.close)
-            super().__init__(maps)
+            super().__init__(maps, keep)
             held.callback(super().close)
-            sign_of_life(self.state)
             mark = Following(current_author(), expression, bpf.map_info(maps[STATE]).id)
             tap = Tap(filter.instructions, filter.needs, maps, mark.encode(), keep.snap, keep.fates)
             with bpffs.lock(lock_timeout):
@@ -67,6 +66,11 @@ class Inside(Tapping):
                 held.callback(self._built.close)
                 self.recording = bpf.prog_info(self._built.program).id
                 self._chain = chain
+                self.slots = {i: (slot.key, slot.name) for i, slot in enumerate(chain.slots, 1)}
+                self.sites = {
+                    i: shown_sites(part.unit, sites_of_linkable(part.unit), part.slot.component)
+                    for i, part in enumerate(self._built.parts, 1)
+                }
                 try:
                     self._built.pin()
                     swap(now, self._built.program, chain.mode)
@@ -76,11 +80,6 @@ class Inside(Tapping):
                     self._built.unpin()
                     raise
             self._watch = HookWatch(self._interface, chain.mode, self.recording)
-            self.slots = {i: (slot.key, slot.name) for i, slot in enumerate(chain.slots, 1)}
-            self.sites = {
-                i: shown_sites(part.unit, sites_of_linkable(part.unit), part.slot.component)
-                for i, part in enumerate(self._built.parts, 1)
-            }
             self._held = held.pop_all()
 
     def why_not(self) -> str:

@@ -96,7 +96,7 @@ class Outside(Tapping):
             maps = make_maps(keep.snap)
             for fd in maps.values():
                 held.callback(fd.close)
-            super().__init__(maps)
+            super().__init__(maps, keep)
             held.callback(super().close)
             attached = _attach(aims, filter, keep, maps, place_of(now))
             held.callback(attached.close)

@@ -37,10 +37,13 @@ class FollowTally:
 
 
 class Keep(NamedTuple):
-    """How much to record: how many bytes of a packet, a multiple of 8, and whether to note passed packets."""
+    """How much to record: how many bytes of a packet, a multiple of 8; whether to note passed packets; how
+    many packets to follow before the next grant.
+    """
 
     snap: int
     fates: bool
+    granted: int
 
 
 def sign_of_life(state: mmap.mmap) -> None:
@@ -57,8 +60,10 @@ class Tapping(ABC):
     sites: Mapping[int, Sequence[VerdictSite]]
     remark: str = ""
 
-    def __init__(self, maps: Mapping[str, bpf.Fd]) -> None:
+    def __init__(self, maps: Mapping[str, bpf.Fd], keep: Keep) -> None:
+        """Packets are granted here, before anything records: the first one that arrives is followed."""
         self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)
+        self.grant(keep.granted)
         self._heads = maps[HEADS]
         self.passed = maps[PASSED]
         self._ring = Ring(maps[RING].fileno())
