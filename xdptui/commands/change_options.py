@@ -178,7 +178,7 @@ def _apply(parser: argparse.ArgumentParser) -> None:
 
 def confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     default = ADOPT_CONFIRM if name == "adopt" else None
-    usual = f"(default {default}; --no-confirm: never)" if default else ""
+    usual = f" (default {default}; --no-confirm: never)" if default else ""
     parser.add_argument(
         "--confirm",
         metavar="SECONDS",

@@ -87,12 +87,13 @@ class Follower(Closing):
         self.ended = ""
         self.followed = self.passed_over = 0
         first = rate if count is None or verdicts else min(rate, count)
-        keep = Keep(-(-snaplen // 8) * 8, fates, first)
+        keep = Keep(-(-snaplen // 8) * 8, fates, 0 if fates else first)
         self._tapping = _tapping(running, self.filter, expression, lock_timeout, keep)
         self._fates: Fates | None = None
         if fates:
             try:
                 self._fates = Fates(self._tapping.passed)
+                self._tapping.grant(first)  # not earlier: the fate of what came before would not be seen
             except BaseException:
                 self._tapping.close()
                 raise
