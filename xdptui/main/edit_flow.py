@@ -18,9 +18,6 @@ from xdptui.main.desk import Actions, Controller
 __all__ = ["EditFlow"]
 
 
-LINKAGES = (Linkage.FREPLACE, Linkage.STATIC, Linkage.TAILCALL)
-
-
 class EditFlow(Controller):
     """The edits; each makes a new candidate."""
 
@@ -191,12 +188,12 @@ class EditFlow(Controller):
         self._desk.begin(self._relink_flow())
 
     async def _relink_flow(self) -> None:
-        from xdptui.screens.linkage import LinkageDialog, Offer
+        from xdptui.screens.linkage import KEYS, LinkageDialog, Offer
 
         session = self.session
         if session.running is None:
             return
-        offers = [Offer(linkage, self._missing(linkage)) for linkage in LINKAGES]
+        offers = [Offer(linkage, self._missing(linkage)) for linkage in KEYS.values()]
         chain = session.chain
         dialog = LinkageDialog(offers, chain.linkage, chain.mode, session.running.interface.name)
         wanted = await self._desk.ask(dialog)

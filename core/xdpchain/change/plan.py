@@ -207,7 +207,7 @@ def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
     chain, dispatcher = running.chain, running.dispatcher
     if chain is None or dispatcher is None or not candidate.slots:
         return ()
-    if not (chain.linkage is candidate.linkage is Linkage.FREPLACE):
+    if not (chain.linkage is candidate.linkage and chain.linkage.facts.libxdp):
         return ()
     if chain.dispatcher_version in (None, dispatcher.version):
         return ()
@@ -226,11 +226,11 @@ def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
 
 
 def _check_length(running: Running, chain: Chain) -> None:
-    most = chain.linkage.most_slots
+    most = chain.linkage.facts.most_slots
     if len(chain) <= most:
         return
     stays = running.chain is not None and running.chain.linkage is chain.linkage
-    able = [linkage for linkage in Linkage if len(chain) <= linkage.most_slots]
+    able = [linkage for linkage in Linkage if len(chain) <= linkage.facts.most_slots]
     other = advise(Do.RELINK, able[0], on=running.interface) if stays else advise(Do.CHOOSE_LINKAGE, *able)
     over = len(chain) - most
     raise InvalidInput(
@@ -262,7 +262,7 @@ def _check_policies(running: Running, chain: Chain) -> None:
 
 def why_no_policy(chain: Chain, slot: Slot) -> str:
     """Why a slot of this chain can't have a policy; "" if it can."""
-    if chain.linkage is Linkage.FREPLACE and slot.component.object is None:
+    if chain.linkage.facts.by_component and slot.component.object is None:
         return (
             "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
             "xdptui loads keep to one by themselves"

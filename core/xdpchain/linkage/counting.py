@@ -21,7 +21,7 @@ from operator import add, itemgetter
 from weakref import WeakValueDictionary
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.counting import (
     COUNTER,
     NOTHING,
@@ -201,7 +201,7 @@ def share_with(running: Running, own: OwnCounters) -> None:
         return
     added = Counting(counting.origin, None, (Source(own.map_id, own.layout),))
     programs = [hook.prog_id]
-    if running.linkage is Linkage.FREPLACE:  # its dispatcher may have only one map, and its components count
+    if running.linkage_facts.by_component:  # its dispatcher may have only one map, and its components count
         counted = [slot for slot in chain if slot_key(slot) in own.layout.slots]
         programs = [slot.id for slot in counted if slot.id is not None and counting.counts(slot_key(slot))]
     with blobs.make(COUNTS, added.encode()) as blob:

@@ -12,7 +12,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
-from .chain import Chain, Linkage
+from .chain import Chain
 from .interface import Interface
 from .routes import CODES, OTHER, route_name
 from .slot import Slot
@@ -94,7 +94,7 @@ def row_changed(old: Chain, new: Chain) -> tuple[int, int, int] | None:
     if they differ in more or otherwise. Raises InvalidInput like `check_routes`.
     """
     slots = [[(slot.key, slot.shadow, slot.off) for slot in chain] for chain in (old, new)]
-    if old.linkage is not Linkage.TAILCALL or slots[0] != slots[1]:
+    if not old.linkage.facts.through_arrays or slots[0] != slots[1]:
         return None
     before, after = successors(old), successors(new)
     places = [(i, code) for i in range(len(after)) for code in range(CODES)]
@@ -159,10 +159,10 @@ def check_routes(chain: Chain, runs_on: Interface | None = None) -> None:
     if not is_routed(chain):
         return
     successors(chain)
-    if chain.linkage is Linkage.FREPLACE:
+    if not chain.linkage.facts.routes:
         who = next(slot for slot in chain if slot.routes)
         raise InvalidInput(
-            f"freplace linkage does not support routes ({who.name})",
+            f"{chain.linkage} linkage does not support routes ({who.name})",
             "a dispatcher that libxdp's tools can read can only continue or return",
             advise(Do.RELINK, "static", on=runs_on)
             if runs_on
