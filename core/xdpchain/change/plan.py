@@ -22,7 +22,7 @@ from xdpchain.model.slot import Slot
 from .lint import Warning, lint
 from .moment import Moment
 
-__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "why_no_policy"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "policy_refusal"]
 
 GAP = (
     "the kernel can't switch modes atomically: for a moment no program runs, and packets pass as "
@@ -248,9 +248,8 @@ def _check_policies(running: Running, chain: Chain) -> None:
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
     for slot in chain:
-        if slot.policy and (why := why_no_policy(chain, slot)):
-            todo = advise(Do.MEND, "Unload it, and load it again from its object file")
-            raise InvalidInput(f"{slot.name} can't have a policy", why, todo)
+        if slot.policy and (refused := policy_refusal(chain, slot)):
+            raise refused
     if not chain.counters:
         off = before is not None and not before.counters
         raise InvalidInput(
@@ -260,14 +259,16 @@ def _check_policies(running: Running, chain: Chain) -> None:
         )
 
 
-def why_no_policy(chain: Chain, slot: Slot) -> str:
-    """Why a slot of this chain can't have a policy; "" if it can."""
-    if chain.linkage.facts.by_component and slot.component.object is None:
-        return (
-            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
-            "xdptui loads keep to one by themselves"
-        )
-    return ""
+def policy_refusal(chain: Chain, slot: Slot) -> InvalidInput | None:
+    """Why a slot of this chain can't have a policy, whatever it is; None if it can."""
+    if not chain.linkage.facts.by_component or slot.component.object is not None:
+        return None
+    return InvalidInput(
+        f"{slot.name} can't have a policy",
+        "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
+        "xdptui loads keep to one by themselves",
+        advise(Do.MEND, "Unload it, and load it again from its object file"),
+    )
 
 
 def _check_bound(running: Running, chain: Chain) -> None:

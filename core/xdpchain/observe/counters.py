@@ -58,7 +58,7 @@ class DispatcherCounters(Closing):
         self._sited = {
             (slot, terms.name): named[slot]
             for slot, terms in current.items()
-            if slot in named and terms.terms
+            if slot in named and (terms.terms or terms.apart)
         }
         self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
         self._maps: list[CountedMap] = []
