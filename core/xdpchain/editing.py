@@ -23,7 +23,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface
 from xdpchain.model.pending_change import PendingState
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import look
+from xdpchain.observe.discover import look, reuse_sockets
 from xdpchain.observe.permissions import require_capabilities
 
 __all__ = ["TRIES", "Edited", "Options", "apply", "apply_all", "edit", "edit_all", "undo"]
@@ -140,15 +140,16 @@ def edit_all(
         raise ValueError(f"tries is {tries}: at least 1 is needed")
     if not made:
         require_capabilities()  # what can't be read looks like somebody else's
-    while True:
-        plans = made or [_planned(look(name, netns), change) for name in names]
-        made = ()
-        tries -= 1
-        try:
-            return apply_all(plans, share_maps=share_maps, **options)
-        except RaceLost:
-            if not tries or any(_on_trial(plan.running) for plan in plans):
-                raise
+    with reuse_sockets():
+        while True:
+            plans = made or [_planned(look(name, netns), change) for name in names]
+            made = ()
+            tries -= 1
+            try:
+                return apply_all(plans, share_maps=share_maps, **options)
+            except RaceLost:
+                if not tries or any(_on_trial(plan.running) for plan in plans):
+                    raise
 
 
 def _planned(running: Running, change: Callable[[Running], Chain | Plan]) -> Plan:

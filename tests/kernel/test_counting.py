@@ -168,11 +168,10 @@ def test_a_chain_of_an_earlier_release_is_counted_on(
         assert packets(before) == [(0, 0, 5, 0, 0, 0)] * 3
         with DispatcherCounters(old, chain_in(running)) as reader:
             assert reader.read().verdict == SlotCounts((0, 0, 5, 0, 0, 0), (0, 0, 300, 0, 0, 0))
-        from xdpchain.linkage.static import StaticLinker
-        from xdpchain.linkage.tailcall import TailcallLinker
+        from xdpchain.linkage.linkers import LINKERS
         from xdpchain.model.manifest import Author
 
-        linker = StaticLinker() if linkage is Linkage.STATIC else TailcallLinker()
+        linker = LINKERS[linkage]()
         built = linker.build(chain_in(running).move(1, 0), before, Author("", 0, "test", 0.0))
         try:
             built.pin()

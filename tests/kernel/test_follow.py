@@ -19,13 +19,14 @@ import pytest
 from tests.kernel.arming import no_guardian_survives
 from tests.kernel.chains import chain_of, change, expected, look_at, run_through, scripted_chain
 from tests.unit.test_classic import EXPRESSIONS
+from xdpchain.bytecode.classic import HEAD
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import ByteChange, Followed, Follower, compile_filter, follow, take_back_left_over
-from xdpchain.follow.tapping import Tapping
+from xdpchain.follow.tapping import Keep, Tapping
 from xdpchain.linkage.array_pins import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import MOST_SNAP, Tap, make_maps
@@ -502,9 +503,8 @@ def test_the_kernel_filters_as_libpcap_does(root: None, samples: Path) -> None:
         maps = make_maps()
         tap = Tap(filter.instructions, filter.needs, maps, b"mark")
         built = StaticLinker(tap=tap).build(chain_of(samples, "pass"), NOWHERE, Author("", 0, "test", 0.0))
-        tapping = _Unattached(maps)
+        tapping = _Unattached(maps, Keep(HEAD, False, 1 << 30))
         try:
-            tapping.grant(1 << 30)
             for frame in frames:
                 before = tapping.taken
                 bpf.prog_test_run(built.program, frame)
@@ -523,10 +523,9 @@ def test_silent_when_nobody_is_there(root: None, samples: Path) -> None:
     maps = make_maps()
     tap = Tap(filter.instructions, filter.needs, maps, b"mark")
     built = StaticLinker(tap=tap).build(chain_of(samples, "pass"), NOWHERE, Author("", 0, "test", 0.0))
-    tapping = _Unattached(maps)
+    tapping = _Unattached(maps, Keep(HEAD, False, 1 << 30))
     frame = NAMED_FRAMES[0][1]
     try:
-        tapping.grant(1 << 30)
         bpf.prog_test_run(built.program, frame)
         assert tapping.taken == 1
         end = time.monotonic() + 15  # 1000 jiffies are 10 s at most

@@ -222,10 +222,12 @@ ROWS: dict[str, Callable[[Trying], str]] = {
 
 
 def rows() -> dict[str, list[str]]:
-    """The document's first table: the cells of freplace, static and tailcall by subject."""
+    """The document's first table: the cells of each linkage by subject."""
     table, _, _ = TABLE.read_text().partition("\n## With libxdp's tools")
     found_lines = re.findall(r"^\| (?!\|)(.+?) \|$", table, re.MULTILINE)
-    found = {cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 4}
+    found = {
+        cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 1 + len(Linkage)
+    }
     return {name: cells for name, cells in found.items() if name in ROWS or set(name) - {"-", " "}}
 
 
@@ -234,7 +236,7 @@ def test_the_table_has_every_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "linkage", [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
+    "linkage", [pytest.param(each, marks=[pytest.mark.vm] * each.facts.libxdp) for each in Linkage]
 )
 def test_what_the_table_says_is_so(
     playground: Playground, samples: Path, linkage: Linkage, tmp_path: Path

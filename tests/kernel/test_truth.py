@@ -118,7 +118,7 @@ def test_a_single_program_called_like_a_dispatcher(
     running = look_at(playground)
     assert (running.owner, running.linkage, running.dispatcher) == (Owner.FOREIGN, None, None)
     assert "not a dispatcher" in running.note
-    cli.ok("adopt", playground.ifname, str(path), "--linkage", "static", "--even-if-ssh-dies")
+    cli.ok("adopt", playground.ifname, str(path), "--linkage", "static", "--no-confirm", "--even-if-ssh-dies")
     assert [slot.name for slot in look_at(playground).chain or ()] == ["xdp_dispatcher"]
 
 

@@ -124,8 +124,8 @@ def test_killed_at_each_system_call(
 ) -> None:
     if mode is Mode.GENERIC and name != "an edit" and not SOAK:
         pytest.skip("the swap alone differs in generic mode")
-    if len(EDITS[name].old) > linkage.most_slots:
-        pytest.skip(f"{linkage} linkage has {linkage.most_slots} slots")
+    if len(EDITS[name].old) > linkage.facts.most_slots:
+        pytest.skip(f"{linkage} linkage has {linkage.facts.most_slots} slots")
     # A long chain takes the same steps, most of them once per slot.
     stride = 12 * STRIDE if name == LONG and not SOAK else STRIDE
     kill_everywhere(playground, samples, own_bpffs, linkage, name, mode, stride)

@@ -15,11 +15,13 @@ from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.dispatcher.config import MAGIC, SIZES, USED, DispatcherConfig, SlotConfig
+from xdpchain.linkage.threaded import Form
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.component import Component, MapRef, ObjectRef
 from xdpchain.model.interface import Mode
 from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.slot import Slot
 
@@ -127,6 +129,16 @@ def test_manifests_of_chains_with_routes_survive_and_have_a_format_of_their_own(
     manifest = Manifest(routed, AUTHOR, 9)
     assert Manifest.decode(manifest.encode()) == manifest
     assert b'"format":2' in manifest.encode()
+
+
+def test_what_is_kept_of_a_manifest_is_what_is_read() -> None:
+    filled = replace(CHAIN.slots[0], entries=(MapEntry("rules", "1", "2"),), program=5, labels=(("a", "b"),))
+    chain = Chain((filled, *CHAIN.slots[1:]), Linkage.STATIC, Mode.GENERIC, True, 2, True)
+    for manifest in (
+        Manifest(chain, AUTHOR, 9, 4, (1, 2), 8, Form.THREADED, "long " * 1000),
+        Manifest(chain, AUTHOR, form_reason="lost"),
+    ):
+        assert repr(Manifest.decode(manifest.encode())) == repr(manifest.stored)
 
 
 @given(st.data())

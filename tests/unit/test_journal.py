@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from xdpchain.change.journal import store
-from xdpchain.change.journal.entries import EntryKind, JournalEntry, past, past_with_changes, undone_by
+from xdpchain.change.journal.entries import (
+    EntryKind,
+    Heading,
+    JournalEntry,
+    past,
+    past_with_changes,
+    undone_by,
+)
 from xdpchain.change.moment import Moment
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Chain, Linkage
@@ -137,6 +144,8 @@ def test_an_entry_is_read_as_it_was_written() -> None:
         Moment(None, "boot-0"),
     )
     assert JournalEntry.decode(entry.encode(), 0) == entry
+    for one in (entry, replace(entry, device=(1 << 40, 3), before=at(1), after=at(2))):
+        assert Heading.decode(one.encode()) == Heading.of(one)
 
 
 @pytest.mark.parametrize(

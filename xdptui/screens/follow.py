@@ -19,7 +19,6 @@ from xdpchain import files
 from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import button
 from xdptui.screens.two_panes import TwoPanes
@@ -62,7 +61,6 @@ SWAPS = (
     "Enter starts: a recording chain on the same maps is swapped in, and swapped back when you close this. "
     "Nothing is edited."
 )
-ADVICE = {Linkage.STATIC: SWAPS, Linkage.TAILCALL: SWAPS}
 OTHERWISE = "Enter starts, closing stops. What runs is not swapped."
 
 AGAIN = "To follow again: /, enter"
@@ -114,7 +112,7 @@ class FollowScreen(TwoPanes[None]):
         self._going = False
         self._verdicts = VERDICTS[0]
         self._followed = 0
-        self._advice = ADVICE.get(running.linkage, OTHERWISE) if running.linkage else OTHERWISE
+        self._advice = SWAPS if running.linkage_facts.records_inside else OTHERWISE
         self._state, self._trouble, self._tally, self._saved = self._advice, "", "", ""
         self.heading = f"Follow packets on {running.interface.name}"
 

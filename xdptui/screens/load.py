@@ -403,7 +403,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         """What is wrong with the settings; empty if nothing is."""
         if not self.settles:
             return ""
-        if len(self._chain) >= self._chain.linkage.most_slots:
+        if len(self._chain) >= self._chain.linkage.facts.most_slots:
             return _full(self._chain.linkage)
         priority, at = self._number("#priority"), self._number("#at")
         if priority is not None and not 0 <= priority <= MAX_PRIORITY:
@@ -504,8 +504,9 @@ def _refused(findings: tuple[Finding, ...] | None) -> bool:
 
 
 def _full(linkage: Linkage) -> str:
-    said = f"The chain is full: {linkage} linkage has {linkage.most_slots} slots."
-    return said if linkage.most_slots == MAX_SLOTS else f"{said} Static linkage (L) has {MAX_SLOTS}."
+    most = linkage.facts.most_slots
+    said = f"The chain is full: {linkage} linkage has {most} slots."
+    return said if most == MAX_SLOTS else f"{said} Static linkage (L) has {MAX_SLOTS}."
 
 
 def _letters(names: tuple[str, ...]) -> str:

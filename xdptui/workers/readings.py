@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def counts_already(running: Running) -> bool:
     """Whether counting is already in progress: counters attached now would all be zero."""
     if running.counting is not None:
         return True
-    if not running.hooks or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
+    if not running.hooks or running.linkage_facts.counts_chain:
         return False
     from xdpchain.observe.trace import is_traced
 

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple, SupportsIndex, TypeVar
 
 from xdpchain.errors import InvalidInput
 
 from . import opcodes as op
+
+Name = TypeVar("Name")
 
 __all__ = [
     "LET_PASS",
@@ -167,7 +169,7 @@ def module_calls(image: bytes) -> bool:
 
 
 def patch_maps(
-    image: bytes, references: Sequence[tuple[int, str]], maps: Mapping[str, SupportsIndex]
+    image: bytes, references: Sequence[tuple[int, Name]], maps: Mapping[Name, SupportsIndex]
 ) -> bytes:
     """The image with the descriptors of ``maps`` in place of those of the process that loaded the
     component.

@@ -22,7 +22,7 @@ from xdpchain.model.slot import Slot
 from .lint import Warning, lint
 from .moment import Moment
 
-__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "why_no_policy"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan", "policy_refusal"]
 
 GAP = (
     "the kernel can't switch modes atomically: for a moment no program runs, and packets pass as "
@@ -207,7 +207,7 @@ def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
     chain, dispatcher = running.chain, running.dispatcher
     if chain is None or dispatcher is None or not candidate.slots:
         return ()
-    if not (chain.linkage is candidate.linkage is Linkage.FREPLACE):
+    if not (chain.linkage is candidate.linkage and chain.linkage.facts.libxdp):
         return ()
     if chain.dispatcher_version in (None, dispatcher.version):
         return ()
@@ -226,11 +226,11 @@ def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
 
 
 def _check_length(running: Running, chain: Chain) -> None:
-    most = chain.linkage.most_slots
+    most = chain.linkage.facts.most_slots
     if len(chain) <= most:
         return
     stays = running.chain is not None and running.chain.linkage is chain.linkage
-    able = [linkage for linkage in Linkage if len(chain) <= linkage.most_slots]
+    able = [linkage for linkage in Linkage if len(chain) <= linkage.facts.most_slots]
     other = advise(Do.RELINK, able[0], on=running.interface) if stays else advise(Do.CHOOSE_LINKAGE, *able)
     over = len(chain) - most
     raise InvalidInput(
@@ -248,9 +248,8 @@ def _check_policies(running: Running, chain: Chain) -> None:
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
     for slot in chain:
-        if slot.policy and (why := why_no_policy(chain, slot)):
-            todo = advise(Do.MEND, "Unload it, and load it again from its object file")
-            raise InvalidInput(f"{slot.name} can't have a policy", why, todo)
+        if slot.policy and (refused := policy_refusal(chain, slot)):
+            raise refused
     if not chain.counters:
         off = before is not None and not before.counters
         raise InvalidInput(
@@ -260,14 +259,16 @@ def _check_policies(running: Running, chain: Chain) -> None:
         )
 
 
-def why_no_policy(chain: Chain, slot: Slot) -> str:
-    """Why a slot of this chain can't have a policy; "" if it can."""
-    if chain.linkage is Linkage.FREPLACE and slot.component.object is None:
-        return (
-            "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
-            "xdptui loads keep to one by themselves"
-        )
-    return ""
+def policy_refusal(chain: Chain, slot: Slot) -> InvalidInput | None:
+    """Why a slot of this chain can't have a policy, whatever it is; None if it can."""
+    if not chain.linkage.facts.by_component or slot.component.object is not None:
+        return None
+    return InvalidInput(
+        f"{slot.name} can't have a policy",
+        "another tool loaded it, and libxdp's dispatcher has no room for policies: only components that "
+        "xdptui loads keep to one by themselves",
+        advise(Do.MEND, "Unload it, and load it again from its object file"),
+    )
 
 
 def _check_bound(running: Running, chain: Chain) -> None:

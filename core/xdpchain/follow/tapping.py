@@ -61,7 +61,7 @@ class Tapping(ABC):
     remark: str = ""
 
     def __init__(self, maps: Mapping[str, bpf.Fd], keep: Keep) -> None:
-        """Packets are granted here, before anything records: the first one that arrives is followed."""
+        """Grants ``keep.granted`` packets before anything records: the first that arrives is followed."""
         self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)
         self.grant(keep.granted)
         self._heads = maps[HEADS]

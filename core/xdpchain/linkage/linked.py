@@ -122,7 +122,7 @@ def bind_metadata(
             counting, counts_map = describe(program, counters, going_on(chain, running), held)
         whole = replace(manifest, chain=chain, counters_map=own, arrays=numbers, counts_map=counts_map)
         # Last, because readers look for the manifest.
-        bind(program, None, MANIFEST, whole.encode, held)
+        blobs.keep(bind(program, None, MANIFEST, whole.encode, held), Manifest.decode, whole.stored)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
     return chain, counting

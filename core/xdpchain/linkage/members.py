@@ -11,6 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import chain
+from operator import index as index_of
+from typing import SupportsIndex
 
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
 from xdpchain.bytecode.instructions import Instruction, decode, function_starts
@@ -20,7 +22,6 @@ from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.model.flow import code_of, kind_of
 from xdpchain.objects.verdicts import sites_of_linkable
-from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import merge_btf
 
 from .threaded import Code, Form, Member, Threaded
@@ -31,11 +32,11 @@ _END = 1 << 30
 __all__ = ["Described", "Exits", "described", "exits_of", "is_called", "member_of", "of_itself", "patched"]
 
 
-def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], shift: int = 0) -> Code:
-    """A unit's instructions with this process's map descriptors; ``shift`` was added to its type IDs."""
+def patched(unit: LinkableProgram, maps: Mapping[str, SupportsIndex], shift: int = 0) -> Code:
+    """A unit's instructions with these map descriptors; ``shift`` was added to its type IDs."""
     lines = list(decode(unit.instructions))
     for index, name in unit.references:
-        lines[index] = lines[index]._replace(immediate=maps[name].fileno())
+        lines[index] = lines[index]._replace(immediate=index_of(maps[name]))
     for index in unit.type_ids if shift else ():
         lines[index] = lines[index]._replace(immediate=lines[index].immediate + shift)
     return Code(tuple(lines), function_starts(unit.instructions))
@@ -83,7 +84,7 @@ def _main(unit: LinkableProgram) -> Sequence[Instruction]:
 
 
 def member_of(
-    unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exits: Exits, shift: int = 0
+    unit: LinkableProgram, maps: Mapping[str, SupportsIndex], form: Form, exits: Exits, shift: int = 0
 ) -> Member:
     """A component in one of the forms; ``shift`` was added to its type IDs."""
     code, unfolded = patched(unit, maps, shift), exits.unfolded

@@ -20,14 +20,15 @@ import struct
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 from xdpchain.bytecode import opcodes as op
-from xdpchain.bytecode.instructions import function_starts, instructions
+from xdpchain.bytecode.instructions import function_starts, instructions, map_references, patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.flow import Counters, counted_ways, ways_of
+from xdpchain.model.flow import Counters, Way, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
@@ -51,7 +52,7 @@ from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, described, exits_of, is_called, member_of, patched
 from .policing import REPORTING, reporting, ring_for
 from .tap import FILTER, Tap
-from .threaded import CountInto, Form, Functions, Threaded, thread
+from .threaded import CountInto, Form, Functions, thread
 from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker"]
@@ -138,21 +139,17 @@ class _Linking:
         self._running = running
         self.counters: OwnCounters | None = None
         self._counted: Counters = {}
-        self._exits: list[Exits] = []
         self._laid_out = held.enter_context(contextlib.ExitStack())
         self._ring = ring_for(chain, running, held)
 
     def _lay_out(self, *, sited: bool) -> None:
-        """Unfold the components, with what tells their verdict sites apart if ``sited``, and make matching
-        counters.
-        """
-        self._exits = [
-            Exits(None) if part.slot.off else exits_of(part.unit, sited=sited) for part in self._parts
-        ]
+        """Make the counters, by verdict site if ``sited``."""
         if not self._chain.counters:
             return
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
-        possible = [exits.kinds for exits in self._exits]
+        possible = [
+            (Exits(None) if part.slot.off else exits_of(part.unit, sited=sited)).kinds for part in self._parts
+        ]
         sites = [
             (sites_name(part.unit) if sited else "", exits)
             for part, exits in zip(self._parts, possible, strict=True)
@@ -176,20 +173,19 @@ class _Linking:
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
-        described = self._described()
         before: bool | None = None
         for form, sited in forms:
             if sited is not before:
                 self._lay_out(sited=sited)
                 before = sited
-            threaded = self._threaded(form, described)
-            if threaded is None:
+            linked = self._linked(form, sited=sited)
+            if linked is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
                 continue
             try:
-                return _Made(self._load(threaded, described), form, reason, threaded.slots)
+                return _Made(self._load(linked), form, reason, linked.entered)
             except bpf.BpfError as error:
-                log = self._log(threaded, described)
+                log = self._log(linked)
                 if (form, sited) == forms[-1]:
                     raise _refused(error, log, self._odd(), self._on, len(self._parts)) from error
                 why = read_log(log).why if log else str(error)
@@ -198,28 +194,27 @@ class _Linking:
         todo = use_linkage(len(self._parts), Linkage.FREPLACE, Linkage.TAILCALL)
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
-    def _threaded(self, form: Form, described: Described) -> Threaded | None:
-        follow = self._follow()
+    def _linked(self, form: Form, *, sited: bool) -> _Linked | None:
+        counting = None
+        if self.counters is not None:
+            counters = tuple((way, tuple(sites.items())) for way, sites in self._counted.items())
+            counting = self.counters.layout.stride, possible_cpus(), counters
+        design = _Design(
+            tuple(part.slot.name for part in self._parts),
+            tuple(part.unit for part in self._parts),
+            tuple(None if part.slot.off else sited for part in self._parts),
+            form,
+            tuple(ways_of(self._chain).values()),
+            entry(self._chain),
+            self._frags,
+            counting,
+        )
+        if self._tap is None and self._ring is None:
+            return _link_known(design)
         report = None
         if self._ring is not None:
             report = reporting(self._ring), [part.slot.row or 0 for part in self._parts]
-        counting = None
-        if self.counters is not None:
-            stride, cpus = self.counters.layout.stride, possible_cpus()
-            counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
-        members = [
-            member_of(part.unit, part.maps, form, exits, described.shifts[i])
-            for i, (part, exits) in enumerate(zip(self._parts, self._exits, strict=True))
-        ]
-        return thread(
-            members,
-            ways_of(self._chain),
-            frags=self._frags,
-            first=entry(self._chain),
-            counting=counting,
-            follow=follow,
-            report=report,
-        )
+        return _link(design, self._follow(), report)
 
     def _follow(self) -> Functions | None:
         if self._tap is None:
@@ -233,51 +228,32 @@ class _Linking:
         code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
-    def _described(self) -> Described:
-        """The BTF for the kernel. Each part's own types are shifted; each component's main is a global
-        function with the dispatcher's prototype, whatever its author called the argument's type.
-        """
-        donor, main, prototype = component_prototype()
-        units: dict[Hashable, LinkableProgram] = dict(enumerate(part.unit for part in self._parts))
-        if self._tap is not None:
-            units["follow"] = kit_of("following").unit
-        if self._ring is not None:
-            units["report"] = kit_of(REPORTING).unit
-        functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in self._parts]
-        bare = [
-            (i, at)
-            for i, part in enumerate(self._parts)
-            if not part.unit.functions
-            for at in function_starts(part.unit.instructions)[1:]
-        ]
-        functions += [(f"{self._parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
-        types, added = described(units, functions, donor)
-        mains = [(i, 0) for i in range(len(self._parts))]
-        return types.knowing({"main": main, **dict(zip((*mains, *bare), added, strict=True))})
-
-    def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
+    def _load(self, linked: _Linked, **options: Any) -> bpf.Fd:
         odd = self._odd()
         where = self._running.interface
-        with bpf.btf_load(described.btf) as btf_fd:
+        maps = [part.maps[name] for part in self._parts for name in _map_names(part.unit)]
+        if self.counters is not None:
+            maps.append(self.counters.fd)
+        with bpf.btf_load(linked.btf) as btf_fd:
             load = partial(
                 bpf.prog_load,
                 bpf.ProgType.XDP,
-                threaded.assembled.image,
+                patch_maps(linked.image, linked.references, dict(enumerate(maps))),
                 name=PROGRAM,
                 licence=odd[0] if odd else "GPL",
                 attach_type=ATTACH_TYPE_XDP,
                 flags=BPF_F_XDP_HAS_FRAGS * self._frags | BPF_F_XDP_DEV_BOUND_ONLY * self._bound,
                 btf_fd=btf_fd.fileno(),
-                func_info=described.func_info(threaded),
-                line_info=described.line_info(threaded),
+                func_info=linked.func_info,
+                line_info=linked.line_info,
                 ifindex=where.ifindex * self._bound,
                 **options,
             )
             return netns.run(where.netns, load) if self._bound else load()
 
-    def _log(self, threaded: Threaded, described: Described) -> str:
+    def _log(self, linked: _Linked) -> str:
         try:
-            self._load(threaded, described, log_level=1, log_size=1 << 24).close()
+            self._load(linked, log_level=1, log_size=1 << 24).close()
         except bpf.BpfError as error:
             return error.log
         return ""
@@ -286,6 +262,108 @@ class _Linking:
         """Licences that do not allow GPL-only functions."""
         licences = [part.slot.component.licence for part in self._on]
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """All that a linked program follows from but the maps of its slots: their names and units, whether their
+    sites are told apart (None: it is off), the ways by slot and kind, the slot that packets enter, and if it
+    counts, the bytes per CPU, the number of CPUs and the counters (`flow.Counters`).
+    """
+
+    names: tuple[str, ...]
+    units: tuple[LinkableProgram, ...]
+    sited: tuple[bool | None, ...]
+    form: Form
+    ways: tuple[Way, ...]
+    first: int
+    frags: bool
+    counting: (
+        tuple[int, int, tuple[tuple[tuple[int, int], tuple[tuple[int | None, int | None], ...]], ...]] | None
+    )
+
+
+class _Linked(NamedTuple):
+    """A linked program as it is loaded, but for the descriptors of maps: ``references`` has the instructions
+    that name one, and which (those of the slots, then the counters). ``entered``: the slots that codes
+    lead to.
+    """
+
+    image: bytes
+    references: tuple[tuple[int, int], ...]
+    btf: bytes
+    func_info: bytes
+    line_info: bytes
+    entered: frozenset[int]
+
+
+def _link(
+    design: _Design, follow: Functions | None = None, report: tuple[Functions, Sequence[int]] | None = None
+) -> _Linked | None:
+    """None if the stack is too small."""
+    described = _described(design, follow=follow is not None, report=report is not None)
+    numbers = count(-1, -1)  # no descriptor is negative
+    members = []
+    for i, (unit, sited) in enumerate(zip(design.units, design.sited, strict=True)):
+        exits = Exits(None) if sited is None else exits_of(unit, sited=sited)
+        maps = dict(zip(_map_names(unit), numbers, strict=False))
+        members.append(member_of(unit, maps, design.form, exits, described.shifts[i]))
+    counting = None
+    if design.counting is not None:
+        stride, cpus, counters = design.counting
+        counting = CountInto(next(numbers), stride, cpus, {way: dict(sites) for way, sites in counters})
+    threaded = thread(
+        members,
+        {(way.slot, way.kind): way for way in design.ways},
+        frags=design.frags,
+        first=design.first,
+        counting=counting,
+        follow=follow,
+        report=report,
+    )
+    if threaded is None:
+        return None
+    image = threaded.assembled.image
+    return _Linked(
+        image,
+        tuple((index, -1 - number) for index, number in map_references(image) if number < 0),
+        described.btf,
+        described.func_info(threaded),
+        described.line_info(threaded),
+        threaded.slots,
+    )
+
+
+_link_known = lru_cache(maxsize=32)(_link)
+"""A chain is often linked again as it was, or alike for many interfaces."""
+
+
+def _map_names(unit: LinkableProgram) -> tuple[str, ...]:
+    """The maps that a unit refers to."""
+    return tuple(dict.fromkeys(name for _, name in unit.references))
+
+
+def _described(design: _Design, *, follow: bool, report: bool) -> Described:
+    """The BTF for the kernel. Each part's own types are shifted; each component's main is a global
+    function with the dispatcher's prototype, whatever its author called the argument's type.
+    """
+    donor, main, prototype = component_prototype()
+    units: dict[Hashable, LinkableProgram] = dict(enumerate(design.units))
+    if follow:
+        units["follow"] = kit_of("following").unit
+    if report:
+        units["report"] = kit_of(REPORTING).unit
+    functions = [(name, FUNC_GLOBAL, prototype) for name in design.names]
+    bare = [
+        (i, at)
+        for i, unit in enumerate(design.units)
+        if not unit.functions
+        for at in function_starts(unit.instructions)[1:]
+    ]
+    functions += [(f"{design.names[i]}_{at}", FUNC_STATIC, prototype) for i, at in bare]
+    types, added = described(units, functions, donor)
+    mains = [(i, 0) for i in range(len(design.units))]
+    return types.knowing({"main": main, **dict(zip((*mains, *bare), added, strict=True))})
 
 
 FORMS: Sequence[Form] = tuple(Form)

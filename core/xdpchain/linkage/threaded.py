@@ -98,9 +98,7 @@ class Functions:
 
 @dataclass(frozen=True, slots=True)
 class CountInto:
-    """The counter map's descriptor, its bytes per CPU and its number of CPUs, and the counter of each way by
-    slot and kind, then by site (None: sites without their own).
-    """
+    """The counter map's descriptor, its bytes per CPU and its number of CPUs, and the counters of ways."""
 
     map: int
     stride: int
@@ -108,7 +106,7 @@ class CountInto:
     counters: Counters
 
     def counter(self, way: Way, site: int | None) -> int | None:
-        """None: this way is not counted. Raises KeyError for an unexpected site."""
+        """None: not counted at this site. Raises KeyError for an unexpected site."""
         some = self.counters.get((way.slot, way.kind))
         return None if some is None else some[site if site in some else None]
 

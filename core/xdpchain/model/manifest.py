@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xdpchain.decoding import ID, Fields, fields
@@ -116,6 +116,15 @@ class Manifest:
 
     def encode(self) -> bytes:
         return json.dumps(self.document(), separators=(",", ":")).encode()
+
+    @property
+    def stored(self) -> Manifest:
+        """As `decode` reads it from what `encode` wrote."""
+        chain = self.chain
+        slots = tuple(replace(slot, entries=()) if slot.entries else slot for slot in chain)
+        chain = Chain(slots, chain.linkage, chain.mode, self.counters_map is not None)
+        reason = self.form_reason[:MOST_REASON] if self.form else ""
+        return replace(self, chain=chain, form=str(self.form), form_reason=reason)
 
     def _format(self) -> int:
         rows = (slot.row or 0 for slot in self.chain)

@@ -12,7 +12,6 @@ from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.interface import Interface
 from xdpchain.model.running import Device, Running
 from xdpchain.sys import all_netns
-from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending
@@ -30,7 +29,6 @@ def survey(netns: str | None = None, *, drivers: bool = True) -> tuple[Running, 
     Without ``drivers`` the features of devices, and the drivers of those on which nothing runs, stay unknown:
     they cost more than all else.
     """
-    inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
@@ -38,10 +36,10 @@ def survey(netns: str | None = None, *, drivers: bool = True) -> tuple[Running, 
             running = []
             for link in netlink.links(settled=False):
                 with contextlib.suppress(NotFound):  # it is gone
-                    running.append(_settled(link, (netns, inode), netlink, features, drivers=drivers))
+                    running.append(_settled(link, netns, netlink, features, drivers=drivers))
             return tuple(running)
 
-        return with_pending(inode, read)
+        return with_pending(netlink.inode, read)
 
 
 class Everywhere(NamedTuple):
@@ -75,22 +73,23 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
         return tuple(Interface(name, ifindex, netns) for ifindex, name in netlink.names().items())
 
 
-def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
-    """One interface and what it runs; ``through``: netlink sockets open in its namespace. Raises NotFound."""
-    inode = namespaces.inode(netns)
+def look(name: str | int, netns: str | None = None, *, through: Netlink | None = None) -> Running:
+    """One interface, by name or ifindex, and what it runs; ``through``: netlink sockets open in its
+    namespace. Raises NotFound.
+    """
     with contextlib.ExitStack() as held:
         netlink = through or held.enter_context(Netlink(netns))
 
         def read() -> tuple[Running, ...]:
             link = netlink.link(name)
-            return (_settled(link, (netns, inode), netlink, netlink.xdp_features(link.ifindex)),)
+            return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
 
-        return with_pending(inode, read)[0]
+        return with_pending(netlink.inode, read)[0]
 
 
 def _settled(
     link: LinkInfo,
-    namespace: tuple[str | None, int],
+    netns: str | None,
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
     *,
@@ -98,7 +97,7 @@ def _settled(
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program meanwhile."""
     for _ in range(TRIES):
-        device = _device(link, namespace, netlink, features, drivers=drivers)
+        device = _device(link, netns, netlink, features, drivers=drivers)
         if not link.xdp:
             return Running(device)
         # Imported late, as in `hook`: commands that meet no chain then need a third fewer modules.
@@ -120,13 +119,12 @@ def _settled(
 
 def _device(
     link: LinkInfo,
-    namespace: tuple[str | None, int],
+    netns: str | None,
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
     *,
     drivers: bool,
 ) -> Device:
-    netns, inode = namespace
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,
@@ -139,6 +137,6 @@ def _device(
         address=link.address,
         arphrd=link.arphrd,
         kind=link.kind,
-        netns_inode=inode,
+        netns_inode=netlink.inode,
         netns_cookie=netlink.cookie(),
     )

@@ -44,7 +44,7 @@ class Whereabouts:
 def place_of(interface: Interface) -> Iterator[Whereabouts]:
     """The place of an interface that was just seen. Raises NotFound."""
     with Netlink(interface.netns) as netlink:
-        yield Whereabouts(netlink, interface.ifindex, netns.inode(interface.netns))
+        yield Whereabouts(netlink, interface.ifindex, netlink.inode)
 
 
 def at_place(pending: PendingChange, home: Whereabouts, call: Callable[[Whereabouts], T]) -> T:

@@ -111,6 +111,13 @@ class Heading:
     programs: tuple[int | None, ...]
 
     @classmethod
+    def of(cls, entry: JournalEntry) -> Heading:
+        """The heading that `decode` finds in an entry."""
+        moments = entry.before, entry.after
+        programs = (moment.program for moment in moments if moment.chain is not None)
+        return cls(entry.after.boot, entry.device, tuple(programs))
+
+    @classmethod
     def decode(cls, data: bytes) -> Heading:
         """Read from what `JournalEntry.encode` wrote, without its chains. Raises InvalidInput."""
         document = _document(data)

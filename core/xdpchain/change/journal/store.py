@@ -117,17 +117,27 @@ def _read(folder: Path, most: int) -> Iterator[Heading]:
     for entry_number in reversed(_numbers(folder)[-most:]):
         path = folder / f"{entry_number}.json"
         try:
-            found = path.stat()
-            heading = _heading(path, (found.st_ino, found.st_mtime_ns, found.st_size))
+            file = _identity(path)
+            heading = _HEADINGS.get(file) or _remember(file, Heading.decode(files.read(path, MOST_BYTES)))
         except (OSError, InvalidInput):
             continue
         yield heading
 
 
-@lru_cache(maxsize=2 * MOST_INTERFACES)
-def _heading(path: Path, file: tuple[int, ...]) -> Heading:
-    """The heading of an entry, cached by the file's inode, time and size (``file``)."""
-    return Heading.decode(files.read(path, MOST_BYTES))
+def _identity(path: Path) -> tuple[object, ...]:
+    """What tells a file from all others, and changes with its contents. Raises OSError."""
+    found = path.stat()
+    return path, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _remember(file: tuple[object, ...], heading: Heading) -> Heading:
+    if len(_HEADINGS) >= 4 * MOST_INTERFACES:
+        _HEADINGS.clear()
+    _HEADINGS[file] = heading
+    return heading
+
+
+_HEADINGS: dict[tuple[object, ...], Heading] = {}
 
 
 def append(folder: Path, entry: JournalEntry) -> None:
@@ -136,12 +146,14 @@ def append(folder: Path, entry: JournalEntry) -> None:
     entry_number = max(entry_numbers, default=0)
     while True:
         entry_number += 1
+        path = folder / f"{entry_number}.json"
         try:
-            files.put(str(folder / f"{entry_number}.json"), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
+            files.put(str(path), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
             break
         except FileExistsError:  # an editor with a different BPF filesystem, and so a different lock
             continue
     with contextlib.suppress(OSError):
+        _remember(_identity(path), Heading.of(entry))
         for old in [*entry_numbers, entry_number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
         if not entry_numbers:  # a new interface

@@ -43,7 +43,7 @@ class Netlink(Closing):
 
     All methods may be called from any thread, with or without a running event loop. Opening creates two
     sockets and, for a named namespace, a temporary thread: about 0.4 ms (but see `reuse_sockets`). While open
-    it keeps the namespace alive, even if its name is deleted.
+    it keeps the namespace alive, even if its name is deleted; ``inode`` is that namespace's.
 
         Opening raises NetnsError and PermissionDenied.
     """
@@ -55,12 +55,12 @@ class Netlink(Closing):
 
     def __init__(self, netns: str | None = None) -> None:
         self.netns = netns
-        self._inode, sockets = _REUSED.take(netns)
-        self._route, self._generic = sockets or namespaces.run(netns, _open)
+        self._reusable, found = _REUSED.take(netns)
+        self.inode, self._route, self._generic = found or namespaces.run(netns, _open)
 
     def close(self) -> None:
         """Close the sockets. May be called from any thread, repeatedly. Later calls raise ValueError."""
-        if not (self._inode and _REUSED.give(self._inode, self._route, self._generic)):
+        if not (self._reusable and _REUSED.give(self.inode, self._route, self._generic)):
             self._route.close()
             self._generic.close()
 
@@ -382,14 +382,16 @@ class _Reused:
             route.close()
             generic.close()
 
-    def take(self, netns: str | None) -> tuple[int, tuple[Transport, Transport] | None]:
-        """The namespace that the name stands for now (0: nothing is kept), and sockets in it, if any idle."""
+    def take(self, netns: str | None) -> tuple[bool, _Opened | None]:
+        """Whether such sockets are kept, and what `_open` would give, if any are idle in the namespace that
+        the name stands for now.
+        """
         if netns is None or not self._wanted:
-            return 0, None
+            return False, None
         inode = namespaces.inode(netns)
         with self._lock:
             idle = self._idle.get(inode)
-            return inode, idle.pop() if idle else None
+            return True, (inode, *idle.pop()) if idle else None
 
     def give(self, inode: int, route: Transport, generic: Transport) -> bool:
         """Keep these for the next who wants such; False where nothing is kept (any more)."""
@@ -424,10 +426,15 @@ def reuse_sockets() -> contextlib.AbstractContextManager[None]:
     return _REUSED.keeping()
 
 
-def _open() -> tuple[Transport, Transport]:
+_Opened = tuple[int, Transport, Transport]
+
+
+def _open() -> _Opened:
+    """The inode of the thread's namespace, and sockets in it."""
+    inode = os.stat(namespaces.OWN).st_ino
     route = Transport(NETLINK_ROUTE)
     try:
-        return route, Transport(NETLINK_GENERIC)
+        return inode, route, Transport(NETLINK_GENERIC)
     except BaseException:
         route.close()
         raise
