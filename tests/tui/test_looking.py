@@ -14,6 +14,7 @@ from textual.widgets import TabbedContent
 from textual.widgets._toast import Toast
 
 from tests.tui.driving import Driver, change, driving, look_at, run_chain
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.observe.permissions import Capability
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
@@ -353,6 +354,8 @@ async def test_any_keys_at_all_leave_a_whole_chain(
                 else True
             )
         )
+    if look_at(playground).pending is not None:
+        roll_back(playground.ifname, playground.netns)
 
 
 async def test_interfaces_that_come_and_go(playground: Playground, samples: Path) -> None:

@@ -46,6 +46,8 @@ class Desk:
         """The directory of the last object file chosen."""
         self.notices: list[Notice] = []
         """Messages shown so far, oldest first."""
+        self.map_edits: list[Notice] = []
+        """Map entries written in this session, oldest first."""
         self._screen, self._shown = screen, shown
 
     def put(self, session: Session) -> None:
@@ -103,6 +105,10 @@ class Desk:
         self.notices = [*self.notices[1 - KEPT :], Notice(time.time(), title, text, serious)]
         if serious:
             self._shown(self.session)
+
+    def map_edited(self, where: str, text: str) -> None:
+        """Remember a map entry that was written."""
+        self.map_edits = [*self.map_edits[1 - KEPT :], Notice(time.time(), where, text, serious=False)]
 
     @property
     def changed_lately(self) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, ClassVar
 
@@ -50,7 +51,7 @@ class _Sources(Suggester):
 
     async def get_suggestion(self, value: str) -> str | None:
         words = [word for word in WORDS if value and word.startswith(value)]
-        return words[0] if words else complete(value, CAPTURES)
+        return words[0] if words else await asyncio.to_thread(complete, value, CAPTURES)
 
 
 class WhatIfScreen(TwoPanes[None]):
@@ -67,7 +68,7 @@ class WhatIfScreen(TwoPanes[None]):
         #summary { height: auto; max-height: 3; text-style: bold; }
         #packets { height: auto; max-height: 50%; }
         CellGrid { background: $surface; }
-        #more { height: 1fr; min-height: 3; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
+        #more { height: 1fr; min-height: 3; margin: 1 0 0 0; padding: 0 0 0 1; scrollbar-size-vertical: 1; }
         #detail, #unknown { height: auto; }
     }
     WhatIfScreen.-low #more { margin: 0; min-height: 2; }
