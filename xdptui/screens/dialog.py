@@ -72,8 +72,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         #buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold underline; }
-        /* Over the blank first column of what scrolls. */
-        VerticalScroll:focus, RichLog:focus, OptionList:focus, Tabs:focus { outline-left: heavy $primary; }
+        /* Over the blank first column of what has the focus. */
+        VerticalScroll:focus, RichLog:focus, OptionList:focus, Tabs:focus, Input:focus {
+            outline-left: heavy $primary;
+        }
         /* What enter does is the only button that stands out. */
         #buttons:focus-within Button.-primary { background: $panel; color: $primary; }
         #buttons Button.-error { background: $panel; color: $error; }
