@@ -18,7 +18,7 @@ from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
 from . import codec, ethtool
-from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
+from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpMode
 from .opening import REUSED, open_sockets
 from .refusals import Attempt, attach_refused
 from .transport import NETLINK_XFRM, Refusal, Transport
@@ -95,6 +95,14 @@ class Netlink(Closing):
             raise _unexpected("Can't list the interfaces", refusal) from refusal
         found = (codec.decode_name(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
         return dict(sorted(found))
+
+    def stats(self) -> dict[int, LinkStats]:
+        """The counters of all devices, by ifindex: as `links` with ``settled`` false, a tenth of its cost."""
+        try:
+            replies = self._route.exchange(codec.encode_get_stats(), settled=False)
+        except Refusal as refusal:
+            raise _unexpected("Can't read the interfaces' counters", refusal) from refusal
+        return dict(codec.decode_stats(message) for kind, message in replies if kind == codec.RTM_NEWSTATS)
 
     def link(self, which: int | str) -> LinkInfo:
         """One device, by ifindex, name, or alternative name. Raises NotFound."""
