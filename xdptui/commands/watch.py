@@ -28,6 +28,7 @@ from xdptui.render.watch_text import (
 from xdptui.workers.behind_meter import BehindMeter
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.queue_meter import QueueMeter
+from xdptui.workers.readings import PAUSE
 
 __all__ = ["run"]
 
@@ -65,7 +66,9 @@ def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]
             due = max(due + interval, time.monotonic())  # a slow reader skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0:
-                again |= kept.wait(left)
+                if kept.wait(left):
+                    again = True
+                    time.sleep(min(left, PAUSE))
             if again:
                 found = _found(options, kept)
 

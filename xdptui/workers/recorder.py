@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.running import Running
+from xdpchain.model.running import Identity, Running
 from xdpchain.observe.kept_survey import KeptSurvey
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, RecordedReading, Writer
 from xdpchain.observe.running_sites import reasons_of
@@ -22,6 +22,7 @@ from xdptui.words.advice import told
 from xdptui.words.packet_event_documents import packet_events_document
 from xdptui.workers.listening import Listening
 from xdptui.workers.meter import Meter, open_missing
+from xdptui.workers.readings import PAUSE
 
 __all__ = ["Recorded", "Wanted", "record"]
 
@@ -67,6 +68,7 @@ def record(
         seen: tuple[Running, ...] | None = None
         steady: list[Running] = []
         last: list[Running] | None = None
+        reasons: dict[Identity, tuple[SlotReasons, ...]] = {}
         known: dict[int, tuple[Running, Running]] = {}  # by identity: the same if not read again
         found = _found(wanted, kept)
         while True:
@@ -78,8 +80,13 @@ def record(
                 }
                 seen, steady = found, [one for _, one in known.values()]
             if steady != last:
-                reasons = {running.interface.ifindex: _reasons(running) for running in found if running.hooks}
-                writer.running(time.time(), elapsed, found, reasons)
+                reasons = {
+                    running.identity: reasons.get(running.identity) or _reasons(running)
+                    for running in found
+                    if running.hooks
+                }
+                sites = {identity[0]: some for identity, some in reasons.items()}
+                writer.running(time.time(), elapsed, found, sites)
                 last, revisions = steady, revisions + 1
                 events.follow(found)
             writer.reading(_reading(found, meter, elapsed))
@@ -94,7 +101,9 @@ def record(
             )  # a slow disk skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0 and not stop.is_set():
-                again |= kept.wait(min(left, 0.5))
+                if kept.wait(min(left, 0.5)):
+                    again = True
+                    stop.wait(min(left, PAUSE))
             if again:
                 found = _found(wanted, kept)
 
