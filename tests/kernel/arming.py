@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.chains import look_at
+from xdpchain.change.confirm import pinning
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.model.chain import Chain, Linkage
@@ -159,4 +160,4 @@ def no_guardian_survives(playground: Playground) -> Iterator[None]:
         eventually(lambda: not guardians(inode), "the guardians end")
         for directory, pending in pending_pins.unguarded():
             if pending.inode == inode:
-                pending_pins.discard(directory)
+                pinning.discard(directory)

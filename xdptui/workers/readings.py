@@ -11,7 +11,10 @@ from xdpchain.model.running import Running
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample
 
-__all__ = ["counts_already", "totals"]
+__all__ = ["PAUSE", "counts_already", "totals"]
+
+PAUSE = 0.05
+"""Seconds between two notifications that a viewer takes note of, if the next reading is due later."""
 
 
 def totals(running: Running) -> Sample | None:

@@ -32,13 +32,13 @@ from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
-from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import MtuTooLarge, Netlink, NoNativeXdp
 
 from .author import current_author
 from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
+from .confirm.pinning import forget_settled
 from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect

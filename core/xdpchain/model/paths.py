@@ -12,7 +12,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
-from .chain import Chain
+from .chain import Chain, Linkage
 from .interface import Interface
 from .routes import CODES, OTHER, route_name
 from .slot import Slot
@@ -159,15 +159,23 @@ def check_routes(chain: Chain, runs_on: Interface | None = None) -> None:
     if not is_routed(chain):
         return
     successors(chain)
-    if not chain.linkage.facts.routes:
-        who = next(slot for slot in chain if slot.routes)
-        raise InvalidInput(
-            f"{chain.linkage} linkage does not support routes ({who.name})",
-            "a dispatcher that libxdp's tools can read can only continue or return",
-            advise(Do.RELINK, "static", on=runs_on)
-            if runs_on
-            else advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
-        )
+    refused = route_refusal(chain, next(slot for slot in chain if slot.routes), runs_on)
+    if refused:
+        raise refused
+
+
+def route_refusal(chain: Chain, slot: Slot, runs_on: Interface | None = None) -> InvalidInput | None:
+    """Why a slot of this chain can't have routes, whatever they are; None if it can. ``runs_on`` as for
+    `check_routes`.
+    """
+    if chain.linkage.facts.routes:
+        return None
+    able = [linkage for linkage in Linkage if linkage.facts.routes]
+    return InvalidInput(
+        f"{chain.linkage} linkage does not support routes ({slot.name})",
+        "a dispatcher that libxdp's tools can read can only continue or return",
+        advise(Do.RELINK if runs_on else Do.CHOOSE_LINKAGE, *able, on=runs_on),
+    )
 
 
 def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:

@@ -73,8 +73,10 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
         return tuple(Interface(name, ifindex, netns) for ifindex, name in netlink.names().items())
 
 
-def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
-    """One interface and what it runs; ``through``: netlink sockets open in its namespace. Raises NotFound."""
+def look(name: str | int, netns: str | None = None, *, through: Netlink | None = None) -> Running:
+    """One interface, by name or ifindex, and what it runs; ``through``: netlink sockets open in its
+    namespace. Raises NotFound.
+    """
     with contextlib.ExitStack() as held:
         netlink = through or held.enter_context(Netlink(netns))
 

@@ -18,22 +18,14 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.pending_change import Decision, PendingChange, PendingState, Pins
 from xdpchain.model.running import Running
-from xdpchain.observe.pending_pins import (
-    DECISION,
-    boot_clock,
-    claim,
-    decided,
-    make_decision,
-    open_held,
-    remove_pending,
-    write_pending,
-)
+from xdpchain.observe.pending_pins import DECISION, boot_clock, decided, open_held
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.mount_lifetime import require_lasting
 
 from .carry_out import carry_out, old_chain
 from .isolation import require_freedom
 from .launch import Guardian
+from .pinning import claim, make_decision, remove_pending, write_pending
 from .whereabouts import place_of
 
 __all__ = ["LEAST", "MOST", "Arming", "make_way"]
