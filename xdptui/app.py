@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import Notification, Notify
 from textual.screen import Screen
-from textual.widgets._toast import Toast
+from textual.widget import Widget
 
 from xdptui.charset import AsciiFilter, wants_ascii
 from xdptui.key_queue import KeyQueue
@@ -40,7 +41,7 @@ from xdptui.settings import (
     state_file,
 )
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
-from xdptui.view.keys import KEYS
+from xdptui.view.keys import KEYS, text_in, works
 from xdptui.words.printable import printable
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class XdpTui(App[None]):
         """Interfaces with changes still pending when the program ends."""
         self.elsewhere: MainScreen.Elsewhere | None = None
         """The namespace to go to instead of ending."""
+        self._answer: Notification | None = None
+        """The message shown last, if it was an answer to a key."""
         self._first = MainScreen(netns, interface, replay, self.settings, copies=self)
 
     @property
@@ -116,12 +119,14 @@ class XdpTui(App[None]):
         return VARIABLES
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        session = self.main.session
         for key in KEYS:
+            if not works(key, read_only=session.read_only, replaying=session.replaying):
+                continue
             if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "page", "pick")):
                 continue
-            yield SystemCommand(
-                key.text[0].upper() + key.text[1:], f"key {key.label}", self._does(key.action)
-            )
+            text = text_in(key, replaying=session.replaying)
+            yield SystemCommand(text[0].upper() + text[1:], f"key {key.label}", self._does(key.action))
         for word in CHOICES["theme"]:
             yield SystemCommand(f"Theme {word}", "change the colours", self._wears(word))
         yield SystemCommand(
@@ -160,12 +165,16 @@ class XdpTui(App[None]):
     ) -> None:
         """Show a message and keep it in the notices. Names chosen by others are shown verbatim, never as
         markup."""
-        # Answers to keys do not pile up. A toast is expired by itself: its rack would leave its place empty.
-        for toast in self.screen.query(Toast) if self.screen_stack else ():
-            if toast._notification.severity == "information":
-                toast._expire()
         shown = f"{title}: {message}" if title else message
-        super().notify(shown, severity=severity, timeout=timeout, markup=markup)
+        seconds = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        toast = Notification(shown, "", severity, seconds, markup)
+        if self._answer is not None:  # answers to keys do not pile up
+            for before in self.screen.query("Toast.-information"):
+                self._answer.timeout = 0
+                if isinstance(place := before.parent, Widget):  # without its toast, it would still take room
+                    place.remove()
+        self._answer = toast if severity == "information" else None
+        self.post_message(Notify(toast))
         self._first.desk.noticed(title, message, serious=severity != "information")
 
     # Copies

@@ -18,7 +18,7 @@ SIGNS = {
     **dict.fromkeys("│┃║▏▎▍▌▐", "|"),
     **dict.fromkeys("▂▃", "."),
     **dict.fromkeys("▄▅", "="),
-    **dict.fromkeys("▆▇█▋▊▉", "#"),
+    **dict.fromkeys("▆▇█▋▊▉■", "#"),
     **dict(zip("▶▸›→≡↕≠«…·▲▼✓✗×⇄✂•●µ↑↓←✔⏎", ">>>>=|#<..^v+xx=%**u^v<+<", strict=True)),
     "\N{NO-BREAK SPACE}": " ",
 }

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from xdpchain.model.linkage import Linkage
+
 __all__ = [
     "CHOICES",
     "Settings",
@@ -22,7 +24,7 @@ __all__ = [
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "theme": ("auto", "dark", "light", "16"),
-    "linkage": ("auto", "static", "tailcall", "freplace"),
+    "linkage": ("auto", *map(str, Linkage)),
     "ascii": ("auto", "always", "never"),
     "numbers": ("pkt/s", "packets", "B/s", "bytes"),
     "sort": ("index", "name", "link", "mode", "owner", "chain", "traffic", "driver"),

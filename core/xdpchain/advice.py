@@ -35,7 +35,7 @@ class Do(Enum):
     ADD = auto()
     ADOPT = auto()
     CHOOSE_LINKAGE = auto()  # linkages that can, for the change being made
-    RELINK = auto()  # a linkage that works, for the running chain
+    RELINK = auto()  # linkages that can, the best first, for the running chain
     LINK_ANEW = auto()  # its current linkage
     CHANGE_MODE = auto()  # native, generic or best
     CHOOSE_GENERIC = auto()

@@ -21,9 +21,7 @@ from tests.bench.live import Generator
 from tests.bench.rounds import Timing, alternate
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.loaders import xdp_loader
-from xdpchain.linkage.freplace import FreplaceLinker
-from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tailcall import TailcallLinker
+from xdpchain.linkage.linkers import LINKERS
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author
@@ -50,7 +48,6 @@ TWO_TARGET = 1.5
 LENGTHS = range(1, 11)
 PASSES = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 DROPS = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)
-LINKERS = {Linkage.STATIC: StaticLinker, Linkage.TAILCALL: TailcallLinker, Linkage.FREPLACE: FreplaceLinker}
 
 Programs = dict[tuple[str, int], bpf.Fd]
 

@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.arming import (
     LATER,
-    LINKAGES,
     SOON,
     arm,
     eventually,
@@ -24,8 +22,9 @@ from tests.kernel.arming import (
     nothing_left,
     settled_on,
 )
-from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at, run_through
 from tests.kernel.test_state import all_contents
+from xdpchain.change.confirm import pinning
 from xdpchain.change.confirm.by_hand import NotPending, confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean, stale_pins
@@ -42,12 +41,6 @@ from xdptui.words.advice import worded
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 DROP, PASS = 1, 2
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -213,7 +206,7 @@ def test_a_change_that_fails_leaves_nothing_armed(
         (Netlink, "attach_xdp"),
         (bpf, "obj_pin"),
         (bpf, "map_freeze"),
-        (pending_pins, "write_pending"),
+        (pinning, "write_pending"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
@@ -239,10 +232,10 @@ def test_a_change_that_can_not_be_guarded_is_not_made(
 
 
 def test_only_the_first_decision_counts() -> None:
-    with pending_pins.make_decision() as decision:
+    with pinning.make_decision() as decision:
         assert pending_pins.decided(decision) is None
-        assert pending_pins.claim(decision, Decision.CONFIRM) is Decision.CONFIRM
-        assert pending_pins.claim(decision, Decision.ROLL_BACK) is Decision.CONFIRM
+        assert pinning.claim(decision, Decision.CONFIRM) is Decision.CONFIRM
+        assert pinning.claim(decision, Decision.ROLL_BACK) is Decision.CONFIRM
         assert pending_pins.decided(decision) is Decision.CONFIRM
 
 

@@ -6,13 +6,12 @@ releases; of slots that left, only the chain's own verdict counts are kept.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import LATER, arm, no_guardian_survives
+from tests.kernel.arming import LATER, arm
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.swap import swap
@@ -46,12 +45,6 @@ def packets(running: Running) -> list[tuple[int, ...]]:
 def chain_in(running: Running) -> Chain:
     assert running.chain is not None
     return running.chain
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
 
 
 @linkages
@@ -168,11 +161,10 @@ def test_a_chain_of_an_earlier_release_is_counted_on(
         assert packets(before) == [(0, 0, 5, 0, 0, 0)] * 3
         with DispatcherCounters(old, chain_in(running)) as reader:
             assert reader.read().verdict == SlotCounts((0, 0, 5, 0, 0, 0), (0, 0, 300, 0, 0, 0))
-        from xdpchain.linkage.static import StaticLinker
-        from xdpchain.linkage.tailcall import TailcallLinker
+        from xdpchain.linkage.linkers import LINKERS
         from xdpchain.model.manifest import Author
 
-        linker = StaticLinker() if linkage is Linkage.STATIC else TailcallLinker()
+        linker = LINKERS[linkage]()
         built = linker.build(chain_in(running).move(1, 0), before, Author("", 0, "test", 0.0))
         try:
             built.pin()

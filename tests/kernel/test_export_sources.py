@@ -46,10 +46,12 @@ def scraping(playground: Playground) -> Iterator[Callable[[Sequence[MetricSource
                 families = list(collector.collect())
                 assert collector.trouble == ""
                 return {
-                    tuple(sample.labels[label] for label in labels): sample.value
+                    tuple(
+                        dict(zip(family.metric.labels, sample.labels, strict=True))[label] for label in labels
+                    ): sample.value
                     for family in families
                     for sample in family.samples
-                    if sample.name == metric
+                    if family.metric.exported == metric
                 }
 
             return scrape

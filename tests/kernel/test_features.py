@@ -11,8 +11,8 @@ import pytest
 from tests.kernel.chains import look_at
 from tests.objects.features import FEATURES, Feature, compiled
 from xdpchain.change.author import current_author
-from xdpchain.change.transaction import LINKERS
 from xdpchain.errors import XdpChainError
+from xdpchain.linkage.linkers import LINKERS
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component

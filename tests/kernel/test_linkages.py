@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, expected, look_at, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, change, expected, look_at, run_through, scripted_chain
 from tests.kernel.tracing import INCLUDE, settled
 from tests.objects.compile import EVERYTHING, compile_file
 from xdpchain.errors import XdpChainError
@@ -222,10 +222,12 @@ ROWS: dict[str, Callable[[Trying], str]] = {
 
 
 def rows() -> dict[str, list[str]]:
-    """The document's first table: the cells of freplace, static and tailcall by subject."""
+    """The document's first table: the cells of each linkage by subject."""
     table, _, _ = TABLE.read_text().partition("\n## With libxdp's tools")
     found_lines = re.findall(r"^\| (?!\|)(.+?) \|$", table, re.MULTILINE)
-    found = {cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 4}
+    found = {
+        cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 1 + len(Linkage)
+    }
     return {name: cells for name, cells in found.items() if name in ROWS or set(name) - {"-", " "}}
 
 
@@ -233,9 +235,7 @@ def test_the_table_has_every_row() -> None:
     assert list(rows()) == ["what", *ROWS]
 
 
-@pytest.mark.parametrize(
-    "linkage", [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
-)
+@pytest.mark.parametrize("linkage", LINKAGES)
 def test_what_the_table_says_is_so(
     playground: Playground, samples: Path, linkage: Linkage, tmp_path: Path
 ) -> None:

@@ -520,6 +520,14 @@ def test_reading_devices_does_not_import_pyroute2() -> None:
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(CORE)}, check=True)
 
 
+def test_counters_alone_are_those_of_the_links(space: str, nl: Netlink) -> None:
+    ip(space, "link", "set", "lo", "up")
+    subprocess.run(["ip", "netns", "exec", space, "ping", "-qc3", "-i.1", "127.0.0.1"], check=True)
+    alone = nl.stats()
+    assert alone == {link.ifindex: link.stats for link in nl.links()}
+    assert alone[1].tx_packets == 6
+
+
 # Events
 
 

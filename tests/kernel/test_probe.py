@@ -93,7 +93,7 @@ def test_not_even_a_dispatcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_bpffs_it_is_static(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(probe, "probe_freplace", lambda: probe.FreplaceProbe(True, "it works"))
+    monkeypatch.setattr(probe, "probe_freplace", lambda: probe.LinkageProbe(True, "it works"))
     monkeypatch.setenv("LIBXDP_BPFFS", str(tmp_path))
     linkage, reason = probe.default_linkage()
     assert linkage is Linkage.STATIC

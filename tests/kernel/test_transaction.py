@@ -17,7 +17,6 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.stress.holdings import holdings
-from xdpchain.change import transaction
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply, edit
 from xdpchain.errors import (
@@ -34,6 +33,7 @@ from xdpchain.errors import (
 from xdpchain.linkage import static
 from xdpchain.linkage.choice import chain_of as running_chain
 from xdpchain.linkage.linked import BuiltChain
+from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.threaded import thread
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage
@@ -228,7 +228,7 @@ def test_somebody_elses_program_is_shown_and_never_touched(
 def test_a_program_that_comes_between_look_and_swap_stays(
     playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = transaction.StaticLinker.build
+    build = StaticLinker.build
     plan = make_plan(look_at(playground), chain_of(samples, "pass"))
     with bpf.prog_load(bpf.ProgType.XDP, RETURN_DROP, name="intruder") as intruder:
 
@@ -238,7 +238,7 @@ def test_a_program_that_comes_between_look_and_swap_stays(
                 netlink.attach_xdp(playground.ifindex, intruder.fileno(), "native", None)
             return built
 
-        monkeypatch.setattr(transaction.StaticLinker, "build", intrude)
+        monkeypatch.setattr(StaticLinker, "build", intrude)
         with pytest.raises((Busy, RaceLost)):
             apply(plan)
         assert look_at(playground).hooks[0].name == "intruder"

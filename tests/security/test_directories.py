@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from xdpchain.change.confirm.pinning import discard
 from xdpchain.change.stale import clean
 from xdpchain.doctor.storage import examine_storage
 from xdpchain.errors import Busy, KernelRefused, XdpChainError
 from xdpchain.linkage.array_pins import pin_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.map_pins import pin_map, pinned_map
-from xdpchain.observe.pending_pins import discard, read_pending, unguarded
+from xdpchain.observe.pending_pins import read_pending, unguarded
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.pinned import find_pins
 from xdpchain.sys.trusted_directory import Untrusted

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests import own_mounts
-from tests.kernel.chains import change, look_at
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.objects.compile import compile_text
 from tests.stress.children import run_cli
 from tests.stress.holdings import Holdings, holdings
@@ -251,11 +250,11 @@ def test_one_slot_too_many(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     chain = Chain(linkage=linkage)
-    for index in range(linkage.most_slots):
+    for index in range(linkage.facts.most_slots):
         chain = chain.add(
             Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{index}", instance="one"))
         )
-    said_so = f"{linkage.most_slots + 1} slots"
+    said_so = f"{linkage.facts.most_slots + 1} slots"
     running = change(playground, chain)
     scene = Scene(playground, own_bpffs, linkage)
     with scene.unchanged():

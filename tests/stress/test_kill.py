@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import own_mounts
-from tests.kernel.chains import change, look_at, run_through
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, change, look_at, run_through
 from tests.stress.children import forking
 from tests.stress.holdings import holdings
 from tests.stress.scale import LAB, SOAK, scaled
@@ -124,8 +123,8 @@ def test_killed_at_each_system_call(
 ) -> None:
     if mode is Mode.GENERIC and name != "an edit" and not SOAK:
         pytest.skip("the swap alone differs in generic mode")
-    if len(EDITS[name].old) > linkage.most_slots:
-        pytest.skip(f"{linkage} linkage has {linkage.most_slots} slots")
+    if len(EDITS[name].old) > linkage.facts.most_slots:
+        pytest.skip(f"{linkage} linkage has {linkage.facts.most_slots} slots")
     # A long chain takes the same steps, most of them once per slot.
     stride = 12 * STRIDE if name == LONG and not SOAK else STRIDE
     kill_everywhere(playground, samples, own_bpffs, linkage, name, mode, stride)

@@ -2,7 +2,8 @@
 """What looks for long, beside each other, while interfaces come and go and chains are edited: the terminal
 program, watch, record, export and apply --follow. Nothing grows: memory, descriptors, programs, maps.
 
-20 s in every run, two hours with XDPTUI_SOAK=1; XDPTUI_LONG_RUN_S says how many seconds instead.
+20 s in every run, two hours with XDPTUI_SOAK=1; XDPTUI_LONG_RUN_S says how many seconds instead, and
+XDPTUI_LONG_RUN_STEP_S how often an interface comes and a chain is edited.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("XDPTUI_LONG_RUN_S") or scaled(20, 7200, 20))
-LINKS, STEP_S, SCRAPE_S, SAMPLE_S = 4, 2.0, 5.0, min(60.0, SECONDS / 5)
+STEP_S = float(os.environ.get("XDPTUI_LONG_RUN_STEP_S") or 2)
+LINKS, SCRAPE_S, SAMPLE_S = 4, 5.0, min(60.0, SECONDS / 5)
 ADDRESS = "127.0.0.1:9474"
 MEMORY_MIB = 2.0
 """By how much a process may grow after the first third of a run that is long enough to tell."""

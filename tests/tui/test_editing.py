@@ -17,7 +17,7 @@ from xdpchain.change.plan import Plan
 from xdpchain.editing import Edited, apply_all
 from xdpchain.linkage.probe import default_linkage
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MAX_SLOTS, Linkage
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
@@ -312,6 +312,29 @@ async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, 
             await driver.press("s")
             await driver.until(lambda: not driver.dialog())
             assert driver.session.changes == 0
+
+
+def said(driver: Driver) -> str:
+    """The last message."""
+    return next((notice.message for notice in reversed([*driver.app._notifications])), "")
+
+
+async def test_what_a_linkage_lacks_is_said_by_the_key(playground: Playground, samples: Path) -> None:
+    """The engine's refusal, with the key that helps."""
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        first, *others = driver.session.chain.slots
+        theirs = replace(first, component=replace(first.component, object=None))
+        chain = Chain((theirs, *others), Linkage.FREPLACE)
+        driver.app.main.desk.put(driver.session.edited(chain))
+        for key, refusal in (
+            ("g", f"freplace linkage does not support routes ({first.name}): a dispatcher "),
+            ("v", f"{first.name} can't have a policy: another tool loaded it"),
+        ):
+            await driver.press(key)
+            await driver.until(lambda: said(driver).startswith(refusal))  # noqa: B023
+            todo = ". Press L and choose static or tailcall linkage" if key == "g" else "from its object file"
+            assert said(driver).endswith(todo)
 
 
 async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: Path) -> None:

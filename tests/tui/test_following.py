@@ -178,13 +178,44 @@ async def test_somebody_elses_following_shows(playground: Playground, three: Run
 async def test_only_packets_with_a_verdict(playground: Playground, three: Running) -> None:
     async with driving(playground.netns, playground.ifname) as driver:
         await begun(driver, "")
+        hook = look_at(playground).hook
         await driver.press("v")
-        await driver.until(lambda: "verdict DROP only" in driver.text())
+        await driver.until(lambda: "Show: DROP (v)" in driver.text())
         playground.send([scripted(b"\2\2\2"), scripted(b"\2\1\2")])
         await driver.until(lambda: "P✂D✂" in driver.text())
-        await driver.until(lambda: "1 followed, 1 with other verdicts" in driver.label("#note"))
+        await driver.until(lambda: "2 followed. Shown: 1 with verdict DROP" in driver.label("#note"))
         assert "P✂P✂P✂" not in driver.text()
-        await driver.until(lambda: "Verdict: DROP (v)" in driver.text())
+        await driver.press("v", "v")
+        await driver.until(lambda: "Show: PASS (v)" in driver.text())
+        assert "P✂P✂P✂" in driver.text(), "followed all the same"
+        assert look_at(playground).hook == hook, "nothing was swapped for it"
+        await driver.press("v", "v", "v")
+        await driver.until(lambda: "P✂P✂P✂" in driver.text() and "P✂D✂" in driver.text())
+        await driver.press("escape")
+
+
+async def test_it_ends_at_the_most_that_is_shown_and_keeps_some_of_the_others(
+    playground: Playground, three: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xdptui.screens.follow.COUNT", 2)
+    monkeypatch.setattr("xdptui.screens.follow.KEPT", 4)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("F")
+        await driver.until(lambda: driver.dialog(FollowScreen))
+        await driver.press("tab", "v")  # what is shown is chosen before it begins
+        await driver.press("slash")
+        await driver.type("ether proto 0x88b5")
+        await driver.press("enter")
+        await driver.until(lambda: "FOLLOWING" in driver.text())
+        playground.send([scripted(b"\2\2\2")] * 6 + [scripted(b"\2\1\2")])
+        rows = driver.app.screen.query_one("#packets", RowList)
+        await driver.until(lambda: "7 followed. Shown: 1 with verdict DROP" in driver.label("#note"))
+        playground.send([scripted(b"\2\1\2")] * 3)
+        await driver.until(lambda: "ENDED: 2 packets" in driver.label("#note"))
+        assert len(rows.lines) == 3
+        await driver.press("v", "v")
+        assert len(rows.lines) == 3, "the newest of the others"
+        await driver.until(lambda: look_at(playground).hook == three.hook)
         await driver.press("escape")
 
 
@@ -202,7 +233,7 @@ async def test_after_the_end_a_verdict_filters_what_is_shown_and_written(
         await driver.press("v")
         await driver.until(lambda: len(rows.lines) == 2)
         assert "P✂D✂" in rows.lines[1].text
-        await driver.until(lambda: "Verdict: DROP (v)" in driver.text())
+        await driver.until(lambda: "Show: DROP (v)" in driver.text())
         assert "Shown: 1 with verdict DROP" in driver.label("#note")
         await driver.press("w")
         await driver.until(lambda: driver.label("#saved").startswith("1 packet written to "))

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
-from textual.events import Paste
+import pytest
+from textual.events import Key, Paste
 from textual.widgets import Button, Input
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.maps import open_map
 from xdpchain.model.interface import Mode
+from xdpchain.objects.components import programs_of
+from xdpchain.objects.objfile import ObjectFile
 from xdpchain.observe.discover import look
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
@@ -21,6 +25,7 @@ from xdptui.screens.failure import Failure
 from xdptui.screens.globals_form import GlobalsForm
 from xdptui.screens.linkage import LinkageDialog
 from xdptui.screens.load import LoadDialog
+from xdptui.screens.object_paths import Entry, contents
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.question import Confirm
 from xdptui.screens.trial import TrialDialog
@@ -35,8 +40,11 @@ async def open_object(driver: Driver, path: Path, key: str = "l") -> None:
     """Open the load dialog and name an object file."""
     await driver.press(key)
     await driver.until(lambda: driver.dialog(LoadDialog))
-    driver.app.screen.query_one("#path", Input).value = str(path)
+    dialog = driver.app.screen
+    assert isinstance(dialog, LoadDialog)
+    dialog.query_one("#path", Input).value = str(path)
     await driver.pilot.pause()
+    await driver.until(lambda: dialog.settled)
 
 
 async def apply_and_wait(driver: Driver) -> None:
@@ -105,6 +113,19 @@ async def test_overrides_of_priority_actions_and_place(playground: Playground, s
     assert str(chain.slots[1].actions) == "XDP_ABORTED,XDP_DROP,XDP_PASS"
 
 
+@pytest.mark.parametrize(("width", "lines"), [(60, 2), (80, 1)])
+async def test_all_settings_are_in_sight(
+    playground: Playground, samples: Path, width: int, lines: int
+) -> None:
+    async with driving(playground.netns, playground.ifname, (width, 20)) as driver:
+        await open_object(driver, samples / "pass.o")
+        screen = driver.app.screen
+        await driver.until(lambda: screen.query_one("#settings").region.height == lines)
+        box = screen.query_one("#box").region
+        for name in ("priority", "actions", "at"):
+            await driver.until(lambda name=name: screen.query_one(f"#{name}").region in box)
+
+
 async def test_the_dialog_says_what_a_program_can_return_and_where(
     playground: Playground, samples: Path
 ) -> None:
@@ -163,6 +184,48 @@ async def test_files_are_listed_entered_and_completed(playground: Playground, sa
         await driver.press("tab")
         assert path.has_focus or path.value.endswith("ratelimit.o")
         await driver.until(lambda: "xdp_ratelimit" in driver.label("#facts"))
+
+
+async def test_what_is_typed_quickly_is_read_once(
+    playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "counter.o"
+    for end in range(1, len(name) + 1):
+        (tmp_path / name[:end]).write_bytes((samples / name).read_bytes())
+    read, listed = [], []
+
+    def counted(path: str) -> ObjectFile:
+        read.append(path)
+        return programs_of(path)
+
+    def seen(directory: str) -> tuple[Entry, ...]:
+        listed.append((directory, threading.current_thread() is threading.main_thread()))
+        return contents(directory)
+
+    monkeypatch.setattr("xdpchain.objects.components.programs_of", counted)
+    monkeypatch.setattr("xdptui.screens.object_files.contents", seen)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, Path(f"{tmp_path}/"))
+        listed.clear()
+        field = driver.app.screen.query_one("#path", Input)
+        driver.app.screen.set_focus(field)
+        field.cursor_position = len(field.value)
+        for character in f"/{name}":
+            key = {"/": "slash", ".": "full_stop"}.get(character, character)
+            driver.app.post_message(Key(key, character))
+        await driver.until(lambda: "declares priority 38" in driver.label("#facts"))
+        assert field.value == str(tmp_path / name)
+        assert read == [str(tmp_path / name)]
+        assert listed == [(str(tmp_path), False)]
+
+
+async def test_enter_waits_for_what_was_typed(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, Path(f"{samples}/"))
+        field = driver.app.screen.query_one("#path", Input)
+        field.value = f"{samples}/counter.o"
+        await driver.press("enter", "ctrl+s")
+        await driver.until(lambda: driver.session.changes == 1 and not driver.dialog())
 
 
 async def test_files_are_sorted_by_age_and_found_by_words(
@@ -281,6 +344,21 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
         await driver.press("a" if driver.dialog(PlanDialog) else "y")
         await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
+
+
+async def test_the_question_about_removals_takes_the_key_that_applies(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, "pass", "counter")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("u", "k", "u")  # its maps are kept, so there is no warning and no plan
+        await driver.until(lambda: driver.session.changes == 1)
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        assert "Apply (a or y)" in driver.text()
+        await driver.press("a")
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
+    assert names(look_at(playground)) == ["xdp_pass"]
 
 
 async def test_removing_the_last_program_demands_a_name(playground: Playground, samples: Path) -> None:

@@ -14,6 +14,7 @@ from textual.widgets import TabbedContent
 from textual.widgets._toast import Toast
 
 from tests.tui.driving import Driver, change, driving, look_at, run_chain
+from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.observe.permissions import Capability
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
@@ -86,6 +87,9 @@ async def test_help_names_every_key(playground: Playground) -> None:
 async def test_palette_does_what_keys_do(playground: Playground, samples: Path) -> None:
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
+        offered = [command.title for command in driver.app.get_system_commands(driver.app.screen)]
+        assert "Freeze or resume the counters" in offered
+        assert "A minute back" not in offered, "only in a replay"
         await driver.press("colon")
         await driver.until(lambda: isinstance(driver.app.screen, CommandPalette))
         await driver.type("freeze")
@@ -353,6 +357,8 @@ async def test_any_keys_at_all_leave_a_whole_chain(
                 else True
             )
         )
+    if look_at(playground).pending is not None:
+        roll_back(playground.ifname, playground.netns)
 
 
 async def test_interfaces_that_come_and_go(playground: Playground, samples: Path) -> None:
@@ -403,7 +409,8 @@ async def test_the_lines_that_decided_are_shown_with_what_is_counted(
         await driver.until(lambda: driver.session.current == driver.session.chain.slots[1])
         await driver.press("b")
         await driver.until(lambda: driver.dialog(WhyScreen))
-        await driver.until(lambda: "in one of 9 places (counted together):" in driver.label("#live"))
+        await driver.until(lambda: "&blocked, &key" in driver.label("#live"))
+        assert "counted together" not in driver.label("#live")
         await driver.until(lambda: "return XDP_PASS;" in driver.label("#live"))
         await driver.until(lambda: driver.label("#live").count("23 packets 100%") == 2)
         text = driver.label("#live")
@@ -445,5 +452,9 @@ async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:
         await driver.press("n")
         await driver.until(lambda: driver.dialog(CpusScreen))
         await driver.until(lambda: "CPU " in driver.label("#live") and "%" in driver.label("#live"))
+        await driver.until(lambda: "RX queue 0" in driver.label("#live"))
+        table = "\n".join(line.strip("│┃ ") for line in driver.text().splitlines())
+        assert "packets" in table
+        assert "…" not in table.partition("\n\n")[2], "nothing but the long name of the namespace is cut off"
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

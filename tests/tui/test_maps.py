@@ -12,8 +12,10 @@ from tests.tui.driving import change, driving, run_chain
 from xdpchain.maps import open_map
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
+from xdptui.screens.history import HistoryScreen
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
 from xdptui.screens.maps import MapsScreen
+from xdptui.widgets.row_list import RowList
 
 
 async def test_entries_are_live(playground: Playground, samples: Path) -> None:
@@ -94,6 +96,43 @@ async def test_a_new_element(playground: Playground, samples: Path) -> None:
         await driver.until(lambda: "0 to 65535" in driver.text())
         await driver.press("backspace")
         await driver.until(lambda: "0 to 65535" not in driver.text(), "the error goes with an edit")
+
+
+async def test_the_cursor_goes_to_a_new_entry_and_the_history_lists_it(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, "firewall")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("m")
+        await driver.until(lambda: "It is empty" in driver.text())
+        entries = driver.app.screen.query_one("#entries", RowList)
+        for port in ("7", "9", "53", "4"):
+            await driver.press("n")
+            await driver.until(lambda: driver.dialog(MapEdit))
+            await driver.type(f"port={port}")
+            await driver.press("enter", "1", "enter")
+            await driver.until(lambda: driver.dialog(WriteConfirm))
+            await driver.press("y")
+            line = f"▶{{port={port}, protocol=0, unused=0}}"
+            await driver.until(lambda line=line: any(row.text.startswith(line) for row in entries.lines))
+            assert entries.has_focus
+        await driver.press("x")
+        await driver.until(lambda: driver.dialog(WriteConfirm))
+        await driver.press("y")
+        await driver.until(lambda: driver.dialog(MapsScreen) and len(entries.lines) == 4)
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+        await driver.press("h")
+        await driver.until(lambda: driver.dialog(HistoryScreen))
+        await driver.press("n")
+        await driver.until(lambda: "[map edits]" in driver.text())
+        text = driver.text()
+        assert "blocked of xdp_firewall, slot 0 on" in text
+        rows = driver.app.screen.query_one("#rows", RowList)
+        assert len(rows.lines) == 6
+        assert "{port=4, protocol=0, unused=0} deleted (was 1)" in driver.label("#entry")
+        await driver.press("down")
+        await driver.until(lambda: "{port=4, protocol=0, unused=0} = 1 (added)" in driver.label("#entry"))
 
 
 async def test_a_program_that_goes_away_is_told(playground: Playground, samples: Path) -> None:

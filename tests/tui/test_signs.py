@@ -9,7 +9,10 @@ from pathlib import Path
 from tests.tui.driving import Driver, driving, run_chain
 from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui
+from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
+from xdptui.screens.maps import MapsScreen
+from xdptui.screens.unload import UnloadDialog
 
 THREE = ("firewall", "ratelimit", "monitor")
 
@@ -26,6 +29,32 @@ async def test_the_cursor_among_the_actions_is_no_state(playground: Playground, 
         assert "· D*P ·" in driver.lines("chain")[1]
         await driver.press("tab")
         assert "A D P T R" in driver.lines("chain")[0], "space toggles nothing in the list"
+
+
+async def test_a_sign_says_where_the_focus_is(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+
+        def marked() -> list[str]:
+            return [pane for pane in ("interfaces", "chain") if driver.lines(pane)[0].startswith("■")]
+
+        await driver.until(lambda: marked() == ["chain"])
+        await driver.press("tab")
+        await driver.until(lambda: marked() == ["interfaces"])
+        await driver.press("u")
+        await driver.until(lambda: driver.dialog(UnloadDialog))
+        assert "┃[x] 0" in driver.text(), "the list"
+        await driver.press("tab", "tab")
+        await driver.until(lambda: "[Keep all (esc)]" in driver.text())
+        assert "┃" not in driver.text()
+        await driver.press("escape", "m")
+        await driver.until(lambda: driver.dialog(MapsScreen) and "■MAP" in driver.text())
+        await driver.press("tab")
+        await driver.until(lambda: "■KEY" in driver.text() and "■MAP" not in driver.text())
+        await driver.press("escape", "enter")
+        await driver.until(lambda: driver.dialog(DetailsScreen))
+        await driver.press("tab")
+        await driver.until(lambda: "┃" in driver.text())
 
 
 async def test_the_waterfall_has_no_numbers_while_a_candidate_has_others(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.errors import InvalidInput
@@ -24,14 +27,19 @@ from xdpchain.model.slot import Slot
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands.arguments import COMMANDS
 from xdptui.commands.export import address
+from xdptui.export.exposition import Exposition, _amount
 from xdptui.export.map_values import numbers
 from xdptui.export.metrics import (
     LOST_METRICS,
     MAP_METRICS,
+    MAP_VALUE,
     METRICS,
     MOST_SITES,
+    SECONDS,
     SITE_METRICS,
     TIME_METRICS,
+    Family,
+    Value,
     site_values,
     values,
 )
@@ -125,6 +133,46 @@ def test_metric_names_follow_the_rules() -> None:
         assert not metric.name.endswith("_total")
         assert metric.help.endswith(".")
         assert len(set(metric.labels)) == len(metric.labels)
+
+
+def families(*read: tuple[Running, Sample | None]) -> list[Family]:
+    found = list(values(read))
+    return [Family(metric, [value for value in found if value.metric is metric]) for metric in METRICS]
+
+
+def test_the_text_is_what_prometheus_reads() -> None:
+    odd = replace(running("a"), device=replace(running().device, interface=Interface('q"\\\n', 4)))
+    wanted = families((running("a", "b"), sample(a=3, b=1 << 53)), (odd, None))
+    wanted.append(Family(MAP_VALUE, [Value(MAP_VALUE, tuple("abcdefg"), number) for number in (0.5,)]))
+    next(found for found in wanted if found.metric is SECONDS).samples.append(Value(SECONDS, (), 1e300))
+    series = {
+        (metric.exported, *sorted(zip(metric.labels, labels, strict=True))): float(number)
+        for metric, samples in wanted
+        for _, labels, number in samples
+    }
+    for openmetrics, parse in ((False, text_string_to_metric_families), (True, openmetrics_families)):
+        text = Exposition().text(wanted, openmetrics=openmetrics)
+        read = {family.name: family for family in parse(text)}
+        assert {
+            (one.name, *sorted(one.labels.items())): one.value
+            for family in read.values()
+            for one in family.samples
+        } == series
+        for metric, _ in wanted:
+            assert (read[metric.name].type, read[metric.name].documentation) == (metric.kind, metric.help)
+    assert [_amount(number) for number in (math.inf, -math.inf, math.nan)] == ["+Inf", "-Inf", "NaN"]
+
+
+def test_labels_are_kept_as_long_as_their_series_and_no_longer() -> None:
+    exposition = Exposition()
+    exposition.text(families((running("a", "b"), sample(a=3, b=4))))
+    both = {key: dict(labels) for key, labels in exposition._labels.items()}
+    exposition.text(families((running("a"), sample(a=5))))
+    for names, labels in exposition._labels.items():
+        assert all(both[names][key] is shown for key, shown in labels.items() if key in both[names])
+        assert not any("b" in key for key in labels)
+    exposition.text([])
+    assert not exposition._labels
 
 
 @pytest.mark.parametrize(

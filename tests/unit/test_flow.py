@@ -17,9 +17,9 @@ from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.component import Component
-from xdpchain.model.counting import Counting, Layout, SiteTerms, Source, slot_key
+from xdpchain.model.counting import Counting, Layout, Rest, SiteTerms, Source, slot_key
 from xdpchain.model.counts import CODES, SlotCounts
-from xdpchain.model.flow import KINDS, STRAIGHT, Way, counted_ways, kind_of, ways_of
+from xdpchain.model.flow import KINDS, STRAIGHT, Sites, Way, counted_ways, kind_of, ways_of
 from xdpchain.model.paths import RETURN, entry
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.slot import Slot
@@ -64,13 +64,24 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
     some = st.sets(st.sampled_from((None, 0, 1, 2)), min_size=1)
     sites = [("", {kind: data.draw(some) for kind in kinds}) for kinds in possible]
     counters, layout = counted_ways(chain, possible, keeps, sites)
-    assert counters.keys() == counted_ways(chain, possible, keeps)[0].keys(), "sites cost no more additions"
+    plain = counted_ways(chain, possible, keeps)[0].keys()
+    assert plain <= counters.keys()
+    for slot, kind in counters.keys() - plain:
+        assert len(sites[slot][1][kind]) > 1, "a single site costs no addition"
     assert layout.stride >= layout.counters * 16
     values: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     slots = {slot_key(slot): ([0] * CODES, [0] * CODES) for slot in chain}
     verdict = [0] * CODES, [0] * CODES
     decided: Counter[tuple[int, int | None, int]] = Counter()
+    lengths: Counter[tuple[int, int | None, int]] = Counter()
     ways = ways_of(chain)
+    rests = [
+        ((index, site, code), (*of_slot.terms.get((site, code), ()), *rest.plus), rest.minus)
+        for index, of_slot in enumerate(layout.sites[slot_key(slot)] for slot in chain)
+        for (site, code), rest in of_slot.apart.items()
+    ]
+    for _, plus, minus in rests:
+        assert max(plus) < min(minus, default=layout.counters), "the order in which they are read"
     for size in data.draw(st.lists(st.integers(60, 9000), max_size=12)):
         at = entry(chain)
         if at == length:
@@ -81,12 +92,17 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
         while 0 <= at < length:
             way = ways[at, data.draw(st.sampled_from(sorted(possible[at])))]
             size += 0 if keeps[at] else data.draw(st.integers(-9, 9))
-            if (at, way.kind) in counters:
-                site = data.draw(st.sampled_from(sorted(sites[at][1][way.kind], key=str)))
-                decided[at, site, way.code] += 1
-                counter = values[counters[at, way.kind][site]]
+            site = data.draw(st.sampled_from(sorted(sites[at][1][way.kind], key=str)))
+            decided[at, site, way.code] += 1
+            lengths[at, site, way.code] += size
+            number = counters.get((at, way.kind), {site: None})[site]
+            if number is not None:
+                counter = values[number]
                 counter[0] += 1
                 counter[1] += size
+            for which, plus, minus in rests:  # whoever reads while the packet is under way
+                now = sum(values[i][0] for i in plus) - sum(values[i][0] for i in minus)
+                assert decided[which] - 1 <= now <= decided[which]
             row = slots[slot_key(chain.slots[at])]
             row[0][way.code] += 1
             row[1][way.code] += size
@@ -104,9 +120,40 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
         of_slot = layout.sites.get(slot_key(slot))
         for (site, code), indices in of_slot.terms.items() if of_slot else ():
             alone = {kind for kind in possible[index] if min(kind, CODES - 1) == code}
-            if all((index, kind) in counters for kind in alone):
+            if all((index, kind) in counters for kind in alone) and (site, code) not in of_slot.apart:
                 assert sum(values[i][0] for i in indices) == decided[index, site, code]
             assert set(indices) <= set(layout.slots[slot_key(slot)][code])
+    for (index, number, code), packets in decided.items():
+        if number is not None:
+            of_slot = layout.sites[slot_key(chain.slots[index])]
+            own = of_slot.terms.get((number, code), ())
+            plus, minus = of_slot.apart.get((number, code), ((), ()))
+            for unit, amount in enumerate((packets, lengths[index, number, code])):
+                added = sum(values[i][unit] for i in (*own, *plus))
+                assert added - sum(values[i][unit] for i in minus) == amount
+
+
+def test_of_the_sites_of_a_sum_all_but_the_last_are_counted() -> None:
+    chain = chain_of(PASS_ON, PASS_ON)
+    several: Sites = {Action.PASS: {0, 2, 3}, Action.DROP: {1}}
+    one: Sites = {Action.PASS: {0}}
+    counters, layout = counted_ways(chain, [several, one], [True] * 2, [("a", several), ("b", one)])
+    assert counters == {(0, 1): {1: 0}, (1, 2): {0: 1}, (0, 2): {0: 2, 2: 3, 3: None}}
+    first, second = (layout.sites[slot_key(slot)] for slot in chain)
+    assert first.terms == {(1, 1): (0,)}
+    assert first.apart == {(0, 2): ((2,), ()), (2, 2): ((3,), ()), (3, 2): ((1,), (2, 3))}
+    assert (second.terms, second.apart) == ({(0, 2): (1,)}, {})
+    assert layout.slots[slot_key(chain.slots[0])][Action.PASS] == (1,)
+
+
+def test_the_sites_of_sums_get_what_others_leave() -> None:
+    chain = chain_of(*[PASS_ON] * 3)
+    many: Sites = {Action.PASS: set(range(100)), Action.DROP: {100}}
+    counters, layout = counted_ways(chain, [many] * 3, [True] * 3, [("a", many)] * 3)
+    assert len(counters[2, Action.PASS]) == 100
+    assert len(counters[0, Action.PASS]) == 100
+    assert (1, Action.PASS) not in counters, "there is room for one of them"
+    assert not layout.sites[slot_key(chain.slots[1])].apart
 
 
 def counted(chain: Chain, *kinds: set[int], keeps: bool = True) -> set[tuple[int, int]]:
@@ -140,7 +187,8 @@ def test_where_codes_lead() -> None:
 
 TERMS = tuple((code,) for code in range(CODES))
 LAYOUT = Layout(128, {("a", False): TERMS, ("b", True): ((),) * CODES}, TERMS)
-SITED = replace(LAYOUT, sites={("a", False): SiteTerms("fw", {(3, 1): (1,), (0, 2): (2, 5)})})
+APART = {(4, 2): Rest((6,), ()), (5, 2): Rest((2, 5), (6,))}
+SITED = replace(LAYOUT, sites={("a", False): SiteTerms("fw", {(3, 1): (1,), (0, 2): (2, 5)}, APART)})
 COUNTING = Counting(
     7,
     9,
@@ -152,6 +200,14 @@ COUNTING = Counting(
 
 def test_a_description_is_read_as_it_was_written() -> None:
     assert Counting.decode(COUNTING.encode() + bytes(3)) == COUNTING
+    document = json.loads(COUNTING.encode())
+    for source in document["maps"]:
+        del source["apart"]  # as earlier releases wrote it, and as they read ours
+    before = Counting.decode(json.dumps(document).encode())
+    assert [source.layout.sites for source in before.sources] == [
+        {key: replace(some, apart={}) for key, some in source.layout.sites.items()}
+        for source in COUNTING.sources
+    ]
     assert [source.layout for source in COUNTING.current] == [SITED]
     kept = COUNTING.keeping({("b", True)})
     assert not kept.sites
@@ -182,6 +238,17 @@ UNSITED = {"id": 1, "stride": 64, "slots": [], "verdict": [[0]] * 6}
         {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, 1, 2]], "verdict": [[0]] * 6}]},
         {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, [[0]] * 6, 2]], "verdict": [[0]] * 6}]},
         {"maps": 3},
+        *(
+            {"maps": [UNSITED | {"sites": [["a", False, "fw", []]], "apart": [apart]}]}
+            for apart in (
+                3,
+                ["a", False],
+                ["a", False, [[0, 1, [0]]]],
+                ["a", False, [[0, 1, [0], [4]]]],
+                ["a", False, [[0, 1, [-1], [0]]]],
+                ["a", False, [[0, 6, [0], [0]]]],
+            )
+        ),
         {"sites": [["a", False, "fw", [[0, 6, [1, 2]]]]]},
         {"sites": [["a", False, "fw", [[0, 1, [1]]]]]},
         {"sites": [["a", False, 7, []]]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.change.plan import ChangeKind, changes_between
+from xdpchain.change.differences import ChangeKind, changes_between
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.component import Component
@@ -187,7 +187,7 @@ def test_rebase_says_what_it_lost() -> None:
     assert [s.name for s in chain] == ["b", "c"]
     assert lost == ("a is no longer in the chain",)
     for linkage in Linkage:
-        full = Chain(tuple(slot(f"x{i}", i) for i in range(linkage.most_slots)), linkage)
+        full = Chain(tuple(slot(f"x{i}", i) for i in range(linkage.facts.most_slots)), linkage)
         chain, lost = rebase(Chain(linkage=linkage), Chain((slot("new", 1),), linkage), full)
         assert chain.slots == full.slots
         assert lost == ("new could not be added: the chain is full",)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from xdpchain.model.linkage import Linkage
 from xdptui.commands.parsing import interfaces, slot_or_labels, where
 
 __all__ = ["CHANGES", "confirmed"]
@@ -46,7 +47,7 @@ def _load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share-maps", action="store_true", help="with several interfaces: one set of maps for all of them"
     )
-    _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
+    _linkage(parser, "auto")
     _counters(parser)
 
 
@@ -136,7 +137,7 @@ def _globals(parser: argparse.ArgumentParser) -> None:
 
 def _relink(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
-    _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
+    _linkage(parser, None)
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +152,7 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
     )
-    _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
+    _linkage(parser, "auto")
     _counters(parser)
 
 
@@ -225,9 +226,9 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tuple[str, ...]) -> None:
+def _linkage(parser: argparse.ArgumentParser, default: str | None) -> None:
     parser.add_argument(
-        "--linkage", choices=choices, default=default, required=default is None,
+        "--linkage", choices=("auto", *map(str, Linkage)), default=default, required=default is None,
         help="how the slots become one program (auto: freplace where the kernel allows it)",
     )  # fmt: skip
     parser.add_argument(

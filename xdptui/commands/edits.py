@@ -17,7 +17,7 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.labels import checked_labels, parse_labels
 from xdpchain.model.routes import parse_routes
@@ -102,8 +102,7 @@ def _load(given: Namespace) -> Edit:
             chain = replace(chain, mode=Mode(mode.value))
         best = mode if mode is WantedMode.BEST and running.chain is None else None
         said = [*notes, f"{linkage} linkage: {why}"]
-        if linkage is Linkage.FREPLACE:
-            chain = _version(chain, given)
+        chain = _version(chain, given)
         if given.counters is not None:
             chain = replace(chain, counters=given.counters)
         before = chain
@@ -130,9 +129,11 @@ def _numbered(routes: Mapping[Action | None, str]) -> bool:
 
 
 def _version(chain: Chain, given: Namespace) -> Chain:
-    """The chain with the requested dispatcher version."""
+    """The chain with the requested dispatcher version, if its linkage has any."""
     asked = given.dispatcher_version
-    return chain if asked is None else replace(chain, dispatcher_version=int(asked))
+    if asked is None or not chain.linkage.facts.libxdp:
+        return chain
+    return replace(chain, dispatcher_version=int(asked))
 
 
 def _unload(given: Namespace) -> Edit:
@@ -274,8 +275,7 @@ def _relink(given: Namespace) -> Edit:
             raise NotFound(f"no chain runs on {running.interface}", todo="Load one with --linkage")
         linkage, why = choose(given.linkage, running, anew=True, slots=len(running.chain))
         chain = running.chain.relink(linkage)
-        if linkage is Linkage.FREPLACE:
-            chain = _version(chain, given)
+        chain = _version(chain, given)
         return Proposal(chain, (f"{linkage} linkage: {why}",))
 
     return Edit(make, repeatable=True)
@@ -297,8 +297,7 @@ def _adopt(given: Namespace) -> Edit:
         slot = Slot.of(adoption.component, priority, actions)
         slot = replace(slot, labels=checked_labels(parse_labels(given.labels)))
         chain = adoption.candidate(slot, running.mode, linkage)
-        if linkage is Linkage.FREPLACE:
-            chain = _version(chain, given)
+        chain = _version(chain, given)
         if given.counters is not None:
             chain = replace(chain, counters=given.counters)
         return Proposal(chain, (*adoption.notes, f"{linkage} linkage: {why}"), adoption=adoption)

@@ -10,11 +10,15 @@ import os
 import socket
 import threading
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from xdpchain.errors import Busy, InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.observe.discover import look, survey
 from xdptui.commands.ending import until_told
 from xdptui.outcome import Talk, write
+
+if TYPE_CHECKING:
+    from xdptui.export.collector import ChainCollector
 
 __all__ = ["address", "run"]
 
@@ -23,9 +27,8 @@ DEFAULT = "127.0.0.1:9435"
 
 def run(options: Namespace) -> int:
     """Serve scrapes until interrupted."""
-    from prometheus_client import CollectorRegistry, generate_latest
-
     from xdptui.export.collector import ChainCollector, MetricSource
+    from xdptui.export.exposition import Exposition
     from xdptui.export.lost_packets import LostPackets
     from xdptui.export.map_values import ChosenMap, MapValues
     from xdptui.export.run_times import ChainTimes
@@ -52,15 +55,13 @@ def run(options: Namespace) -> int:
             options.netns, options.interfaces, trace=options.trace, sites=options.sites, sources=sources
         )
         held.callback(collector.close)
-        registry = CollectorRegistry()
-        registry.register(collector)
         if options.once:
-            text = generate_latest(registry).decode()
+            text = Exposition().text(collector.collect())
             if collector.trouble:
                 raise XdpChainError("The kernel can't be read", collector.trouble)
             write(text.rstrip("\n"))
             return 0
-        _serve(registry, where, port, talk)
+        _serve(collector, where, port, talk)
     return 0
 
 
@@ -85,15 +86,14 @@ def address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _serve(registry: object, host: str, port: int, talk: Talk) -> None:
-    from prometheus_client import make_wsgi_app
-
+def _serve(collector: ChainCollector, host: str, port: int, talk: Talk) -> None:
+    from xdptui.export.exposition import make_app
     from xdptui.export.server import ScrapeServer
 
     stop = threading.Event()
     with until_told(stop):
         try:
-            server = ScrapeServer(host, port, make_wsgi_app(registry))  # type: ignore[arg-type]
+            server = ScrapeServer(host, port, make_app(collector.collect))
         except OSError as error:
             raise _refused(error, host, port) from error
         thread = threading.Thread(target=server.serve_forever, daemon=True)

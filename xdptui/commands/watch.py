@@ -11,8 +11,8 @@ from contextlib import closing
 
 from xdpchain.errors import NotFound
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import look, survey
-from xdpchain.observe.events import Watch
+from xdpchain.observe.discover import look
+from xdpchain.observe.kept_survey import KeptSurvey
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
 from xdptui.render.watch_text import (
@@ -28,6 +28,7 @@ from xdptui.render.watch_text import (
 from xdptui.workers.behind_meter import BehindMeter
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.queue_meter import QueueMeter
+from xdptui.workers.readings import PAUSE
 
 __all__ = ["run"]
 
@@ -52,8 +53,8 @@ def run(options: Namespace) -> int:
 
 def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]:
     """What runs, whenever a reading is due. Looks again only if something may have changed."""
-    with Watch(options.netns) as watch:
-        found = _found(options)
+    with KeptSurvey(options.netns) as kept:
+        found = _found(options, kept)
         if options.where and not found:
             raise NotFound(
                 f"nothing to watch has a slot with {', '.join(options.where)}",
@@ -65,16 +66,18 @@ def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]
             due = max(due + interval, time.monotonic())  # a slow reader skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0:
-                again |= watch.wait(left)
+                if kept.wait(left):
+                    again = True
+                    time.sleep(min(left, PAUSE))
             if again:
-                found = _found(options)
+                found = _found(options, kept)
 
 
-def _found(options: Namespace) -> tuple[Running, ...]:
+def _found(options: Namespace, kept: KeptSurvey) -> tuple[Running, ...]:
     if options.interface is not None:
         found: tuple[Running, ...] = (look(options.interface, options.netns),)
     else:
-        found = tuple(running for running in survey(options.netns) if running.hooks)
+        found = tuple(running for running in kept.look() if running.hooks)
     return values.with_labels(found, options.where)
 
 

@@ -9,9 +9,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
-
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
@@ -25,6 +22,7 @@ from xdptui.export.metrics import (
     SECONDS,
     SITE_METRICS,
     UP,
+    Family,
     Metric,
     Value,
     memory_values,
@@ -37,8 +35,6 @@ from xdptui.workers.readings import counts_already
 
 __all__ = ["ChainCollector", "MetricSource"]
 
-Family = CounterMetricFamily | GaugeMetricFamily
-
 
 class MetricSource(Protocol):
     """Additional metrics about running chains."""
@@ -49,7 +45,7 @@ class MetricSource(Protocol):
     def read(self, runnings: Sequence[Running]) -> Iterator[Value]: ...
 
 
-class ChainCollector(Collector):
+class ChainCollector:
     """Reads each interface once per scrape; counters stay open between scrapes. Safe for concurrent scrapes.
 
     ``interfaces``: only these (empty: all); ``trace``: also count, from outside, what has no counters of its
@@ -75,7 +71,7 @@ class ChainCollector(Collector):
         self.trouble = ""
         """Why the last attempt to read the kernel failed; empty if it succeeded."""
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> list[Family]:
         began = time.monotonic()
         found: list[Value] = []
         with self._lock:
@@ -92,10 +88,10 @@ class ChainCollector(Collector):
             *SITE_METRICS * self._sites,
             *(metric for source in self._sources for metric in source.metrics),
         )
-        families = {metric: _family(metric) for metric in metrics}
+        families = {metric.name: Family(metric, []) for metric in metrics}
         for value in found:
-            families[value.metric].add_metric(value.labels, value.value)
-        yield from families.values()
+            families[value.metric.name].samples.append(value)
+        return list(families.values())
 
     def close(self) -> None:
         with self._lock:
@@ -137,8 +133,3 @@ class ChainCollector(Collector):
                     continue  # it went away meanwhile, or can't be followed
             self._reasons[index] = known
             yield from site_values(running, sample, known[1])
-
-
-def _family(metric: Metric) -> Family:
-    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    return kind(metric.name, metric.help, labels=metric.labels)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
@@ -21,7 +21,7 @@ from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
 
 __all__ = [
-    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Metric", "Value", "memory_values",
+    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Value", "memory_values",
     "slot_labels", "values", "where",
 ]  # fmt: skip
 
@@ -174,13 +174,23 @@ MOST_SITES: Final = 64
 """Series for a slot's sites; further sites share one per action."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One sample of a family."""
+class Value(NamedTuple):
+    """One sample of a family: thousands in each scrape."""
 
     metric: Metric
     labels: tuple[str, ...]
     value: float
+
+
+class Family(NamedTuple):
+    """A metric with its samples."""
+
+    metric: Metric
+    samples: list[Value]
+
+    @property
+    def name(self) -> str:
+        return self.metric.name
 
 
 def where(running: Running) -> tuple[str, str]:

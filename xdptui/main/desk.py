@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from textual.screen import Screen
 
+from xdpchain.errors import XdpChainError
 from xdptui.screens.failure import Failure
 from xdptui.view.notices import KEPT, Notice
 from xdptui.view.session import BannerState, Session
-from xdptui.words.advice import worded
+from xdptui.words.advice import told, worded
 
 if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
@@ -45,6 +46,8 @@ class Desk:
         """The directory of the last object file chosen."""
         self.notices: list[Notice] = []
         """Messages shown so far, oldest first."""
+        self.map_edits: list[Notice] = []
+        """Map entries written in this session, oldest first."""
         self._screen, self._shown = screen, shown
 
     def put(self, session: Session) -> None:
@@ -103,6 +106,10 @@ class Desk:
         if serious:
             self._shown(self.session)
 
+    def map_edited(self, where: str, text: str) -> None:
+        """Remember a map entry that was written."""
+        self.map_edits = [*self.map_edits[1 - KEPT :], Notice(time.time(), where, text, serious=False)]
+
     @property
     def changed_lately(self) -> bool:
         """Whether we may have caused a change in what runs."""
@@ -117,6 +124,12 @@ class Desk:
         """Say what failed, why, and what to do."""
         running = self.session.running
         self.open(Failure(error, heading, netns=running.interface.netns if running else None))
+
+    def refuse(self, error: XdpChainError) -> None:
+        """Say why a key does nothing here, and what to do, where no answer is needed."""
+        running = self.session.running
+        netns = running.interface.netns if running else None
+        self.notify(told(error, netns, keys=True), timeout=8)
 
     # Whether an action is possible, and if not, why
 

@@ -6,19 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from xdpchain.change.plan import make_plan, why_no_policy
+from xdpchain.change.plan import make_plan, policy_refusal
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.interface import Mode, WantedMode
+from xdpchain.model.paths import route_refusal
 from xdptui.main.desk import Actions, Controller
 
 # Import dialogs only when needed, so that the first screen appears at once.
 
 __all__ = ["EditFlow"]
-
-
-LINKAGES = (Linkage.FREPLACE, Linkage.STATIC, Linkage.TAILCALL)
 
 
 class EditFlow(Controller):
@@ -85,13 +83,10 @@ class EditFlow(Controller):
     def routes(self) -> None:
         if not self._desk.needs_slot() or not self._desk.editable():
             return
-        if self.session.chain.linkage is Linkage.FREPLACE:
-            self._desk.notify(
-                "A dispatcher that libxdp's tools can read can only continue or "
-                "return. Move the chain to static or tailcall linkage first (L)",
-                title="freplace does not support routes",
-                timeout=8,
-            )
+        chain, running = self.session.chain, self.session.running
+        slot = chain.slots[self.session.slot]
+        if refused := route_refusal(chain, slot, running.interface if running else None):
+            self._desk.refuse(refused)
             return
         self._desk.begin(self._routes_flow())
 
@@ -113,8 +108,8 @@ class EditFlow(Controller):
             return
         chain = self.session.chain
         slot = chain.slots[self.session.slot]
-        if why := why_no_policy(chain, slot):
-            self._desk.notify(f"It can't have a policy: {why}", title=slot.name, timeout=8)
+        if refused := policy_refusal(chain, slot):
+            self._desk.refuse(refused)
             return
         self._desk.begin(self._policy_flow())
 
@@ -191,12 +186,12 @@ class EditFlow(Controller):
         self._desk.begin(self._relink_flow())
 
     async def _relink_flow(self) -> None:
-        from xdptui.screens.linkage import LinkageDialog, Offer
+        from xdptui.screens.linkage import KEYS, LinkageDialog, Offer
 
         session = self.session
         if session.running is None:
             return
-        offers = [Offer(linkage, self._missing(linkage)) for linkage in LINKAGES]
+        offers = [Offer(linkage, self._missing(linkage)) for linkage in KEYS.values()]
         chain = session.chain
         dialog = LinkageDialog(offers, chain.linkage, chain.mode, session.running.interface.name)
         wanted = await self._desk.ask(dialog)

@@ -144,4 +144,5 @@ class LookFlow(Controller):
             return any(slot.key == key for slot in running_chain(now) or ())
 
         missing = ", ".join(session.missing)
-        self._desk.open(MapsScreen(running, place, name, read_only=missing, runs=runs))
+        edited = self._desk.map_edited
+        self._desk.open(MapsScreen(running, place, name, read_only=missing, runs=runs, edited=edited))

@@ -52,11 +52,13 @@ class UndoFlow(Controller):
         """Show past changes and messages; go back to the previous chain if the user wants that."""
         from xdptui.screens.history import LAST, HistoryScreen
 
-        session, notices = self.session, tuple(self._desk.notices)
+        session, notices, edits = self.session, tuple(self._desk.notices), tuple(self._desk.map_edits)
         running = session.running
         may_undo = running is not None and not session.read_only and not session.changes and running.editable
         unseen = unread(self._desk.notices) > 0
-        which = await self._desk.ask(HistoryScreen(running, notices, may_undo=may_undo, messages=unseen))
+        which = await self._desk.ask(
+            HistoryScreen(running, notices, edits, may_undo=may_undo, messages=unseen)
+        )
         self._desk.read_notices()
         if which is None or running is None or not self._desk.still_at(running.interface.ifindex):
             return

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xdpchain.change.plan import Plan
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdptui.words.plan_words import grouped
 from xdptui.words.printable import printable
@@ -49,5 +49,6 @@ def running_text(now: Running) -> str:
 
 
 def _kind(chain: Chain) -> str:
-    counters = "" if chain.linkage is Linkage.FREPLACE else f", counters {'on' if chain.counters else 'off'}"
+    switch = f", counters {'on' if chain.counters else 'off'}"
+    counters = switch if chain.linkage.facts.counts_chain else ""
     return f"{chain.linkage} linkage, {chain.mode} mode{counters}"

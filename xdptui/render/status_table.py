@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xdpchain.model.actions import ALL_ACTIONS
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
 from xdpchain.model.running import Running
@@ -131,7 +131,7 @@ def _whose(running: Running) -> str:
     words = [whose(running.owner)] if running.owner else []
     if running.linkage:
         words.append(f"{running.linkage} linkage" + f" ({running.form})" * bool(running.form))
-    if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there, slot 0's program is it
+    if running.dispatcher and not running.linkage_facts.through_arrays:  # there, slot 0's program is it
         words.append(f"dispatcher v{running.dispatcher.version}")
     if running.dispatcher and running.dispatcher.bound:
         words.append("bound to this interface")

@@ -41,7 +41,7 @@ class CopyDialog(Dialog[Copyable | None]):
     """Answers with the choice."""
 
     DEFAULT_CSS = """
-    CopyDialog OptionList { height: auto; border: none; padding: 0; background: $surface; }
+    CopyDialog OptionList { height: auto; border: none; padding: 0 0 0 1 !important; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
     heading = "Copy"

@@ -37,7 +37,8 @@ class DetailsScreen(Dialog[None]):
         #box { width: 100%; max-width: 170; height: 100%; }
         #body { height: 1fr; padding: 0; }
         TabbedContent { height: 1fr; }
-        TabPane { padding: 1 1 0 1; }
+        TabPane { padding: 1 0 0 0; }
+        VerticalScroll, RichLog { padding: 0 1; }
         RichLog { height: 1fr; background: $surface; scrollbar-size-vertical: 1; }
         #overview-text, #maps-text { height: auto; }
         VerticalScroll { scrollbar-size-vertical: 1; }

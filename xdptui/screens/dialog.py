@@ -33,6 +33,12 @@ COVERED_WAIT = 0.1
 
 
 class _Button(Button):
+    """Brackets around the label, in place of blanks, show the focus."""
+
+    def render(self) -> Content:
+        label = Content.from_text(self.label, markup=False)
+        return Content.assemble("[", label, "]") if self.has_focus else Content.assemble(" ", label, " ")
+
     def watch_label(self) -> None:
         self.refresh(layout=True)  # Textual 8.2.8 keeps the width of the first label
 
@@ -40,6 +46,7 @@ class _Button(Button):
 def button(label: str, id: str, variant: str = "default") -> Button:
     """A button one line high; ``variant`` may be ``error`` for what can't be undone."""
     made = _Button(label, id=id, compact=True)
+    made.styles.line_pad = 0
     made.variant = variant
     return made
 
@@ -65,6 +72,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         #buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold underline; }
+        /* Over the blank first column of what has the focus. */
+        VerticalScroll:focus, RichLog:focus, OptionList:focus, Tabs:focus, Input:focus {
+            outline-left: heavy $primary;
+        }
         /* What enter does is the only button that stands out. */
         #buttons:focus-within Button.-primary { background: $panel; color: $primary; }
         #buttons Button.-error { background: $panel; color: $error; }

@@ -19,7 +19,6 @@ from xdpchain import files
 from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import button
 from xdptui.screens.two_panes import TwoPanes
@@ -51,25 +50,30 @@ VERDICTS = (
     ActionSet(),
     *map(ActionSet.of, (Action.DROP, Action.ABORTED, Action.PASS, Action.TX, Action.REDIRECT)),
 )
-"""Verdicts that can be followed, one at a time; the first means any."""
+"""Verdicts whose packets can be shown, one at a time; the first means any."""
+
+COUNT = 100
+"""Packets shown per following: enough to look at, and it ends by itself."""
+KEPT = 1000
+"""Packets kept per following, those with other verdicts included."""
 
 SWAPS = (
     "Enter starts: a recording chain on the same maps is swapped in, and swapped back when you close this. "
     "Nothing is edited."
 )
-ADVICE = {Linkage.STATIC: SWAPS, Linkage.TAILCALL: SWAPS}
 OTHERWISE = "Enter starts, closing stops. What runs is not swapped."
 
 AGAIN = "To follow again: /, enter"
 
 
 def names_of(verdicts: ActionSet) -> str:
-    """``DROP``, or ``any``."""
-    return ", ".join(action.name for action in verdicts) or "any"
+    """``DROP``, or ``all``."""
+    return ", ".join(action.name for action in verdicts) or "all"
 
 
 def _meant(packet: Followed, verdicts: ActionSet) -> bool:
-    return not verdicts or packet.verdict in map(int, verdicts)
+    known = packet.verdict in Action.__members__.values()
+    return not verdicts or (Action(packet.verdict) if known else Action.ABORTED) in verdicts
 
 
 class FollowScreen(TwoPanes[None]):
@@ -84,7 +88,6 @@ class FollowScreen(TwoPanes[None]):
         #saved { display: none; }
         #packets { height: 2fr; min-height: 4; }
         #detail { height: 3fr; padding: 0 1; border-top: solid $panel; scrollbar-size-vertical: 1; }
-        #detail:focus { border-top: solid $primary; }
         #packet { height: auto; }
         #buttons { margin: 0; }
         CellGrid { background: $surface; }
@@ -107,8 +110,9 @@ class FollowScreen(TwoPanes[None]):
         self._packets: list[Followed] = []
         self._paths: dict[int, Paths] = {}
         self._going = False
-        self._expression, self._verdicts = "", VERDICTS[0]
-        self._advice = ADVICE.get(running.linkage, OTHERWISE) if running.linkage else OTHERWISE
+        self._verdicts = VERDICTS[0]
+        self._followed = 0
+        self._advice = SWAPS if running.linkage_facts.records_inside else OTHERWISE
         self._state, self._trouble, self._tally, self._saved = self._advice, "", "", ""
         self.heading = f"Follow packets on {running.interface.name}"
 
@@ -126,7 +130,7 @@ class FollowScreen(TwoPanes[None]):
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
         yield button("Filter (/)", "filter")
-        yield button("Verdict (v)", "verdict")
+        yield button(self._verdict_label(), "verdict")
         yield button("Path (p)", "path")
         yield button("Stop (x)", "end")
         yield button("Write (w)", "write")
@@ -143,6 +147,9 @@ class FollowScreen(TwoPanes[None]):
 
     # Display
 
+    def _verdict_label(self) -> str:
+        return f"Show: {names_of(self._verdicts)} (v)"
+
     @property
     def _shown(self) -> list[Followed]:
         """The packets whose verdict is asked for: those on the screen, and those that `w` writes."""
@@ -150,14 +157,12 @@ class FollowScreen(TwoPanes[None]):
 
     def _show(self) -> None:
         shown = self._shown
-        left_out = len(self._packets) - len(shown)
-        only = f". Shown: {len(shown)} with verdict {names_of(self._verdicts)}" if left_out else ""
+        only = f". Shown: {len(shown)} with verdict {names_of(self._verdicts)}" if self._verdicts else ""
         note = Content.assemble(
             (f"{self._trouble}\n" if self._tally else self._trouble, "bold $error")
             if self._trouble
             else (self._state, "$foreground 80%"),
-            self._tally,
-            only,
+            f"{self._tally}{only}" if self._tally else "",
         )
         saved = self.query_one("#saved", Static)
         self.query_one("#note", Static).update(note)
@@ -165,8 +170,9 @@ class FollowScreen(TwoPanes[None]):
         saved.display = bool(self._saved)
         rows = self.query_one("#packets", RowList)
         waiting = "Waiting for packets…" if self._going else ""
-        if left_out and not shown:
-            waiting = f"None ended as {names_of(self._verdicts)}. v: others; / enter: follow again"
+        if self._packets and not shown:
+            again = "" if self._going else "; / enter: follow again"
+            waiting = f"None ended as {names_of(self._verdicts)}. v: others{again}"
         rows.present(
             len(shown),
             lambda row, width: packet_cells(shown[row], width),
@@ -204,13 +210,9 @@ class FollowScreen(TwoPanes[None]):
 
     @on(Input.Submitted, "#expression")
     def submitted(self, event: Input.Submitted) -> None:
-        self._expression = event.value.strip()
-        self._begin()
-
-    def _begin(self) -> None:
         self._trouble, self._state, self._tally, self._saved = "", "beginning…", "", ""
-        self._packets, self._paths, self._going = [], {}, True
-        work = self._followings.begin(self._expression, self._verdicts)
+        self._packets, self._paths, self._followed, self._going = [], {}, 0, True
+        work = self._followings.begin(event.value.strip())
         self.run_worker(work, thread=True, group="follow", exit_on_error=False)
         self._show()
 
@@ -221,8 +223,7 @@ class FollowScreen(TwoPanes[None]):
         if self._old(event):
             return
         what = event.expression or "all packets"
-        only = f", verdict {names_of(self._verdicts)} only" if self._verdicts else ""
-        self._state = f"FOLLOWING {what}{only}. "
+        self._state = f"FOLLOWING {what}. "
         if event.remark:
             self._state += f"Note: {event.remark}. "
         self.set_focus(self.query_one("#packets"))
@@ -232,18 +233,28 @@ class FollowScreen(TwoPanes[None]):
         if self._old(event):
             return
         rows = self.query_one("#packets", RowList)
-        at_end = rows.row >= len(self._packets) - 1
-        self._packets += event.found
+        shown = len(self._shown)
+        at_end = rows.row >= shown - 1
+        for packet in event.found:
+            meant = _meant(packet, self._verdicts)
+            if meant and shown >= COUNT:
+                continue
+            shown += meant
+            self._packets.append(packet)
+            self._followed += 1
+        if shown >= COUNT:
+            self._followings.end(f"{COUNT} packets, the most at a time")
+        others = [packet.number for packet in self._packets if not _meant(packet, self._verdicts)]
+        gone = set(others[: max(0, len(self._packets) - KEPT)])
+        self._packets = [packet for packet in self._packets if packet.number not in gone]
         if at_end:
-            rows.row = len(self._packets) - 1
+            rows.row = shown - 1
         self._show()
 
     def on_progress(self, event: Progress) -> None:
         if self._old(event):
             return
-        self._tally = f"{event.looked_at} packets examined, {len(self._packets)} followed"
-        if event.passed_over:
-            self._tally += f", {event.passed_over} with other verdicts"
+        self._tally = f"{event.looked_at} packets examined, {self._followed} followed"
         if event.lost:
             self._tally += f", {event.lost} lost (no room for their records)"
         self._show()
@@ -265,15 +276,12 @@ class FollowScreen(TwoPanes[None]):
         self.set_focus(self.query_one("#expression"))
 
     def action_verdict(self) -> None:
-        """The next verdict: what goes on begins again, of what has ended only these packets are shown."""
+        """Show the packets with the next verdict; the others are followed too, and come back with theirs."""
         self._verdicts = VERDICTS[(VERDICTS.index(self._verdicts) + 1) % len(VERDICTS)]
-        only = f": {names_of(self._verdicts)}" if self._verdicts else ""
-        self.query_one("#verdict", Button).label = f"Verdict{only} (v)"
-        if self._going:
-            self._begin()
-        else:
-            self._saved = ""
-            self._show()
+        self._followings.sifting = bool(self._verdicts)
+        self.query_one("#verdict", Button).label = self._verdict_label()
+        self._saved = ""
+        self._show()
 
     def action_path(self) -> None:
         """Replay the packet under the cursor to get the lines that ran."""

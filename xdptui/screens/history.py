@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changed on the interface and who changed it, rollbacks included; and this program's messages."""
+"""What changed on the interface and who changed it, rollbacks included; the map entries written in this
+session; and its messages.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -39,9 +42,15 @@ LAST = 0
 """In place of a change's number: the last change."""
 
 
+class _Page(StrEnum):
+    CHANGES = "changes"
+    MAPS = "map edits"
+    MESSAGES = "messages"
+
+
 class HistoryScreen(TwoPanes[int | None]):
     """The number of the oldest change to undo, `LAST` for the last one, or None. ``running`` None: there are
-    only messages.
+    no changes. ``edits`` are the map entries written in this session.
     """
 
     DEFAULT_CSS = """
@@ -71,25 +80,35 @@ class HistoryScreen(TwoPanes[int | None]):
             self.found = found
 
     def __init__(
-        self, running: Running | None, notices: tuple[Notice, ...], *, may_undo: bool, messages: bool = False
+        self,
+        running: Running | None,
+        notices: tuple[Notice, ...],
+        edits: tuple[Notice, ...] = (),
+        *,
+        may_undo: bool,
+        messages: bool = False,
     ) -> None:
         super().__init__()
         self._target, self._may_undo = running, may_undo and running is not None
-        self._notices = notices[::-1]
+        self._notices = {_Page.MAPS: edits[::-1], _Page.MESSAGES: notices[::-1]}
         self._entries: tuple[JournalEntry, ...] = ()
         self._known: dict[int, tuple[JournalEntry, ...]] = {}
         """What each undo took back, by its number."""
         self._empty = "reading the journal…"
-        self._messages = messages or running is None
+        self._pages = list(_Page) if running is not None else [_Page.MAPS, _Page.MESSAGES]
+        self._page = _Page.MESSAGES if messages or running is None else _Page.CHANGES
         self.heading = self._title()
 
     @property
-    def _other_page(self) -> str:
-        return "Changes (n)" if self._messages else "Messages (n)"
+    def _next_page(self) -> _Page:
+        return self._pages[(self._pages.index(self._page) + 1) % len(self._pages)]
+
+    def _turn_label(self) -> str:
+        return f"{self._next_page.capitalize()} (n)"
 
     def _title(self) -> str:
         name = self._target.interface.name if self._target else "no interface"
-        pages = ("changes", "[messages]") if self._messages else ("[changes]", "messages")
+        pages = (f"[{page}]" if page is self._page else page for page in self._pages)
         return f"History of {name}: {' · '.join(pages)}"
 
     def body(self) -> ComposeResult:
@@ -99,7 +118,7 @@ class HistoryScreen(TwoPanes[int | None]):
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
-        yield button(self._other_page, "turn")
+        yield button(self._turn_label(), "turn")
         undo = button("Undo the last (z)", "undo")
         undo.disabled = not self._may_undo
         yield undo
@@ -136,17 +155,18 @@ class HistoryScreen(TwoPanes[int | None]):
 
     def _show(self) -> None:
         rows = self.query_one("#rows", RowList)
-        if self._messages:
+        if self._page is not _Page.CHANGES:
+            notices, maps = self._notices[self._page], self._page is _Page.MAPS
             rows.present(
-                len(self._notices),
-                lambda row, width: notice_cells(self._notices[row], width),
-                empty="No messages yet.",
+                len(notices),
+                lambda row, width: notice_cells(notices[row], width),
+                empty="No map entry was written in this session." if maps else "No messages yet.",
                 head=notice_head,
                 sorts={
-                    "-when": lambda row: self._notices[row].at,
-                    "message": lambda row: notice_lines(self._notices[row]),
+                    "-when": lambda row: notices[row].at,
+                    "message": lambda row: notice_lines(notices[row]),
                 },
-                words=lambda row: " ".join(notice_lines(self._notices[row])),
+                words=lambda row: " ".join(notice_lines(notices[row])),
             )
         else:
             rows.present(
@@ -168,13 +188,13 @@ class HistoryScreen(TwoPanes[int | None]):
     def _show_one(self) -> None:
         rows = self.query_one("#rows", RowList)
         lines: Sequence[str] = ()
-        if self._messages:
-            lines = notice_lines(notice) if (notice := rows.under(self._notices)) else ()
+        if self._page is not _Page.CHANGES:
+            lines = notice_lines(notice) if (notice := rows.under(self._notices[self._page])) else ()
         elif entry := rows.under(self._entries):
             lines = entry_lines(entry, self._undone(entry))
         self.query_one("#entry", Static).update(Content("\n".join(lines)))
         back = self.query_one("#undo_to", Button)
-        back.disabled = self._messages or not (self._may_undo and self._entries)
+        back.disabled = self._page is not _Page.CHANGES or not (self._may_undo and self._entries)
 
     def _undone(self, entry: JournalEntry) -> tuple[JournalEntry, ...]:
         from xdpchain.change.journal.entries import undone_by
@@ -184,9 +204,9 @@ class HistoryScreen(TwoPanes[int | None]):
         return self._known[entry.number]
 
     def action_turn(self) -> None:
-        self._messages = (not self._messages and bool(self._target)) or self._target is None
+        self._page = self._next_page
         self.query_one("#box").border_title = Content(self._title())
-        self.query_one("#turn", Button).label = self._other_page
+        self.query_one("#turn", Button).label = self._turn_label()
         rows = self.query_one("#rows", RowList)
         rows.forget_filter()
         rows.row = 0
@@ -198,8 +218,8 @@ class HistoryScreen(TwoPanes[int | None]):
 
     def action_undo_to(self) -> None:
         """Undo the selected change and all after it."""
-        entry = None if self._messages else self.query_one("#rows", RowList).under(self._entries)
-        if entry is not None and self._may_undo:
+        entry = self.query_one("#rows", RowList).under(self._entries)
+        if self._page is _Page.CHANGES and entry is not None and self._may_undo:
             self.finish(entry.number)
 
     @on(Button.Pressed)

@@ -74,7 +74,7 @@ WORDS = {
     "turn": "the next page",
     "undo": "undo the last change",
     "undo_to": "undo this change and all after it",
-    "verdict": "the next verdict to follow",
+    "verdict": "show packets with the next verdict",
     "what_if": "what if: packets before and after",
     "why": "why",
     "write": "write to a file",

@@ -45,7 +45,9 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
 
     DEFAULT_CSS = """
     LinkageDialog #box { width: 90; }
-    LinkageDialog OptionList { height: auto; border: none; padding: 0; background: $surface; }
+    LinkageDialog OptionList {
+        height: auto; border: none; padding: 0 0 0 1 !important; background: $surface;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
 

@@ -25,6 +25,7 @@ class LiveText(Dialog[None]):
         #box { width: 118; height: 100%; }
         #body { height: 1fr; padding: 0; }
         #live { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+        #view { padding: 0 0 0 1; }
         VerticalScroll { scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     }
     """

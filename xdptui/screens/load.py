@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Static
@@ -26,7 +26,7 @@ from xdpchain.objects.objfile import ObjectFile, ProgramSpec
 from xdptui.render.verdicts_text import verdict_facts
 from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.failure import Failure
-from xdptui.screens.object_files import ObjectFiles
+from xdptui.screens.object_files import Found, ObjectFiles
 from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.view.file_lines import program_cells, program_head
@@ -64,14 +64,21 @@ class LoadDialog(ObjectFiles[Choice | None]):
         #fileside { width: 2fr; height: 1fr; margin: 0 1 0 0; }
         #programside { width: 3fr; height: 1fr; }
         #files, #programs { height: 1fr; }
-        #factbox { height: 1fr; min-height: 4; max-height: 12; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
+        #factbox {
+            height: 1fr; min-height: 4; max-height: 12; margin: 1 0 0 0; padding: 0 0 0 1;
+            scrollbar-size-vertical: 1;
+        }
         #facts { height: auto; }
         #priority { width: 10; }
         #at { width: 13; }
         .label { width: auto; color: $foreground 70%; padding: 0 1 0 0; }
+        #settings { height: 1; layout: horizontal; }
+        .part { height: 1; width: auto; }
         #modeline { height: 1; }
         #modenote { width: 1fr; height: 1; color: $foreground 70%; }
     }
+    LoadDialog.-slim #settings { height: 2; layout: vertical; }
+    LoadDialog.-slim #atname { width: 12; }
     LoadDialog.-low #lists { margin: 0; }
     LoadDialog.-low #factbox { margin: 0; }
     """
@@ -133,13 +140,15 @@ class LoadDialog(ObjectFiles[Choice | None]):
         with VerticalScroll(id="factbox"):
             yield Static(id="facts")
         if self.settles:
-            with Horizontal(classes="line"):
-                yield paragraph("Priority", classes="name")
-                yield Input(id="priority", type="integer", compact=True, placeholder="declared")
-                yield paragraph(" continues on", classes="label")
-                yield ActionToggles(Slot.of(Component("")).actions, id="actions")
-                yield paragraph("slot", classes="label")
-                yield Input(id="at", type="integer", compact=True, placeholder="by priority")
+            with Container(id="settings"):
+                with Horizontal(classes="part"):
+                    yield paragraph("Priority", classes="name")
+                    yield Input(id="priority", type="integer", compact=True, placeholder="declared")
+                    yield paragraph(" continues on", classes="label")
+                    yield ActionToggles(Slot.of(Component("")).actions, id="actions")
+                with Horizontal(classes="part"):
+                    yield paragraph("slot", id="atname", classes="label")
+                    yield Input(id="at", type="integer", compact=True, placeholder="by priority")
         if self._free:
             with Horizontal(id="modeline"):
                 yield paragraph("Mode", classes="name")
@@ -178,6 +187,10 @@ class LoadDialog(ObjectFiles[Choice | None]):
         super().on_mount()
         self._show()
 
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.set_class(self.app.size.width < SLIM, "-slim")
+
     # The object
 
     def into_object(self) -> bool:
@@ -195,25 +208,27 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._error = error
         self._show()
 
-    def open_object(self, path: str) -> None:
+    def read_object(self, path: str) -> Found:
         from xdpchain.objects.components import programs_of
 
-        self._object = self._component = self._error = self._findings = None
-        self._variables = ()
         try:
-            self._object = programs_of(path)
+            return programs_of(path)
         except XdpChainError as error:
-            self._error = error
+            return error
+
+    def open_object(self, found: Found) -> None:
+        if isinstance(found, XdpChainError):
+            self._error = found
             self._show()
             return
-        found = self._object.xdp_programs()
-        if found:
+        self._object = found
+        if self._programs:
             programs = self.query_one("#programs", RowList)
             programs.row = 0
-            self._choose(found[0].name)
+            self._choose(self._programs[0].name)
             self.set_focus(programs)
         else:
-            self._error = XdpChainError(f"{os.path.basename(path)} has no XDP program")
+            self._error = XdpChainError(f"{os.path.basename(found.path or '')} has no XDP program")
             self._show()
 
     # Programs
@@ -398,7 +413,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         """What is wrong with the settings; empty if nothing is."""
         if not self.settles:
             return ""
-        if len(self._chain) >= self._chain.linkage.most_slots:
+        if len(self._chain) >= self._chain.linkage.facts.most_slots:
             return _full(self._chain.linkage)
         priority, at = self._number("#priority"), self._number("#at")
         if priority is not None and not 0 <= priority <= MAX_PRIORITY:
@@ -462,6 +477,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self.app.push_screen(TrialDialog(chain, choice.slot.name))
 
     def action_accept(self) -> None:
+        self.when_settled(self._accept)
+
+    def _accept(self) -> None:
         if not self.query_one("#add", Button).disabled:
             self.finish(self._choice())
         elif self._object is None and self._error is None:
@@ -478,6 +496,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif event.button.id == "add":
             self.action_accept()
 
+
+SLIM = 78
+"""Columns of a terminal below which the settings take two lines."""
 
 TYPING = "Type a path (tab completes it), or press the down key for the file list."
 BROWSING = "enter opens, / filters by name, s sorts (size, age), backspace goes up a directory."
@@ -496,8 +517,9 @@ def _refused(findings: tuple[Finding, ...] | None) -> bool:
 
 
 def _full(linkage: Linkage) -> str:
-    said = f"The chain is full: {linkage} linkage has {linkage.most_slots} slots."
-    return said if linkage.most_slots == MAX_SLOTS else f"{said} Static linkage (L) has {MAX_SLOTS}."
+    most = linkage.facts.most_slots
+    said = f"The chain is full: {linkage} linkage has {most} slots."
+    return said if most == MAX_SLOTS else f"{said} Static linkage (L) has {MAX_SLOTS}."
 
 
 def _letters(names: tuple[str, ...]) -> str:

@@ -41,7 +41,8 @@ MOST = 10_000
 
 class MapsScreen(TwoPanes[None]):
     """``slot`` None: the maps of a single program without a chain; ``read_only``: why writing is not
-    allowed, empty if it is; ``runs`` says whether the program still runs.
+    allowed, empty if it is; ``runs`` says whether the program still runs; ``edited`` is told each written
+    entry: where, and what.
     """
 
     DEFAULT_CSS = """
@@ -77,9 +78,10 @@ class MapsScreen(TwoPanes[None]):
         *,
         read_only: str = "",
         runs: Callable[[], bool] = lambda: True,
+        edited: Callable[[str, str], None] = lambda _where, _what: None,
     ) -> None:
         super().__init__()
-        self._runs = runs
+        self._runs, self._edited = runs, edited
         self._read_only = read_only
         self._reader = MapReader(running, slot, self.post_message)
         self._netns = running.interface.netns
@@ -88,6 +90,8 @@ class MapsScreen(TwoPanes[None]):
         self._shape: Shape | None = None
         self._entries: list[TableEntry] = []
         self._changed: set[bytes] = set()
+        self._new: bytes | None = None
+        """The key of an entry that was just added: the cursor goes to it."""
         self._next: Cursor | None = None
         self._needle = ""
         self._note = "reading…"
@@ -96,7 +100,8 @@ class MapsScreen(TwoPanes[None]):
         self._held_back: Cursor | None = None
         """Where to read on for the entries that are not held."""
         where = f"slot {slot} on " if slot is not None else ""
-        self.heading = f"Maps of {name}, {where}{running.interface.name}"
+        self._where = f"{name}, {where}{running.interface.name}"
+        self.heading = f"Maps of {self._where}"
 
     def body(self) -> ComposeResult:
         with Horizontal(id="panes"):
@@ -258,6 +263,17 @@ class MapsScreen(TwoPanes[None]):
         if not self._entries:
             self._note = f"Nothing matches {self._needle!r}." if self._needle else "It is empty."
         self._show()
+        self._to_new()
+
+    def _to_new(self) -> None:
+        """Put the cursor on the entry that was added, if it is among those held."""
+        new, self._new = self._new, None
+        place = next((i for i, entry in enumerate(self._entries) if entry.raw_key == new), None)
+        if place is not None:
+            entries = self.query_one("#entries", RowList)
+            entries.row = place
+            self.set_focus(entries)
+            self._show()
 
     def on_looked(self, event: Looked) -> None:
         self._waiting = False
@@ -420,9 +436,12 @@ class MapsScreen(TwoPanes[None]):
         if event.error is not None:
             self.app.push_screen(Failure(event.error, netns=self._netns))
         else:
-            gone = event.change.new is None
-            text = "deleted" if gone else f"= {event.change.new}"
-            self.notify(f"{event.change.label} {text}", timeout=3)
+            change, gone = event.change, event.change.new is None
+            text = "deleted" if gone else f"= {change.new}"
+            self.notify(f"{change.label} {text}", timeout=3)
+            was = "added" if change.old is None else f"was {change.old}"
+            self._edited(f"{event.name} of {self._where}", f"{change.label} {text} ({was})")
+            self._new = change.raw_key if change.old is None else None
         self._ask()
 
     @on(Button.Pressed)

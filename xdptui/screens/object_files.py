@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -16,27 +19,58 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from xdpchain.errors import XdpChainError
+from xdpchain.objects.objfile import ObjectFile
 from xdptui.screens.dialog import Dialog, paragraph
-from xdptui.screens.object_paths import Entry, begun_anew, complete, siblings, split, usual_places
+from xdptui.screens.object_paths import (
+    Entry,
+    begun_anew,
+    completion,
+    contents,
+    matching,
+    split,
+    usual_places,
+)
 from xdptui.view.file_lines import file_cells, file_head
 from xdptui.widgets.row_list import RowList
 
-__all__ = ["ObjectFiles", "PathInput"]
+__all__ = ["Found", "ObjectFiles", "PathInput"]
 
 Answer = TypeVar("Answer")
 
+Found = ObjectFile | XdpChainError
+"""An object file, or why it can't be used."""
 
 UP = ".."
 
+PAUSE = 0.15
+"""Seconds without a key until the disk is asked."""
+
 
 class _Paths(Suggester):
-    """Completes a path."""
+    """Completes a path by what the dialog has found there."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: Callable[[], Awaitable[Sequence[Entry]]]) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
+        self._found = found
 
     async def get_suggestion(self, value: str) -> str | None:
-        return complete(value)
+        return completion(value, await self._found())
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory and what was found in it."""
+
+    directory: str = ""
+    found: tuple[Entry, ...] = ()
+    usual: tuple[str, ...] = ()
+
+
+def _look(value: str) -> tuple[_Place, bool]:
+    """The directory of a path, and whether the path names a file. May take long."""
+    directory = split(value)[0]
+    place = _Place(directory, contents(directory), usual_places())
+    return place, os.path.isfile(os.path.expanduser(value.strip()))
 
 
 class PathInput(Input):
@@ -73,7 +107,11 @@ class _FileList(RowList):
 
 
 class ObjectFiles(Dialog[Answer]):
-    """A dialog that begins with a file. ``directory`` is where it looks now, and where it looked last."""
+    """A dialog that begins with a file. ``directory`` is where it looks now, and where it looked last.
+
+    Directories and objects are read in a thread once typing pauses; the next key cancels that. Keys only
+    filter what is known.
+    """
 
     DEFAULT_CSS = """
     ObjectFiles {
@@ -89,19 +127,27 @@ class ObjectFiles(Dialog[Answer]):
         self._entries: tuple[Entry, ...] = ()
         self._rows: tuple[Entry, ...] = ()
         self._listed = ""
+        self._place = _Place()
+        self._settled = asyncio.Event()
+        self._then: Callable[[], None] | None = None
+        """What a key asked for while the path was still being looked at."""
 
     def path_line(self) -> ComposeResult:
         """The line with the path."""
         with Horizontal(classes="line"):
             yield paragraph("Object file", classes="name")
-            yield PathInput(self.directory.rstrip("/") + "/", _Paths(), id="path")
+            yield PathInput(self.directory.rstrip("/") + "/", _Paths(self._completions), id="path")
 
     def file_list(self) -> ComposeResult:
         """The list of files, under the name of their directory."""
         yield _FileList(id="files")
 
-    def open_object(self, path: str) -> None:
-        """Called when a file is chosen."""
+    def read_object(self, path: str) -> Found:
+        """Read a file; called in a thread."""
+        raise NotImplementedError
+
+    def open_object(self, found: Found) -> None:
+        """Called with what was read of the file that the path names."""
         raise NotImplementedError
 
     def into_object(self) -> bool:
@@ -123,30 +169,66 @@ class ObjectFiles(Dialog[Answer]):
         super().on_mount()
         path = self.query_one("#path", Input)
         path.cursor_position = len(path.value)
-        self._list()
+        self._look(0)
 
-    def _open(self, path: str) -> None:
-        self.directory = os.path.dirname(os.path.abspath(path))
-        self.open_object(path)
+    @property
+    def settled(self) -> bool:
+        """Whether what is shown is that of the path."""
+        return self._settled.is_set()
+
+    async def _completions(self) -> Sequence[Entry]:
+        await self._settled.wait()
+        return self._entries
 
     @on(Input.Changed, "#path")
     def typed(self) -> None:
-        self._list()
-        value = os.path.expanduser(self.query_one("#path", Input).value.strip())
-        if os.path.isfile(value):
-            self._open(value)
+        self._look(PAUSE)
+
+    def _look(self, pause: float, *, opens: bool = False) -> None:
+        """Show what is known of the path at once, the rest after ``pause`` seconds without another key.
+        ``opens``: even if it is no regular file.
+        """
+        value = self.query_one("#path", Input).value
+        self._settled.clear()
+        self._then = None
+        self.close_object()
+        if split(value)[0] == self._place.directory:
+            self._list(value)
+        self._look_at(value, pause, opens)
+
+    @work(group="path", exclusive=True)
+    async def _look_at(self, value: str, pause: float, opens: bool) -> None:
+        await asyncio.sleep(pause)
+        self._place, is_file = await asyncio.to_thread(_look, value)
+        self._list(value)
+        if is_file or opens:
+            path = os.path.expanduser(value.strip())
+            self.directory = os.path.dirname(os.path.abspath(path))
+            self.open_object(await asyncio.to_thread(self.read_object, path))
+        self._settled.set()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
+    def when_settled(self, then: Callable[[], None]) -> None:
+        """Do this for the path as it is now: at once, or when it has been looked at."""
+        if self.settled:
+            then()
         else:
-            self.close_object()
+            self._then = then
 
     @on(Input.Submitted, "#path")
     def entered(self) -> None:
+        self.when_settled(self._entered)
+
+    def _entered(self) -> None:
         value = os.path.expanduser(self.query_one("#path", Input).value.strip())
         if self.into_object():
             return
         if os.path.isdir(value) and not value.endswith("/"):
             self._enter(value)
         elif os.path.exists(value) and not os.path.isdir(value):
-            self._open(value)
+            self._look(0, opens=True)
         elif self._entries:
             self.set_focus(self.query_one("#files"))
         else:
@@ -160,18 +242,22 @@ class ObjectFiles(Dialog[Answer]):
         else:
             self.no_object(XdpChainError(f"There is no {os.path.expanduser(value) or 'such file'}"))
 
-    def _list(self) -> None:
+    def _list(self, value: str) -> None:
         """List the parent directory, completions of the path, and usual places."""
-        value = self.query_one("#path", Input).value
-        directory = split(value)[0]
+        directory, begin = split(value)
         files = self.query_one("#files", RowList)
-        if directory != self._listed:
+        elsewhere = directory != self._listed
+        if elsewhere:
             files.forget_filter()
             self._listed = directory
-        self._entries = siblings(value)
-        places = (Entry(place, True) for place in usual_places())
-        rows = self._rows = (Entry(UP, True), *self._entries, *places)
         here = os.path.abspath(os.path.expanduser(value.strip()))
+        whole = any(entry.path == here and not entry.directory for entry in self._place.found)
+        self._entries = matching(self._place.found, "" if whole else begin)
+        places = (Entry(place, True) for place in self._place.usual)
+        rows = (Entry(UP, True), *self._entries, *places)
+        if rows == self._rows and not elsewhere:
+            return
+        self._rows = rows
         first = 1 if self._entries else 0
         files.row = next((i for i, entry in enumerate(self._entries, 1) if entry.path == here), first)
         now, found = time.time(), len(self._entries)
@@ -190,9 +276,15 @@ class ObjectFiles(Dialog[Answer]):
 
     def _enter(self, directory: str) -> None:
         self.directory = directory
+        self._go(directory.rstrip("/") + "/")
+
+    def _go(self, value: str) -> None:
+        """Look at another path at once."""
         path = self.query_one("#path", Input)
-        path.value = directory.rstrip("/") + "/"
-        path.cursor_position = len(path.value)
+        with path.prevent(Input.Changed):
+            path.value = value
+        path.cursor_position = len(value)
+        self._look(0)
 
     def action_parent(self) -> None:
         self._enter(os.path.dirname(os.path.abspath(self.directory)))
@@ -205,6 +297,4 @@ class ObjectFiles(Dialog[Answer]):
         elif entry.directory:
             self._enter(entry.path)
         else:
-            path = self.query_one("#path", Input)
-            path.value = entry.path
-            path.cursor_position = len(path.value)
+            self._go(entry.path)

@@ -4,10 +4,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import glob
+from itertools import islice
 
-__all__ = ["Entry", "begun_anew", "complete", "listing", "siblings", "split", "usual_places"]
+__all__ = [
+    "Entry",
+    "begun_anew",
+    "complete",
+    "completion",
+    "contents",
+    "listing",
+    "matching",
+    "split",
+    "usual_places",
+]
 
 OBJECTS = (".o",)
 """Suffixes of object files."""
@@ -50,26 +62,32 @@ def split(text: str) -> tuple[str, str]:
     return os.path.abspath(directory or os.curdir), name
 
 
-def listing(text: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
-    """Directories, then files ending with one of ``ends``, that complete the typed text; empty if
-    unreadable.
-    """
-    directory, begin = split(text)
+def contents(directory: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
+    """Directories, then files ending with one of ``ends``, hidden ones included; empty if unreadable."""
     directories: list[Entry] = []
     files: list[Entry] = []
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
-                if not entry.name.startswith(begin) or (entry.name.startswith(".") and not begin):
-                    continue
                 if _is_directory(entry):
                     directories.append(Entry(entry.path, True))
                 elif entry.name.endswith(ends):
                     files.append(_file(entry))
     except OSError:
         return ()
-    found = sorted(directories, key=lambda e: e.path) + sorted(files, key=lambda e: e.path)
-    return tuple(found[:MOST])
+    return (*sorted(directories, key=lambda e: e.path), *sorted(files, key=lambda e: e.path))
+
+
+def matching(found: Iterable[Entry], begin: str) -> tuple[Entry, ...]:
+    """Those whose names begin so, hidden ones only if that was typed."""
+    kept = (e for e in found if e.label.startswith(begin) and (begin or not e.label.startswith(".")))
+    return tuple(islice(kept, MOST))
+
+
+def listing(text: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
+    """What completes the typed text."""
+    directory, begin = split(text)
+    return matching(contents(directory, ends), begin)
 
 
 def _file(entry: os.DirEntry[str]) -> Entry:
@@ -87,12 +105,6 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def siblings(text: str) -> tuple[Entry, ...]:
-    """What to offer for a typed path: its siblings if it names a file, otherwise its completions."""
-    directory, _ = split(text)
-    return listing(f"{directory}/") if os.path.isfile(os.path.expanduser(text.strip())) else listing(text)
-
-
 def begun_anew(text: str) -> str:
     """What is meant if an absolute path, or one from ``~``, was typed or pasted behind a directory."""
     return max(
@@ -102,8 +114,12 @@ def begun_anew(text: str) -> str:
 
 def complete(text: str, ends: tuple[str, ...] = OBJECTS) -> str | None:
     """The typed path completed with its first match, None if there is none or nothing to add."""
+    return completion(text, listing(text, ends))
+
+
+def completion(text: str, found: Sequence[Entry]) -> str | None:
+    """The same, with the matches that were ``found``."""
     _, begin = split(text)
-    found = listing(text, ends)
     if not begin or not found:
         return None
     rest = found[0].label[len(begin) :]

@@ -13,7 +13,10 @@ from textual.widgets import Button, Input
 
 from xdptui.screens.dialog import Dialog, button, paragraph
 
-__all__ = ["Confirm"]
+__all__ = ["APPLY", "Confirm"]
+
+APPLY = "Apply"
+"""The yes that the key ``a`` gives, too, as on the main screen and in the plan."""
 
 
 class Confirm(Dialog[bool]):
@@ -24,7 +27,10 @@ class Confirm(Dialog[bool]):
     Confirm.-low Input { margin: 0; }
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "yes", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "yes", show=False),
+        Binding("a", "apply", show=False),
+    ]
 
     def __init__(
         self,
@@ -51,7 +57,8 @@ class Confirm(Dialog[bool]):
 
     def buttons(self) -> ComposeResult:
         yield button(f"{self._no} (esc)", "no")
-        yes = button(self._yes if self._demand else f"{self._yes} (y)", "yes", "error")
+        keys = "a or y" if self._applies else "y"
+        yes = button(self._yes if self._demand else f"{self._yes} ({keys})", "yes", "error")
         yes.disabled = bool(self._demand)
         yield yes
 
@@ -60,6 +67,19 @@ class Confirm(Dialog[bool]):
 
     def dismissed(self) -> bool:
         return False
+
+    @property
+    def _applies(self) -> bool:
+        """Whether the key that applies elsewhere answers yes."""
+        return self._yes == APPLY and not self._demand
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("apply", "yes"):
+            return self._applies if action == "apply" else not self._demand
+        return super().check_action(action, parameters)
+
+    def action_apply(self) -> None:
+        self.action_yes()
 
     def action_yes(self) -> None:
         if not self._demand:

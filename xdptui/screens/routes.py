@@ -29,7 +29,7 @@ class RoutesDialog(Dialog[Chain | None]):
     RoutesDialog #lists { height: auto; margin: 1 0 0 0; }
     RoutesDialog .half { height: auto; width: 1fr; padding: 0 1 0 0; }
     RoutesDialog #codes, RoutesDialog #codes:focus {
-        height: auto; border: none; padding: 0; background: $surface;
+        height: auto; border: none; padding: 0 0 0 1; background: $surface;
         text-wrap: nowrap; text-overflow: ellipsis;
     }
     RoutesDialog #codes:focus { background: $panel; }

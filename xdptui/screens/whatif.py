@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, ClassVar
 
@@ -50,7 +51,7 @@ class _Sources(Suggester):
 
     async def get_suggestion(self, value: str) -> str | None:
         words = [word for word in WORDS if value and word.startswith(value)]
-        return words[0] if words else complete(value, CAPTURES)
+        return words[0] if words else await asyncio.to_thread(complete, value, CAPTURES)
 
 
 class WhatIfScreen(TwoPanes[None]):
@@ -63,11 +64,11 @@ class WhatIfScreen(TwoPanes[None]):
         .line { height: 1; }
         .name { width: 9; color: $foreground 70%; }
         .kinds { width: auto; color: $foreground 70%; }
-        #source { width: 1fr; min-width: 20; }
+        #source { width: 1fr; min-width: 12; }
         #summary { height: auto; max-height: 3; text-style: bold; }
         #packets { height: auto; max-height: 50%; }
         CellGrid { background: $surface; }
-        #more { height: 1fr; min-height: 3; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
+        #more { height: 1fr; min-height: 3; margin: 1 0 0 0; padding: 0 0 0 1; scrollbar-size-vertical: 1; }
         #detail, #unknown { height: auto; }
     }
     WhatIfScreen.-low #more { margin: 0; min-height: 2; }
@@ -102,7 +103,7 @@ class WhatIfScreen(TwoPanes[None]):
         with Horizontal(classes="line"):
             yield paragraph("Packets", classes="name")
             yield PathInput(BUILTIN, _Sources(), id="source", select_on_focus=True)
-            yield paragraph(" builtin, live, ssh, or a file: pcap, hex", classes="kinds")
+            yield paragraph(" or live, ssh, file (pcap, hex)", classes="kinds")
         yield Static(BEGUN, id="summary")
         yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="more"):

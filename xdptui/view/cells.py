@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["DOWN", "UP", "Cell", "Line", "changed", "clip", "left", "message", "right", "size_of"]
+__all__ = ["DOWN", "UP", "Cell", "Line", "changed", "clip", "in_focus", "left", "message", "right", "size_of"]
 
 
 UP, DOWN = "▲", "▼"
 """Beside the heading of the sort column: smallest first, largest first."""
+
+
+FOCUS = "■"
+"""In the heading of the pane that has the focus."""
 
 
 class Cell(NamedTuple):
@@ -81,6 +85,14 @@ def message(text: str, width: int, style: str = "note") -> list[Line]:
                 row = f"{row} {word}" if row else word
         lines.append(Line((left("  " + row, width, style),)))
     return lines
+
+
+def in_focus(head: Line) -> Line:
+    """The heading of the pane that has the focus: a sign in its blank first column, and a style."""
+    first = head.cells[0] if head.cells else Cell("")
+    if not first.text.startswith(" "):
+        return Line(head.cells, "head-focused")
+    return Line((Cell(FOCUS, "pointer"), Cell(first.text[1:], first.style), *head.cells[1:]), "head-focused")
 
 
 def changed(old: Line | None, new: Line) -> list[tuple[int, int]]:

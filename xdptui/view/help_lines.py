@@ -21,6 +21,7 @@ LEGEND = {
         ("*", "differs from what runs"),
         ("+ - ↕ ~ ≠ «", "added, removed, moved, retuned, replaced, adopted"),
         ("▶ ≡", "the cursor; the slot being dragged"),
+        ("■", "before a heading: this pane has the focus"),
         ("!", "a warning; in the list: packets were lost after their program"),
         ("-", "an unknown number"),
     ),

@@ -30,7 +30,7 @@ def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str,
     chain = chain.remove([i for i, slot in enumerate(now) if slot.key in before and slot.key not in wanted])
     for slot in candidate:
         was = before.get(slot.key)
-        if was is None and len(chain) >= chain.linkage.most_slots:
+        if was is None and len(chain) >= chain.linkage.facts.most_slots:
             lost.append(f"{slot.name} could not be added: the chain is full")
         elif was is None:
             chain = chain.add(replace(slot, routes=()))

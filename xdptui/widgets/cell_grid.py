@@ -14,7 +14,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from xdptui.view.cells import Line, changed
+from xdptui.view.cells import Line, changed, in_focus
 from xdptui.widgets.cell_styles import cell_style
 
 __all__ = ["CellGrid", "Selecting"]
@@ -45,6 +45,17 @@ class CellGrid(Widget):
     def lines(self) -> Sequence[Line]:
         """The lines shown."""
         return self._lines
+
+    def watch_has_focus(self, _has_focus: bool) -> None:
+        super().watch_has_focus(_has_focus)
+        self.focus_changed()  # in on_focus and on_blur, has_focus is still the old one
+
+    def focus_changed(self) -> None:
+        """Called when the focus came or went."""
+
+    def headed(self, head: Line) -> Line:
+        """The heading, marked while this has the focus."""
+        return in_focus(head) if self.has_focus else head
 
     def paint(self, lines: Sequence[Line]) -> None:
         """Show these lines; unchanged cells are left alone."""

@@ -58,6 +58,7 @@ CELLS = {
     "state-readonly": "background on quiet bold",
     # for whole lines
     "head": "quiet on panel",
+    "head-focused": "foreground on row bold",
     "banner": "on panel",
     "cursor": "on row",
     "blurred": "on row-blurred",
@@ -79,6 +80,7 @@ SIXTEEN = {
     "state-armed": "ansi_red on ansi_default bold reverse",
     "state-readonly": "ansi_default on ansi_default bold reverse",
     "head": "ansi_default on panel underline",
+    "head-focused": "ansi_default on panel bold reverse",
     "cursor": "on row bold",
     "drag": "on row-drag reverse",
 }

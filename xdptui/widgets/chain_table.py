@@ -87,7 +87,7 @@ class ChainTable(Pane, can_focus=True):
             here = starts[min(self._view.cursor, len(starts) - 1)]
             self._top = max(here + each - rows, min(self._top, here))
         self._top = max(0, min(self._top, len(flat) - rows))
-        lines = [heading(cols, self._view.shown, self._two, self._view.picked)]
+        lines = [self.headed(heading(cols, self._view.shown, self._two, self._view.picked))]
         lines += flat[self._top : self._top + rows]
         if self._note and rows - len(flat) > 0:
             lines += message(self._note, width)[: rows - len(flat)]
@@ -96,12 +96,8 @@ class ChainTable(Pane, can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         self._redraw()
 
-    def on_focus(self) -> None:
-        self._view = replace(self._view, focused=True)
-        self._redraw()
-
-    def on_blur(self) -> None:
-        self._view = replace(self._view, focused=False)
+    def focus_changed(self) -> None:
+        self._view = replace(self._view, focused=self.has_focus)
         self._redraw()
 
     def _slot_at(self, y: int) -> int | None:

@@ -17,6 +17,7 @@ class FilterLine(Input):
 
     DEFAULT_CSS = """
     FilterLine, FilterLine:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+    FilterLine:focus { outline-left: heavy $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close(True)", show=False),

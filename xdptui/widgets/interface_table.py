@@ -80,7 +80,7 @@ class InterfaceTable(Pane, can_focus=True):
         position = self._matches
         if len(self._views) > rows > 0:
             position = f"{position} {shown.start + 1}-{shown.stop} of {len(self._views)}".lstrip()
-        lines: list[Line] = [heading(width, position, self._order, self._reverse)]
+        lines: list[Line] = [self.headed(heading(width, position, self._order, self._reverse))]
         for i in shown:
             lines.append(interface_line(self._views[i], width, i == here, self.has_focus))
         if not self._views:
@@ -90,11 +90,8 @@ class InterfaceTable(Pane, can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         self._redraw(follow=True)
 
-    def on_focus(self) -> None:
-        self._redraw(follow=True)
-
-    def on_blur(self) -> None:
-        self._redraw(follow=False)
+    def focus_changed(self) -> None:
+        self._redraw(follow=self.has_focus)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         place = self._top + event.y - 1

@@ -58,10 +58,7 @@ class ModeChoice(CellGrid, can_focus=True):
     def on_mount(self) -> None:
         self._redraw()
 
-    def on_focus(self) -> None:
-        self._redraw()
-
-    def on_blur(self) -> None:
+    def focus_changed(self) -> None:
         self._redraw()
 
     def action_choose(self, place: int) -> None:

@@ -21,7 +21,7 @@ class OneOf(OptionList):
 
     DEFAULT_CSS = """
     OneOf, OneOf:focus {
-        height: auto; max-height: 12; border: none; padding: 0; background: $surface;
+        height: auto; max-height: 12; border: none; padding: 0 0 0 1; background: $surface;
         scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
     }
     OneOf:focus { background: $panel; }

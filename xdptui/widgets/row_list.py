@@ -168,9 +168,10 @@ class RowList(CellGrid, can_focus=True):
         shown = self.shown_rows
         lines: list[Line] = []
         if self._typing:
-            lines.append(Line((left(f" /{self._needle}▏{self._found}", width),), "head"))
+            lines.append(self.headed(Line((left(f" /{self._needle}▏{self._found}", width),), "head")))
         elif self._head:
-            lines.append(Line(self._marked(self._head(width, self._position(rows))), "head"))
+            head = self._marked(self._head(width, self._position(rows)))
+            lines.append(self.headed(Line(head, "head")))
         for place, row in enumerate(shown, self._top):
             tone = "" if place != self._place else "cursor" if self.has_focus else "blurred"
             cells = self._make(row, width)
@@ -316,10 +317,7 @@ class RowList(CellGrid, can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         self._redraw()
 
-    def on_focus(self) -> None:
-        self._redraw()
-
-    def on_blur(self) -> None:
+    def focus_changed(self) -> None:
         self._typing = False
         self._redraw()
 

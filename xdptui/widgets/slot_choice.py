@@ -23,7 +23,7 @@ class SlotChoice(OptionList):
 
     DEFAULT_CSS = """
     SlotChoice, SlotChoice:focus {
-        height: auto; max-height: 12; border: none; padding: 0; background: $surface;
+        height: auto; max-height: 12; border: none; padding: 0 0 0 1; background: $surface;
         scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
     }
     """

@@ -142,11 +142,9 @@ def _listed(words: tuple[str, ...]) -> str:
 
 def _works(linkage: str) -> bool:
     """Whether this kernel accepts that linkage: tried once per process."""
-    from xdpchain.linkage.probe import probe_freplace, probe_tailcall
+    from xdpchain.linkage.probe import probe_linkage
 
     try:
-        if linkage == Linkage.FREPLACE:
-            return probe_freplace().works
-        return linkage != Linkage.TAILCALL or probe_tailcall().works
+        return probe_linkage(Linkage(linkage)).works
     except (XdpChainError, OSError):
         return False

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 from textual.worker import get_current_worker
@@ -17,13 +18,16 @@ from xdpchain.model.running import Running
 from xdptui.words.advice import worded
 from xdptui.workers.meter import Known, Opened, open_missing
 
+if TYPE_CHECKING:
+    from xdpchain.observe.kept_survey import KeptSurvey
+
 __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack", "Unconfirmable"]
 
 NAP = 0.2
 """Seconds between checks whether the program ends; a thread can't be interrupted."""
 RESTS, LONGEST_REST = 20, 1.0
-"""However much happens, each look is followed by a rest: this many times the look's processor time, and at
-most this many seconds.
+"""However much happens, each look is followed by a rest: this many times the processor time that it and what
+the screen makes of it took, and at most this many seconds.
 """
 NOBODY = 0
 """The ifindex of no interface."""
@@ -102,8 +106,9 @@ class Feed:
     ) -> None:
         self._netns, self._post, self._known, self._looked_at = netns, post, known, looked_at
         self._asked = threading.Event()
+        self._first = True
         self._tried: set[int] = set()
-        self._rests_until = 0.0
+        self._looked, self._spent = 0.0, 0.0
         self._said: Surveyed | None = None
 
     def ask(self) -> None:
@@ -113,14 +118,8 @@ class Feed:
     def run(self) -> None:
         """The worker's body: returns when the worker is cancelled."""
         worker = get_current_worker()
-        first = True
         while not worker.is_cancelled:
             try:
-                self._look()
-                if first:
-                    first = False
-                    self._capabilities()
-                    self._own()
                 self._watch(lambda: worker.is_cancelled)
             except Exception as error:  # reported to the user; the next look may succeed
                 self._post(LookFailed(error))
@@ -130,34 +129,42 @@ class Feed:
                 self._asked.clear()
 
     def _watch(self, ended: Callable[[], bool]) -> None:
-        from xdpchain.observe.events import Watch
+        from xdpchain.observe.kept_survey import KeptSurvey
 
-        with Watch(self._netns) as events:
-            self._look()
+        with KeptSurvey(self._netns) as kept:
+            self._look(kept)
+            if self._first:
+                self._first = False
+                self._capabilities()
+                self._own()
+                self._look(kept)  # that took a while
             changed = False
             while not ended():
-                changed = changed or events.wait(NAP)
+                changed = changed or kept.wait(NAP)
                 if self._said is not None and not self._said.heard.wait(NAP):
                     continue
-                rest = self._rests_until - time.monotonic()
+                rest = self._rest()
                 if changed and rest > 0 and not self._asked.is_set():
                     self._asked.wait(min(NAP, rest))
                 elif changed or self._asked.is_set():
                     changed = False
-                    self._asked.clear()
-                    self._look()
+                    self._look(kept, whole=self._asked.is_set())
 
-    def _look(self) -> None:
-        from xdpchain.observe.discover import survey
-
-        begun = time.thread_time()
-        runnings = survey(self._netns)
-        self._rests_until = time.monotonic() + min(LONGEST_REST, RESTS * (time.thread_time() - begun))
+    def _look(self, kept: KeptSurvey, *, whole: bool = False) -> None:
+        self._asked.clear()
+        self._spent = time.process_time()
+        runnings = kept.look(whole=whole)
+        self._looked = time.monotonic()
         opened = open_missing(runnings, self._known(), self._looked_at() or NOBODY)
         self._said = Surveyed(runnings, opened)
         self._post(self._said)
         for running in runnings:
             self._take_back(running)
+
+    def _rest(self) -> float:
+        """How long to rest from now on."""
+        cost = time.process_time() - self._spent
+        return self._looked + min(LONGEST_REST, RESTS * cost) - time.monotonic()
 
     def _take_back(self, running: Running) -> None:
         """Restore the normal dispatcher where the follower is gone; tried once."""

@@ -77,11 +77,11 @@ class Planned(Message):
 
 
 class Written(Message):
-    """A change that was made, or why it failed."""
+    """A change that was made in a map, or why it failed."""
 
-    def __init__(self, change: EntryChange, error: XdpChainError | None) -> None:
+    def __init__(self, name: str, change: EntryChange, error: XdpChainError | None) -> None:
         super().__init__()
-        self.change, self.error = change, error
+        self.name, self.change, self.error = name, change, error
 
 
 class Trouble(Message):
@@ -184,8 +184,8 @@ class MapReader:
             try:
                 self._opened(name).write(change)
             except XdpChainError as error:
-                return Written(change, error)
-            return Written(change, None)
+                return Written(name, change, error)
+            return Written(name, change, None)
 
         self._jobs.put(_Job(name, work))
 
@@ -198,7 +198,7 @@ class MapReader:
         note = ""
         for n, entry in enumerate(table.entries()):
             if n == SCANNED:
-                note = f"only only the first {SCANNED} entries were searched"
+                note = f"only the first {SCANNED} entries were searched"
                 break
             if matches(entry, needle):
                 if len(found) == FOUND:

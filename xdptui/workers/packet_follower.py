@@ -13,14 +13,11 @@ from textual.message import Message
 
 from xdpchain.errors import RaceLost
 from xdpchain.follow.followed import Followed
-from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 from xdptui.words.path_words import Paths, arrivals
 
 __all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress", "Replays"]
 
-COUNT = 100
-"""Packets per following: enough to look at, and it ends by itself."""
 POLL = 0.05
 TELL_EVERY = 0.5
 
@@ -50,13 +47,11 @@ class Packets(FollowMessage):
 
 
 class Progress(FollowMessage):
-    """How many packets the filter examined, how many followed packets were lost, and how many had a verdict
-    other than those requested.
-    """
+    """How many packets the filter examined, and how many followed packets were lost."""
 
-    def __init__(self, number: int, looked_at: int, lost: int, passed_over: int) -> None:
+    def __init__(self, number: int, looked_at: int, lost: int) -> None:
         super().__init__(number)
-        self.looked_at, self.lost, self.passed_over = looked_at, lost, passed_over
+        self.looked_at, self.lost = looked_at, lost
 
 
 class Replays(FollowMessage):
@@ -84,13 +79,15 @@ class Followings:
         self._running, self._post = running, post
         self._one_at_a_time = threading.Lock()
         self._stop = threading.Event()
+        self._why = ""
         self.number = 0
+        self.sifting = False
+        """Whether few of the packets are wanted: then more of them are followed per second."""
 
-    def begin(self, expression: str, verdicts: ActionSet) -> Callable[[], None]:
-        """Work for a thread: once the previous following has ended, follow matching packets with one of these
-        verdicts (none: any).
-        """
+    def begin(self, expression: str) -> Callable[[], None]:
+        """Work for a thread: once the previous following has ended, follow matching packets."""
         self.end()
+        self._why = ""
         stop = self._stop = threading.Event()
         self.number += 1
         number = self.number
@@ -98,7 +95,7 @@ class Followings:
         def work() -> None:
             with self._one_at_a_time:
                 try:
-                    why = self._follow(number, expression, verdicts, stop)
+                    why = self._follow(number, expression, stop)
                 except Exception as error:  # shown to the user as text
                     self._post(Ended(number, "", error))
                 else:
@@ -126,26 +123,26 @@ class Followings:
 
         return work
 
-    def end(self) -> None:
-        """End the current following soon."""
+    def end(self, why: str = "") -> None:
+        """End the current following soon; ``why`` is told."""
+        self._why = self._why or why
         self._stop.set()
 
-    def _follow(self, number: int, expression: str, verdicts: ActionSet, stop: threading.Event) -> str:
+    def _follow(self, number: int, expression: str, stop: threading.Event) -> str:
         from xdpchain.follow import DEFAULT_RATE, SIFTED_RATE, Follower, follow
         from xdpchain.observe.discover import look
 
         def tell(follower: Follower) -> None:
-            looked_at = follower.tally().looked_at
-            self._post(Progress(number, looked_at, follower.lost, follower.passed_over))
+            self._post(Progress(number, follower.tally().looked_at, follower.lost))
 
         if stop.is_set():
             return ""
         where = self._running.interface
-        running, rate = look(where.name, where.netns), SIFTED_RATE if verdicts else DEFAULT_RATE
-        with follow(running, expression, count=COUNT, rate=rate, verdicts=verdicts) as follower:
+        with follow(look(where.name, where.netns), expression, count=None) as follower:
             self._post(Began(number, expression, follower.remark))
             told = 0.0
             while not stop.wait(POLL):
+                follower.rate = SIFTED_RATE if self.sifting else DEFAULT_RATE
                 if found := follower.poll():
                     self._post(Packets(number, found))
                 if follower.ended:
@@ -153,8 +150,8 @@ class Followings:
                 if time.monotonic() - told > TELL_EVERY:
                     told = time.monotonic()
                     tell(follower)
-            ended, done = follower.ended, follower.followed == COUNT
+            ended = follower.ended
             tell(follower)
-        if ended and not done:
+        if ended and not stop.is_set():
             raise RaceLost("following ended", ended)
-        return f"{COUNT} packets, the most shown at once" if done else ""
+        return self._why

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpchain.errors import InvalidInput, KernelRefused, PermissionDenied, Unsupported, XdpChainError
-from xdpchain.model.chain import Linkage
 from xdptui.words.advice import told
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def link_candidate(plan: Plan) -> str:
     """
     if plan.empty or not plan.candidate.slots:
         return ""
-    if plan.candidate.linkage is Linkage.FREPLACE:
+    if not plan.candidate.linkage.facts.tried:
         return f"not tried: {plan.candidate.linkage} linkage is only tested when applied"
     from xdpchain.trial.run import MapTooLarge, run_trial
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample
 
-__all__ = ["counts_already", "totals"]
+__all__ = ["PAUSE", "counts_already", "totals"]
+
+PAUSE = 0.05
+"""Seconds between two notifications that a viewer takes note of, if the next reading is due later."""
 
 
 def totals(running: Running) -> Sample | None:
@@ -35,7 +37,7 @@ def counts_already(running: Running) -> bool:
     """Whether counting is already in progress: counters attached now would all be zero."""
     if running.counting is not None:
         return True
-    if not running.hooks or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
+    if not running.hooks or running.linkage_facts.counts_chain:
         return False
     from xdpchain.observe.trace import is_traced
 

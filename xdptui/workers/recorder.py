@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.running import Running
-from xdpchain.observe.discover import survey
-from xdpchain.observe.events import Watch
+from xdpchain.model.running import Identity, Running
+from xdpchain.observe.kept_survey import KeptSurvey
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, RecordedReading, Writer
 from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
@@ -23,6 +22,7 @@ from xdptui.words.advice import told
 from xdptui.words.packet_event_documents import packet_events_document
 from xdptui.workers.listening import Listening
 from xdptui.workers.meter import Meter, open_missing
+from xdptui.workers.readings import PAUSE
 
 __all__ = ["Recorded", "Wanted", "record"]
 
@@ -61,19 +61,32 @@ def record(
     with (
         Writer(wanted.file, header, max_size=wanted.max_size, overwrite=wanted.overwrite) as writer,
         closing(Meter()) as meter,
-        Watch(wanted.netns) as watch,
+        KeptSurvey(wanted.netns) as kept,
         _Events(wanted, warn) as events,
     ):
         began = due = time.monotonic()
-        last: tuple[Running, ...] | None = None
-        found = _found(wanted)
+        seen: tuple[Running, ...] | None = None
+        steady: list[Running] = []
+        last: list[Running] | None = None
+        reasons: dict[Identity, tuple[SlotReasons, ...]] = {}
+        known: dict[int, tuple[Running, Running]] = {}  # by identity: the same if not read again
+        found = _found(wanted, kept)
         while True:
             elapsed = time.monotonic() - began
             meter.sync(found, open_missing(found, meter.known))
-            steady = tuple(_steady(running) for running in found)
+            if found is not seen:
+                known = {
+                    id(running): known.get(id(running)) or (running, _steady(running)) for running in found
+                }
+                seen, steady = found, [one for _, one in known.values()]
             if steady != last:
-                reasons = {running.interface.ifindex: _reasons(running) for running in found if running.hooks}
-                writer.running(time.time(), elapsed, found, reasons)
+                reasons = {
+                    running.identity: reasons.get(running.identity) or _reasons(running)
+                    for running in found
+                    if running.hooks
+                }
+                sites = {identity[0]: some for identity, some in reasons.items()}
+                writer.running(time.time(), elapsed, found, sites)
                 last, revisions = steady, revisions + 1
                 events.follow(found)
             writer.reading(_reading(found, meter, elapsed))
@@ -88,9 +101,11 @@ def record(
             )  # a slow disk skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0 and not stop.is_set():
-                again |= watch.wait(min(left, 0.5))
+                if kept.wait(min(left, 0.5)):
+                    again = True
+                    stop.wait(min(left, PAUSE))
             if again:
-                found = _found(wanted)
+                found = _found(wanted, kept)
 
 
 class _Events:
@@ -134,8 +149,8 @@ class _Events:
             self._listening.close()
 
 
-def _found(wanted: Wanted) -> tuple[Running, ...]:
-    found = survey(wanted.netns)
+def _found(wanted: Wanted, kept: KeptSurvey) -> tuple[Running, ...]:
+    found = kept.look()
     if not wanted.interfaces:
         return found
     return tuple(running for running in found if running.interface.name in wanted.interfaces)

@@ -14,7 +14,7 @@ from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS, Action
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.component import Component, MapRef
 from xdpchain.model.interface import Mode
 from xdpchain.model.map_entries import by_map
@@ -380,7 +380,7 @@ def _lost(chain: Chain, running: Running, around: Surroundings, keep_maps: bool)
     if running.counting is not None and chain.slots:
         if not chain.counters:
             yield Warning(None, "counts so far are lost: counters are turned off")
-        elif chain.linkage is Linkage.FREPLACE and running.counters_map is not None:
+        elif not chain.linkage.facts.counts_chain and running.counters_map is not None:
             what = "counting of what the chain returned does not continue"
             yield Warning(None, f"{what}: with {chain.linkage} linkage, only slots count")
 

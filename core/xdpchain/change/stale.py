@@ -21,9 +21,11 @@ from xdpchain.errors import KernelRefused, NotOurs
 from xdpchain.linkage.array_pins import components_in, release_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.dispatcher.recognise import recognise
 from xdpchain.linkage.kept_maps import forget_kept, overdue
-from xdpchain.observe.pending_pins import PENDING, discard, pending_programs, unguarded
+from xdpchain.observe.pending_pins import PENDING, pending_programs, unguarded
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.trusted_directory import Untrusted
+
+from .confirm.pinning import discard
 
 __all__ = ["StalePins", "clean", "stale_pins", "sweep"]
 

@@ -21,25 +21,24 @@ from xdpchain.errors import (
     RaceLost,
     XdpChainError,
 )
-from xdpchain.linkage import Built, Linker
-from xdpchain.linkage.freplace import FreplaceLinker
-from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tailcall import RowUpdate, TailcallLinker
+from xdpchain.linkage import Built
+from xdpchain.linkage.linkers import LINKERS
+from xdpchain.linkage.tailcall import RowUpdate
 from xdpchain.linkage.tailcall import in_place as row_update
 from xdpchain.maps.filling import Filling
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
 from xdpchain.observe.discover import look_again
 from xdpchain.observe.hook import author_of
-from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import MtuTooLarge, Netlink, NoNativeXdp
 
 from .author import current_author
 from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
+from .confirm.pinning import forget_settled
 from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
@@ -55,12 +54,6 @@ SWAPPING = 60.0
 
 ANOTHER_NETNS = "its name, path or process now refers to another network namespace"
 TURNED = "its actions or routes have since been changed in its program arrays"
-
-LINKERS: dict[Linkage, Callable[[], Linker]] = {
-    Linkage.STATIC: StaticLinker,
-    Linkage.FREPLACE: FreplaceLinker,
-    Linkage.TAILCALL: TailcallLinker,
-}
 
 
 class NativeRefused(Exception):

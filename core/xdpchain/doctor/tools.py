@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 
 from xdpchain.linkage.dispatcher.installed import EMITTED, emitted_version, installed_version
-from xdpchain.model.chain import Linkage
 from xdpchain.model.commands import Commands
 from xdpchain.model.running import Running
 
@@ -72,7 +71,7 @@ def _libxdp() -> Finding:
 
 def compare_dispatcher(running: Running, installed: int | None, commands: Commands) -> Iterator[Finding]:
     """Whether the installed libxdp can change the running dispatcher: it can if the versions are equal."""
-    if running.linkage is not Linkage.FREPLACE or running.dispatcher is None or installed is None:
+    if not running.linkage_facts.libxdp or running.dispatcher is None or installed is None:
         return
     version, name = running.dispatcher.version, running.interface.name
     check, topic = "interface.libxdp", Topic.INTERFACE

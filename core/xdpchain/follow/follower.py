@@ -12,7 +12,6 @@ from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported
 from xdpchain.linkage.tap import LEAST_SNAP, MOST_SNAP
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage
 from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 from xdpchain.observe.permissions import require_capabilities
@@ -212,14 +211,14 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
     interface = running.interface
     if running.hook is None:
         raise NotFound(f"there is nothing to follow on {interface}", "no XDP program runs there")
-    if running.linkage not in (Linkage.STATIC, Linkage.TAILCALL):
+    if not running.linkage_facts.records_inside:
         return Outside(running, filter, keep)
     if running.chain is None:
         raise NotOurs(f"packets can't be followed on {interface}", running.note)
     try:
         return Inside(running, filter, expression, lock_timeout, keep)
     except LinkRefused as error:
-        if running.linkage is Linkage.STATIC:
+        if running.linkage_facts.one_program:
             raise
         why = f"its chain runs as one program while it is followed, and {error.what}: {error.why}"
         raise Unsupported(f"packets can't be followed on {interface}", why, detail=error.detail) from error

@@ -20,10 +20,10 @@ from xdpchain.errors import Busy, NotFound, RaceLost
 from xdpchain.linkage.array_pins import remove_array_pins
 from xdpchain.linkage.linkable_slots import shown_sites
 from xdpchain.linkage.linked import BuiltChain
+from xdpchain.linkage.linkers import CLONING_LINKERS
 from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.linkage.tap import STATE, Tap, make_maps
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
@@ -167,9 +167,10 @@ def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Runn
 def _build(now: Running, chain: Chain, tap: Tap | None) -> BuiltChain:
     assert now.hook is not None
     replaces_prog_id = now.identity[1][0]
-    linker: StaticLinker | TailcallLinker = StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id)
-    if tap is None and chain.linkage is Linkage.TAILCALL:
-        linker = TailcallLinker(replaces_prog_id=replaces_prog_id)
+    if tap is None:
+        linker = CLONING_LINKERS[chain.linkage](replaces_prog_id=replaces_prog_id)
+    else:
+        linker = StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id)
     return linker.build(chain, now, _maker(now.hook.prog_id))
 
 

@@ -13,7 +13,6 @@ from itertools import islice
 
 from xdpchain.bytecode.classic import HEAD
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.packet_socket import incoming, packet_socket
@@ -43,7 +42,7 @@ AS_THE_STACK_SEES = (
 
 def sampling_swaps(running: Running) -> bool:
     """Whether sampling swaps the running chain for one that records."""
-    return running.hook is not None and running.linkage in (Linkage.STATIC, Linkage.TAILCALL)
+    return running.hook is not None and running.linkage_facts.records_inside
 
 
 def supply_of(source: str, running: Running) -> Supply:

@@ -9,11 +9,9 @@ from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
 
 from .dispatcher.installed import BINDABLE, emitted_version
-from .probe import default_linkage, probe_freplace, probe_tailcall
+from .probe import default_linkage, probe_linkage
 
 __all__ = ["chain_of", "choose"]
-
-STATIC = advise(Do.CHOOSE_LINKAGE, "static")
 
 
 def chain_of(running: Running) -> Chain:
@@ -36,27 +34,24 @@ def choose(
         if running.chain is not None and not anew:
             return running.chain.linkage, "the running chain's"
         linkage, why = default_linkage()
-        if bound and linkage is Linkage.FREPLACE and emitted_version() < BINDABLE:
+        if bound and linkage.facts.libxdp and emitted_version() < BINDABLE:
             version = f"dispatcher version {BINDABLE} (libxdp 1.6 or newer)"
             return (
                 Linkage.STATIC,
                 f"RX metadata needs {version} under freplace, and here it is {emitted_version()}",
             )
-        if slots > linkage.most_slots:
-            return Linkage.STATIC, f"{slots} slots, and {linkage} supports {linkage.most_slots}"
+        if slots > linkage.facts.most_slots:
+            return Linkage.STATIC, f"{slots} slots, and {linkage} supports {linkage.facts.most_slots}"
         return linkage, why
     linkage = Linkage(asked)
-    if linkage is Linkage.FREPLACE and running.linkage is not Linkage.FREPLACE:
-        probed = probe_freplace()
+    if linkage is not running.linkage:
+        probed = probe_linkage(linkage)
         if not probed.works:
+            others = (other for other in (Linkage.STATIC, Linkage.TAILCALL) if other is not linkage)
             raise Unsupported(
-                "freplace linkage does not work here",
+                f"{linkage} linkage does not work here",
                 probed.reason,
-                advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
+                advise(Do.CHOOSE_LINKAGE, *others),
                 detail=probed.detail,
             )
-    if linkage is Linkage.TAILCALL and running.linkage is not Linkage.TAILCALL:
-        tail = probe_tailcall()
-        if not tail.works:
-            raise Unsupported("tailcall linkage does not work here", tail.reason, STATIC)
     return linkage, "requested"

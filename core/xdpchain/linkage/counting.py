@@ -18,9 +18,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import add, itemgetter
+from weakref import WeakValueDictionary
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.counting import (
     COUNTER,
     NOTHING,
@@ -200,7 +201,7 @@ def share_with(running: Running, own: OwnCounters) -> None:
         return
     added = Counting(counting.origin, None, (Source(own.map_id, own.layout),))
     programs = [hook.prog_id]
-    if running.linkage is Linkage.FREPLACE:  # its dispatcher may have only one map, and its components count
+    if running.linkage_facts.by_component:  # its dispatcher may have only one map, and its components count
         counted = [slot for slot in chain if slot_key(slot) in own.layout.slots]
         programs = [slot.id for slot in counted if slot.id is not None and counting.counts(slot_key(slot))]
     with blobs.make(COUNTS, added.encode()) as blob:
@@ -267,6 +268,14 @@ def sites_sum(some: SiteCounts, more: SiteCounts) -> SiteCounts:
     return found
 
 
+class _Least(dict[tuple[tuple[SlotKey, str], tuple[int, int]], tuple[int, int]]):
+    """The largest packets and bytes read so far, by slot and name, then site and code."""
+
+
+_LEAST: WeakValueDictionary[int, _Least] = WeakValueDictionary()
+"""By map ID: readers of the same map agree."""
+
+
 class CountedMap:
     """A map of counters in memory, read without system calls. Remains valid when the program that counts is
     gone.
@@ -288,6 +297,7 @@ class CountedMap:
             counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=mmap.PROT_READ
         )
         self._plans: dict[tuple[SlotKey, ...], tuple[list[_Sum], list[int]]] = {}
+        self._least = _LEAST.setdefault(info.id, _Least())
         self._last: tuple[int, ...] = (0,) * (words + 1)
 
     def read(self, slots: tuple[SlotKey, ...]) -> list[SlotCounts]:
@@ -316,15 +326,26 @@ class CountedMap:
         return [row.of((*self._words.unpack_from(self._map, start), 0)) for start in self._starts]
 
     def read_sites(self) -> dict[tuple[SlotKey, str], SiteCounts]:
-        """The counts by site as of the last `read`, which includes them, by slot and `SiteTerms.name`."""
+        """The counts by site as of the last `read`, which includes them, by slot and `SiteTerms.name`. What
+        is derived may lack packets that are between two counters, but never decreases.
+        """
         at = self._last.__getitem__
-        return {
-            (slot, some.name): {
+        found: dict[tuple[SlotKey, str], SiteCounts] = {}
+        for slot, some in self._layout.sites.items():
+            named = slot, some.name
+            counts = {
                 which: (sum(at(2 * i) for i in terms), sum(at(2 * i + 1) for i in terms))
                 for which, terms in some.terms.items()
             }
-            for slot, some in self._layout.sites.items()
-        }
+            derived = {}
+            for which, (plus, minus) in some.apart.items():
+                least, fewest = self._least.get((named, which), (0, 0))
+                packets = sum(at(2 * i) for i in plus) - sum(at(2 * i) for i in minus)
+                octets = sum(at(2 * i + 1) for i in plus) - sum(at(2 * i + 1) for i in minus)
+                now = max(least, packets), max(fewest, octets)
+                derived[which] = self._least[named, which] = now
+            found[named] = sites_sum(counts, derived) if derived else counts
+        return found
 
     def close(self) -> None:
         self._map.close()

@@ -166,7 +166,7 @@ CALL_ROOM = {Linkage.STATIC: 16, Linkage.TAILCALL: 32}
 
 def use_linkage(slots: int, *linkages: Linkage) -> Advice:
     """To use one of these linkages, if it supports that many slots."""
-    return advise(Do.CHOOSE_LINKAGE, *(linkage for linkage in linkages if slots <= linkage.most_slots))
+    return advise(Do.CHOOSE_LINKAGE, *(linkage for linkage in linkages if slots <= linkage.facts.most_slots))
 
 
 def too_deep(parts: Sequence[Part], slots: int, other: Linkage) -> Advice:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf
@@ -39,7 +39,7 @@ def rings_of(running: Running) -> Iterator[tuple[bpf.Fd, Slot | None]]:
     """The ring buffers of the running chain, each with the slot that it is about (None: its reports have the
     slot's row). Raises BpfError.
     """
-    if running.linkage is Linkage.FREPLACE:
+    if running.linkage_facts.by_component:
         places: list[tuple[int | None, Slot | None]] = [
             (slot.id, slot) for slot in running.chain or () if slot.policy
         ]

@@ -21,19 +21,38 @@ from .dispatcher.emit import function_ids, load_dispatcher, slot_function
 from .dispatcher.installed import DEFAULT_VERSION
 from .threaded import ChainCall, Code, Member, thread
 
-__all__ = ["FreplaceProbe", "TailcallProbe", "default_linkage", "probe_freplace", "probe_tailcall"]
+__all__ = [
+    "LinkageProbe",
+    "TailcallProbe",
+    "default_linkage",
+    "probe_freplace",
+    "probe_linkage",
+    "probe_tailcall",
+]
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 ENOTSUPP = 524
 
 
 @dataclass(frozen=True, slots=True)
-class FreplaceProbe:
-    """Whether a dispatcher's functions can be replaced here; ``reason`` says why, or why not, in words."""
+class LinkageProbe:
+    """Whether chains can be linked in one way here; ``reason`` says why, or why not, in words."""
 
     works: bool
     reason: str
     detail: str = ""
+
+
+def probe_linkage(linkage: Linkage) -> LinkageProbe:
+    """Whether a linkage works here: tried once per process."""
+    match linkage:
+        case Linkage.STATIC:
+            return LinkageProbe(True, "it needs nothing but XDP")
+        case Linkage.FREPLACE:
+            return probe_freplace()
+        case Linkage.TAILCALL:
+            tried = probe_tailcall()
+            return LinkageProbe(tried.works, tried.reason)
 
 
 def default_linkage() -> tuple[Linkage, str]:
@@ -55,25 +74,25 @@ def default_linkage() -> tuple[Linkage, str]:
 
 
 @cache
-def probe_freplace() -> FreplaceProbe:
+def probe_freplace() -> LinkageProbe:
     """Load a dispatcher, replace one of its functions, and discard both. Needs no bpffs and no interface."""
     slot = SlotConfig(actions=0, priority=0)
     try:
         dispatcher = load_dispatcher(DispatcherConfig(DEFAULT_VERSION, (slot, slot)))
     except XdpChainError as error:
-        return FreplaceProbe(False, f"not even the dispatcher can be loaded: {error.why}", error.detail)
+        return LinkageProbe(False, f"not even the dispatcher can be loaded: {error.why}", error.detail)
     with dispatcher:
         info = bpf.prog_info(dispatcher)
         if not info.btf_id:
-            return FreplaceProbe(
+            return LinkageProbe(
                 False,
                 "this kernel does not support BTF, which freplace needs to find the function to replace",
             )
         try:
             _replace(dispatcher, info, slot_function(1, (slot, slot)))
         except bpf.BpfError as error:
-            return FreplaceProbe(False, _why_not(error), f"{error}\n{error.log}".strip())
-    return FreplaceProbe(True, "this kernel supports freplace, so the chain can be shared with libxdp")
+            return LinkageProbe(False, _why_not(error), f"{error}\n{error.log}".strip())
+    return LinkageProbe(True, "this kernel supports freplace, so the chain can be shared with libxdp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,9 @@ class _Design:
     ways: tuple[Way, ...]
     first: int
     frags: bool
-    counting: tuple[int, int, tuple[tuple[tuple[int, int], tuple[tuple[int | None, int], ...]], ...]] | None
+    counting: (
+        tuple[int, int, tuple[tuple[tuple[int, int], tuple[tuple[int | None, int | None], ...]], ...]] | None
+    )
 
 
 class _Linked(NamedTuple):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from xdpchain.errors import InvalidInput, NotFound
 
@@ -19,6 +18,7 @@ from .actions import Action, ActionSet
 from .component import Component, SharedMap
 from .interface import Mode
 from .labels import changed_labels
+from .linkage import DISPATCHER_SLOTS, MAX_SLOTS, Linkage
 from .policy import Policy
 from .routes import Route
 from .runconfig import MAX_PRIORITY, RunConfig
@@ -27,29 +27,8 @@ from .slot import Slot, order_key
 
 __all__ = ["DISPATCHER_SLOTS", "MAX_SLOTS", "Chain", "Linkage"]
 
-MAX_SLOTS = 32
-"""Most slots of any chain. In a tail-call chain each way to a slot and to the chain's end is a tail call, and
-the kernel stops at 33 (MAX_TAIL_CALL_CNT).
-"""
-
-DISPATCHER_SLOTS = 10
-"""Slots of libxdp's dispatcher, the protocol's MAX_DISPATCHER_ACTIONS."""
-
 PRIORITY_STEP = 10
 """The priority distance to the neighbor when a slot moves to either end."""
-
-
-class Linkage(StrEnum):
-    """How the slots become one program."""
-
-    STATIC = "static"
-    FREPLACE = "freplace"
-    TAILCALL = "tailcall"
-
-    @property
-    def most_slots(self) -> int:
-        """Most slots of a chain with this linkage."""
-        return DISPATCHER_SLOTS if self is Linkage.FREPLACE else MAX_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +204,7 @@ class Chain:
         """A tail-call chain's actions and routes, which updates of program arrays can change. Empty under
         other linkages, where every change takes a new program.
         """
-        if self.linkage is not Linkage.TAILCALL:
+        if not self.linkage.facts.through_arrays:
             return ""
         routes = (f"{route.code}:{route.target}" for slot in self.slots for route in slot.routes)
         return " ".join((*(str(slot.actions.mask) for slot in self.slots), *routes))

@@ -6,7 +6,8 @@ inside that program after the swap, and a killed process must lose no counts. So
 over its own map, those of its predecessors, and totals of retired maps. A frozen description bound to the
 program (`Counting`) lists them.
 
-Every figure is a sum of counters, never a difference (`Layout`), so none can decrease while packets flow.
+Every figure is a sum of counters (`Layout`), so none can decrease while packets flow. Only the counts of
+some verdict sites are differences (`Rest`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
@@ -22,7 +23,18 @@ from xdpchain.errors import InvalidInput
 from .counts import CODES, SiteCounts, SlotCounts
 from .slot import Slot
 
-__all__ = ["COUNTER", "NOTHING", "Counting", "Layout", "SiteTerms", "SlotKey", "Source", "Terms", "slot_key"]
+__all__ = [
+    "COUNTER",
+    "NOTHING",
+    "Counting",
+    "Layout",
+    "Rest",
+    "SiteTerms",
+    "SlotKey",
+    "Source",
+    "Terms",
+    "slot_key",
+]
 
 T = TypeVar("T")
 
@@ -51,14 +63,24 @@ def slot_key(slot: Slot) -> SlotKey:
     return slot.key, slot.shadow
 
 
+class Rest(NamedTuple):
+    """The counters that are added, and those that are subtracted, which have higher indices."""
+
+    plus: tuple[int, ...]
+    minus: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SiteTerms:
     """A slot's counted verdict sites: the counters by site index and return code (`counts.CODES`), a subset
-    of the code's. ``name`` identifies the program that has these sites.
+    of the code's. ``name`` identifies the program that has these sites. ``apart``: the same for sites of a
+    code that is the sum of later counters: counters of their own, which are not among the code's, and for
+    one site the rest.
     """
 
     name: str
     terms: Mapping[tuple[int, int], tuple[int, ...]]
+    apart: Mapping[tuple[int, int], Rest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +97,13 @@ class Layout:
     @property
     def counters(self) -> int:
         """The number of counters per CPU that are referred to."""
-        named = (
+        named = [
             index for terms in (*self.slots.values(), self.verdict) for indices in terms for index in indices
+        ]
+        rests = (rest for some in self.sites.values() for rest in some.apart.values())
+        return (
+            max((*named, *(index for rest in rests for index in (*rest.plus, *rest.minus))), default=-1) + 1
         )
-        return max(named, default=-1) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +214,12 @@ class Counting:
                         [*key, some.name, [[*which, terms] for which, terms in some.terms.items()]]
                         for key, some in source.layout.sites.items()
                     ],
+                    # Releases that don't know these ignore them: to them the code has sites in common.
+                    "apart": [
+                        [*key, [[*which, *rest] for which, rest in some.apart.items()]]
+                        for key, some in source.layout.sites.items()
+                        if some.apart
+                    ],
                 }
                 for source in self.sources
             ],
@@ -238,8 +269,13 @@ def _source_in(document: Fields) -> Source:
 
     slots = dict(_slot_in(row, terms_in) for row in document.list("slots", most=MAX_SLOTS))
     verdict = terms_in([document.list("verdict", most=CODES)])
-    sites = {key: SiteTerms(name, dict(some)) for key, name, some in _sites_in(document, 0, MAX_SITES)}
-    indices = (index for some in sites.values() for terms in some.terms.values() for index in terms)
+    apart = dict(_apart_in(document))
+    sites = {
+        key: SiteTerms(name, dict(some), apart.get(key, {}))
+        for key, name, some in _sites_in(document, 0, MAX_SITES)
+    }
+    of_sites = (terms for some in sites.values() for terms in (*some.terms.values(), *_each(some.apart)))
+    indices = (index for terms in of_sites for index in terms)
     if any((index + 1) * COUNTER > stride for index in indices):
         raise _invalid("a counter outside its map")
     return Source(document.integer("id", most=ID), Layout(stride, slots, verdict, sites))
@@ -260,6 +296,29 @@ def _sites_in(document: Fields, least: int, most: int) -> Iterator[tuple[SlotKey
                 yield (key, shadow), name, [_numbered_in(value, least, most) for value in some]
             case _:
                 raise _invalid("no sites of a slot")
+
+
+def _apart_in(document: Fields) -> Iterator[tuple[SlotKey, dict[tuple[int, int], Rest]]]:
+    """The counters of sites of sums. Documents of earlier releases have none."""
+    for row in document.list("apart", most=MAX_SLOTS, default=()):
+        match row:
+            case [str(key), bool(shadow), [*some]] if len(some) <= MAX_SITES:
+                yield (key, shadow), dict(map(_rest_in, some))
+            case _:
+                raise _invalid("no sites of a slot")
+
+
+def _rest_in(value: Any) -> tuple[tuple[int, int], Rest]:
+    match value:
+        case [site, code, plus, minus]:
+            which, added = _numbered_in([site, code, plus], 0, MAX_SITES)
+            return which, Rest(added, _numbered_in([site, code, minus], 0, MAX_SITES)[1])
+    raise _invalid("no counters of a site")
+
+
+def _each(rests: Mapping[tuple[int, int], Rest]) -> Iterator[tuple[int, ...]]:
+    for rest in rests.values():
+        yield from rest
 
 
 def _numbered_in(value: Any, least: int, most: int) -> Numbered:

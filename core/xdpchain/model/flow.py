@@ -10,8 +10,11 @@ restart. In most chains only the ways out of the chain are counted: one addition
 
 A sum of bytes is correct only if the summed slot does not change the packet's length.
 
-A counted way has a counter for each verdict site that leads to it, and a packet increments one of them. A
-summed way has none: its packets are known by site only if there is a single site.
+A counted way has a counter for each verdict site that leads to it, and a packet increments one of them. Of
+the sites of a summed way all but one have counters: the uncounted one, presumably the most frequent, has
+the rest of the sum. The rest is the only difference. It lacks packets that are between two counters, so
+readers must not let it decrease (`linkage.counting.CountedMap`); counters that are added have lower indices
+than those that are subtracted, so that who reads in that order never finds too many.
 
 Slots that are separate programs count everything that they return, since where it leads may change under
 them.
@@ -21,10 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain
-from .counting import COUNTER, NOTHING, Layout, SiteTerms, Terms, slot_key
+from .counting import COUNTER, NOTHING, Layout, Rest, SiteTerms, Terms, slot_key
 from .counts import CODES
 from .paths import RETURN, entry, successors
 from .policy import Policy
@@ -37,6 +41,7 @@ __all__ = [
     "STRAIGHT",
     "UNREPLACED",
     "Counters",
+    "Sites",
     "Way",
     "code_of",
     "counted_apart",
@@ -63,8 +68,13 @@ MOST_SITES = 256
 Sites = Mapping[int, Collection[int | None]]
 """By kind of code, the verdict sites (indices) that may decide it; None: site unknown."""
 
-Counters = Mapping[tuple[int, int], Mapping[int | None, int]]
-"""The counters of ways by slot and kind, then by site (None: no particular site)."""
+WayKey = tuple[int, int]
+"""A way's slot and kind."""
+
+Counters = Mapping[WayKey, Mapping[int | None, int | None]]
+"""The counters of ways, then by site (None: no particular site). No counter: the site has the rest."""
+
+Numbered = dict[WayKey, dict[int | None, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,25 +188,32 @@ def counted_ways(
                     into[way.to].append(way)
                     entered[way.to] = True
     counted: list[Way] = []
-    summed: dict[tuple[int, int], list[Way]] = {}
+    summed: dict[WayKey, list[Way]] = {}
     for way in (way for some in reversed(out) for way in some):
         own, to = way.slot, way.to
         if not sums:
             counted.append(way)
         elif 0 <= to < len(chain) and keeps_length[to] and len(into[to]) == 1:
             summed[own, way.kind] = out[to]
-        # With several ways in, none of them is itself a sum of the ways out.
-        elif len(out[own]) == 1 and keeps_length[own] and len(into[own]) > 1:
+        # With several ways in, none of them is itself a sum of the ways out. These are counted before the
+        # sites, so a rest would be too large while packets are in between.
+        elif (
+            len(out[own]) == 1
+            and keeps_length[own]
+            and len(into[own]) > 1
+            and len(_sites_of((own, way.kind), sites)) == 1
+        ):
             summed[own, way.kind] = into[own]
         else:
             counted.append(way)
-    counters = _numbered(((way.slot, way.kind) for way in counted), sites)
-    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    numbered = _numbered(((way.slot, way.kind) for way in counted), sites)
+    apart = _numbered_apart(summed, sites, sum(map(len, numbered.values())))
+    found: dict[WayKey, tuple[int, ...]] = {}
 
     def terms(way: Way) -> tuple[int, ...]:
         key = way.slot, way.kind
         if key not in found:
-            parts = map(terms, summed[key]) if key in summed else [counters[key].values()]
+            parts = map(terms, summed[key]) if key in summed else [numbered[key].values()]
             found[key] = tuple(sorted(index for part in parts for index in part))
         return found[key]
 
@@ -204,10 +221,16 @@ def counted_ways(
     ends = (way for some in out for way in some if not 0 <= way.to < len(chain))
     verdict = _row((way.code if way.verdict is None else way.verdict, terms(way)) for way in ends)
     by_site = {
-        slot_key(slot): SiteTerms(name, _site_terms(some, kinds, counters, terms))
+        slot_key(slot): SiteTerms(
+            name, _site_terms(some, kinds, numbered, terms), _rests(some, kinds, apart, terms)
+        )
         for slot, (name, kinds), some in zip(chain, sites, out, strict=False)
     }
-    return counters, Layout(_stride(sum(map(len, counters.values()))), slots, verdict, by_site)
+    total = sum(len(some) for some in (*numbered.values(), *apart.values()))
+    counters: dict[WayKey, dict[int | None, int | None]] = {way: {**some} for way, some in numbered.items()}
+    for key, some in apart.items():
+        counters[key] = {**some, _frequent(_sites_of(key, sites)): None}
+    return counters, Layout(_stride(total), slots, verdict, by_site)
 
 
 def counted_apart(
@@ -236,16 +259,38 @@ def counted_apart(
     return counters, Layout(_stride(first + CODES * verdict), slots, ends, by_site)
 
 
-def _numbered(ways: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]]) -> Counters:
-    """Number the counters of these ways (slot, kind)."""
+def _numbered(ways: Iterable[WayKey], sites: Sequence[tuple[str, Sites]]) -> Numbered:
+    """Number the counters of these ways."""
     counted = sorted(ways)
-    told = _told(counted, sites)
-    numbers = iter(range(1 << 16))
+    told = _told({way: _sites_of(way, sites) for way in counted if 0 <= way[0] < len(sites)}, MOST_SITES)
+    numbers = count()
     return {way: {site: next(numbers) for site in _order(told.get(way, (None,)))} for way in counted}
 
 
+def _numbered_apart(ways: Iterable[WayKey], sites: Sequence[tuple[str, Sites]], first: int) -> Numbered:
+    """Number the counters of those sites of summed ways that have one, from ``first`` on."""
+    wanted = {}
+    for way in sorted(ways):
+        able = _sites_of(way, sites)
+        if len(able) > 1:
+            wanted[way] = [site for site in able if site != _frequent(able)]
+    numbers = count(first)
+    told = _told(wanted, MOST_SITES - first)
+    return {way: {site: next(numbers) for site in _order(told[way])} for way in told}
+
+
+def _sites_of(way: WayKey, sites: Sequence[tuple[str, Sites]]) -> Collection[int | None]:
+    slot, kind = way
+    return sites[slot][1].get(kind, (None,)) if 0 <= slot < len(sites) else (None,)
+
+
+def _frequent(sites: Collection[int | None]) -> int | None:
+    """The site that most packets are expected to pass: the last, after all checks."""
+    return _order(sites)[-1]
+
+
 def _site_terms(
-    out: Iterable[Way], kinds: Sites, counters: Counters, terms: Callable[[Way], tuple[int, ...]]
+    out: Iterable[Way], kinds: Sites, counters: Numbered, terms: Callable[[Way], tuple[int, ...]]
 ) -> dict[tuple[int, int], tuple[int, ...]]:
     """A slot's site counters, by site and code; ``out`` are the slot's ways."""
     rows: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -262,25 +307,39 @@ def _site_terms(
     return rows
 
 
+def _rests(
+    out: Iterable[Way], kinds: Sites, apart: Numbered, terms: Callable[[Way], tuple[int, ...]]
+) -> dict[tuple[int, int], Rest]:
+    """The counters of a slot's summed ways, by site and code."""
+    rows: dict[tuple[int, int], Rest] = {}
+    for way in out:
+        some = apart.get((way.slot, way.kind))
+        if some is not None:
+            less = tuple(sorted(some.values()))
+            parts = {site: Rest((index,), ()) for site, index in some.items()}
+            parts[_frequent(kinds[way.kind])] = Rest(terms(way), less)
+            for site, rest in parts.items():
+                if site is not None:
+                    plus, minus = rows.get((site, way.code), Rest((), ()))
+                    rows[site, way.code] = Rest((*plus, *rest.plus), (*minus, *rest.minus))
+    return rows
+
+
 def _stride(counters: int) -> int:
     """Bytes of one CPU's counters: whole cache lines."""
     return -(-max(1, counters) * COUNTER // CACHE_LINE) * CACHE_LINE
 
 
-def _told(
-    counted: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]]
-) -> dict[tuple[int, int], Collection[int | None]]:
-    """The sites that get their own counters, by slot and kind: slots with few sites first."""
-    by_slot: dict[int, dict[tuple[int, int], Collection[int | None]]] = {}
-    for slot, kind in counted:
-        if 0 <= slot < len(sites):
-            by_slot.setdefault(slot, {})[slot, kind] = sites[slot][1].get(kind, (None,))
-    told: dict[tuple[int, int], Collection[int | None]] = {}
-    left = MOST_SITES
-    for some in sorted(by_slot.values(), key=lambda some: sum(map(len, some.values()))):
-        left -= sum(map(len, some.values()))
-        if left >= 0:
-            told |= some
+def _told(wanted: Mapping[WayKey, Collection[int | None]], room: int) -> dict[WayKey, Collection[int | None]]:
+    """The ways whose sites get counters of their own: slots with few sites first, as far as there is room."""
+    by_slot: dict[int, dict[WayKey, Collection[int | None]]] = {}
+    for way, some in wanted.items():
+        by_slot.setdefault(way[0], {})[way] = some
+    told: dict[WayKey, Collection[int | None]] = {}
+    for ways in sorted(by_slot.values(), key=lambda ways: sum(map(len, ways.values()))):
+        room -= sum(map(len, ways.values()))
+        if room >= 0:
+            told |= ways
     return told
 
 

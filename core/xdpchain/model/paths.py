@@ -94,7 +94,7 @@ def row_changed(old: Chain, new: Chain) -> tuple[int, int, int] | None:
     if they differ in more or otherwise. Raises InvalidInput like `check_routes`.
     """
     slots = [[(slot.key, slot.shadow, slot.off) for slot in chain] for chain in (old, new)]
-    if old.linkage is not Linkage.TAILCALL or slots[0] != slots[1]:
+    if not old.linkage.facts.through_arrays or slots[0] != slots[1]:
         return None
     before, after = successors(old), successors(new)
     places = [(i, code) for i in range(len(after)) for code in range(CODES)]
@@ -159,15 +159,23 @@ def check_routes(chain: Chain, runs_on: Interface | None = None) -> None:
     if not is_routed(chain):
         return
     successors(chain)
-    if chain.linkage is Linkage.FREPLACE:
-        who = next(slot for slot in chain if slot.routes)
-        raise InvalidInput(
-            f"freplace linkage does not support routes ({who.name})",
-            "a dispatcher that libxdp's tools can read can only continue or return",
-            advise(Do.RELINK, "static", on=runs_on)
-            if runs_on
-            else advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
-        )
+    refused = route_refusal(chain, next(slot for slot in chain if slot.routes), runs_on)
+    if refused:
+        raise refused
+
+
+def route_refusal(chain: Chain, slot: Slot, runs_on: Interface | None = None) -> InvalidInput | None:
+    """Why a slot of this chain can't have routes, whatever they are; None if it can. ``runs_on`` as for
+    `check_routes`.
+    """
+    if chain.linkage.facts.routes:
+        return None
+    able = [linkage for linkage in Linkage if linkage.facts.routes]
+    return InvalidInput(
+        f"{chain.linkage} linkage does not support routes ({slot.name})",
+        "a dispatcher that libxdp's tools can read can only continue or return",
+        advise(Do.RELINK if runs_on else Do.CHOOSE_LINKAGE, *able, on=runs_on),
+    )
 
 
 def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from xdpchain.advice import Advice
 
 from .chain import Chain, Linkage
 from .interface import Interface, Mode
+from .linkage import UNLINKED, LinkageFacts
 
 if TYPE_CHECKING:
     from .counting import Counting
@@ -143,11 +144,16 @@ class Running:
         return not self.hooks or self.chain is not None
 
     @property
+    def linkage_facts(self) -> LinkageFacts:
+        """What its linkage can do; `UNLINKED` if what runs is not a chain."""
+        return self.linkage.facts if self.linkage is not None else UNLINKED
+
+    @property
     def emptied(self) -> bool:
         """Whether this is a tail-call chain whose program arrays the kernel emptied, so only the first slot
         runs. Followed chains have no arrays either but are not emptied.
         """
-        bare = self.linkage is Linkage.TAILCALL and not self.arrays
+        bare = self.linkage_facts.through_arrays and not self.arrays
         return bare and self.chain is not None and self.following is None
 
     @property

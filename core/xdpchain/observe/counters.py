@@ -20,7 +20,7 @@ from functools import reduce
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.linkage.counting import CountedMap, sites_sum
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.counting import Counting, SiteTerms, SlotKey, slot_key
 from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
@@ -42,7 +42,7 @@ class DispatcherCounters(Closing):
 
     def __init__(self, counting: Counting, chain: Chain) -> None:
         """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
-        self._whole = chain.linkage is not Linkage.FREPLACE
+        self._whole = chain.linkage.facts.counts_chain
         counted_slots = [slot for slot in chain if self._whole or counting.counts(slot_key(slot))]
         self._keys = tuple(slot.key for slot in counted_slots)
         self._slots = tuple(map(slot_key, counted_slots))
@@ -58,7 +58,7 @@ class DispatcherCounters(Closing):
         self._sited = {
             (slot, terms.name): named[slot]
             for slot, terms in current.items()
-            if slot in named and terms.terms
+            if slot in named and (terms.terms or terms.apart)
         }
         self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
         self._maps: list[CountedMap] = []
@@ -145,7 +145,7 @@ def open_counters(running: Running, *, attach: bool = True) -> CounterReader | N
     own = None
     if running.counting is not None and running.chain is not None:
         own = DispatcherCounters(running.counting, running.chain)
-        if running.linkage is not Linkage.FREPLACE:
+        if running.linkage_facts.counts_chain:
             return own
     from .trace import is_traced, targets, trace  # needs libbpf, which most callers don't
 

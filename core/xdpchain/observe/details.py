@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import Unsupported, XdpChainError
-from xdpchain.model.chain import Linkage
 from xdpchain.model.component import MapRef
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
@@ -47,7 +46,6 @@ class Details:
     section: str
     licence: str
     declared: RunConfig
-    in_force: RunConfig
     instructions: int | None
     stack: tuple[int, ...] | None
     verified: int | None
@@ -87,7 +85,7 @@ def describe(running: Running, slot: Slot) -> Details:
     own = next(
         (prog_id for prog_id in (slot.program, component.id) if prog_id is not None and _alive(prog_id)), None
     )
-    whole = running.hook.prog_id if running.hook and running.linkage is Linkage.STATIC else None
+    whole = running.hook.prog_id if running.hook and running.linkage_facts.one_program else None
     shared = whole if component.unit_map is not None else None
     verified, jited = (unit.verified, unit.jited) if unit else (None, None)
     if unit is None and own is not None:
@@ -103,7 +101,6 @@ def describe(running: Running, slot: Slot) -> Details:
         section=component.section,
         licence=component.licence,
         declared=component.declared,
-        in_force=slot.config,
         instructions=component.instructions,
         stack=unit.stack if unit else None,
         verified=verified,

@@ -73,10 +73,12 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
         return tuple(Interface(name, ifindex, netns) for ifindex, name in netlink.names().items())
 
 
-def look(name: str, netns: str | None = None) -> Running:
-    """One interface and what it runs. Raises NotFound."""
-    with Netlink(netns) as netlink:
-        return _look(name, netns, netlink)
+def look(name: str | int, netns: str | None = None, *, through: Netlink | None = None) -> Running:
+    """One interface, by name or ifindex, and what it runs; ``through``: netlink sockets open in its
+    namespace. Raises NotFound.
+    """
+    with contextlib.ExitStack() as held:
+        return _look(name, netns, through or held.enter_context(Netlink(netns)))
 
 
 def look_again(before: Running, netlink: Netlink) -> Running:
@@ -86,7 +88,7 @@ def look_again(before: Running, netlink: Netlink) -> Running:
     return _look(before.interface.name, before.interface.netns, netlink, before)
 
 
-def _look(name: str, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
+def _look(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
     def read() -> tuple[Running, ...]:
         link = netlink.link(name)
         if before is not None and (link.ifindex, netlink.inode, bool(link.xdp)) == (

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 
 from xdpchain.closing import Closing
-from xdpchain.sys.netlink import LinkEvents
+from xdpchain.sys.netlink import LinkChanges, LinkEvents
 
 __all__ = ["SLOW_POLL", "Watch"]
 
 SLOW_POLL = 5.0
-"""Seconds after which to look again without a notification."""
+"""Seconds after which to look at everything again, whatever the notifications said."""
 
 
 class Watch(Closing):
@@ -27,6 +27,7 @@ class Watch(Closing):
         self._events = LinkEvents(netns)
         self._slow_poll = slow_poll
         self._due = time.monotonic() + slow_poll
+        self._seen = LinkChanges(everything=True)
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; True when it is time to look again. Returns False at once after
@@ -36,9 +37,17 @@ class Watch(Closing):
         if changes is None:
             return False
         late = time.monotonic() >= self._due
-        if changes or late:
+        if late:
             self._due = time.monotonic() + self._slow_poll
-        return bool(changes) or late
+            changes = LinkChanges(everything=True)
+        self._seen = self._seen.then(changes)
+        return bool(changes)
+
+    def take(self) -> LinkChanges:
+        """What to look at again: what changed since the last call, or everything. Doesn't wait."""
+        self.wait(0)
+        seen, self._seen = self._seen, LinkChanges()
+        return seen
 
     def fileno(self) -> int:
         """A descriptor that becomes readable when `wait` would not block, for use with poll(2)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xdpchain.model.chain import Linkage
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
 from xdpchain.sys import bpf
@@ -67,7 +66,7 @@ def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], comple
 
 def _others(running: Running) -> bool:
     """Whether another tool may have made it. For an xdptui chain without a dispatcher the note is enough."""
-    return running.owner is not Owner.XDPTUI or running.linkage is Linkage.FREPLACE
+    return running.owner is not Owner.XDPTUI or running.linkage_facts.libxdp
 
 
 def _programs(running: Running) -> frozenset[int]:

@@ -99,7 +99,7 @@ def _running(device: Device, programs: Sequence[XdpAttachment]) -> Running:
         replaces_prog_id=carried.replaces_prog_id,
         following=_following(maps),
         note=EMPTIED if emptied else "",
-        todo=advise(Do.LINK_ANEW, Linkage.TAILCALL, on=device.interface) if emptied else "",
+        todo=advise(Do.LINK_ANEW, chain.linkage, on=device.interface) if emptied else "",
         arrays=arrays,
         counting=counting,
         form=carried.form,

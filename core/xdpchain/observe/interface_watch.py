@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound
@@ -22,8 +22,7 @@ NAMESPACE_POLL = 0.5
 """Seconds between checks for an absent namespace, for which there is no notification."""
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(NamedTuple):
     """An existing interface. If it is deleted and created again its ``identity`` differs: namespace (inode
     number) and ifindex.
     """
@@ -48,18 +47,19 @@ class Presence(Closing):
 
     def __init__(self, netns: Iterable[str | None]) -> None:
         self._wanted = tuple(netns)
-        self._watches: dict[str | None, tuple[int, Watch]] = {}
+        self._kept: dict[str | None, _Names] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.absent: tuple[str | None, ...] = ()
 
     def look(self) -> dict[str | None, tuple[Present, ...]]:
-        """The interfaces of each namespace, by ifindex. Later changes end a `wait`."""
+        """The interfaces of each namespace, by ifindex. Later changes end a `wait`. Lists them all at first
+        and every few seconds (`Watch`), and otherwise goes by what the notifications say.
+        """
         present: dict[str | None, tuple[Present, ...]] = {}
         absent = []
         for netns in self._wanted:
             try:
-                inode = self._watch(netns)
-                present[netns] = tuple(Present(i.name, (inode, i.ifindex)) for i in interfaces(netns))
+                present[netns] = self._names(netns).read()
             except NotFound:
                 self._forget(netns)
                 present[netns] = ()
@@ -67,19 +67,19 @@ class Presence(Closing):
         self.absent = tuple(absent)
         return present
 
-    def _watch(self, netns: str | None) -> int:
+    def _names(self, netns: str | None) -> _Names:
         """Start listening before looking, again if the name now refers to another namespace."""
         inode = namespaces.inode(netns)
-        known = self._watches.get(netns)
-        if known is None or known[0] != inode:
+        known = self._kept.get(netns)
+        if known is None or known.inode != inode:
             self._forget(netns)
-            self._watches[netns] = (inode, Watch(netns))
-        return inode
+            known = self._kept[netns] = _Names(netns, inode)
+        return known
 
     def _forget(self, netns: str | None) -> None:
-        known = self._watches.pop(netns, None)
+        known = self._kept.pop(netns, None)
         if known is not None:
-            known[1].close()
+            known.watch.close()
 
     def wait(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds for a change or `poke`."""
@@ -87,21 +87,42 @@ class Presence(Closing):
         longest = NAMESPACE_POLL if self.absent else SLOW_POLL
         ready = select.poll()
         ready.register(self._wake, select.POLLIN)
-        for _, watch in self._watches.values():
-            ready.register(watch.fileno(), select.POLLIN)
+        for kept in self._kept.values():
+            ready.register(kept.watch.fileno(), select.POLLIN)
         ready.poll(max(0.0, min(timeout, longest)) * 1000)
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        for _, watch in self._watches.values():
-            watch.wait(0)
+        for kept in self._kept.values():
+            kept.watch.wait(0)
 
     def poke(self) -> None:
         """End the current or next `wait`; may be called from a signal handler or another thread."""
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        for netns in list(self._watches):
+        for netns in list(self._kept):
             self._forget(netns)
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
+
+
+class _Names:
+    """The names of one namespace's interfaces."""
+
+    def __init__(self, netns: str | None, inode: int) -> None:
+        self._netns, self.inode = netns, inode
+        self.watch = Watch(netns)
+        self._names: dict[int, str] | None = None
+
+    def read(self) -> tuple[Present, ...]:
+        names, self._names = self._names, None  # if reading fails, the next call lists all
+        changes = self.watch.take()
+        if names is None or changes.everything:
+            names = {interface.ifindex: interface.name for interface in interfaces(self._netns)}
+        else:
+            for ifindex in changes.gone:
+                names.pop(ifindex, None)
+            names.update(changes.names)
+        self._names = names
+        return tuple(Present(name, (self.inode, ifindex)) for ifindex, name in sorted(names.items()))

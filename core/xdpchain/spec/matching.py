@@ -50,15 +50,14 @@ def candidate(
     slots = _Matching(spec, components, chain, fresh_maps).slots()
     for owner in slots:
         slots = tuple(following(slot, owner) for slot in slots)
-    freplace = linkage is Linkage.FREPLACE
     # A chain that others loaded has no counters to switch.
-    switched = not freplace or any(slot.component.object is not None for slot in slots)
+    switched = linkage.facts.counts_chain or any(slot.component.object is not None for slot in slots)
     return Chain(
         slots,
         linkage,
         _mode(spec, running),
         spec.counters if switched else chain.counters,
-        spec.dispatcher_version if freplace else None,
+        spec.dispatcher_version if linkage.facts.libxdp else None,
     )
 
 

@@ -21,13 +21,13 @@ from typing import Self
 
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotOurs, PermissionDenied
+from xdpchain.owners import is_ours, others_write
 
 from . import bpf
 
 __all__ = ["TrustedDirectory", "Untrusted"]
 
 _FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_OTHERS_WRITE = 0o022
 _MODE = 0o700
 
 
@@ -55,11 +55,11 @@ class TrustedDirectory(Closing):
         self.path = path
         try:
             found = os.fstat(fd)
-            self._shared = bool(found.st_mode & _OTHERS_WRITE)
+            self._shared = others_write(found)
             self._mounted_over = parent is not None and found.st_dev != os.fstat(parent._fd).st_dev
-            if not _is_ours(found):
+            if not is_ours(found):
                 raise _of_another(path, found, parent)
-            if self._shared and not found.st_mode & stat.S_ISVTX:
+            if others_write(found, sticky=True):
                 raise _writable(path, found)
         except BaseException:
             self.close()
@@ -145,7 +145,7 @@ class TrustedDirectory(Closing):
             found = os.fstat(fd)
             if stat.S_ISLNK(found.st_mode):
                 raise bpf.BpfError(errno.ELOOP, bpf.Command.OBJ_GET)
-            if not _is_ours(found):
+            if not is_ours(found):
                 raise _of_another(self.path / name, found, self)
             # By descriptor: BPF_OBJ_GET follows links, even with BPF_F_PATH_FD (kernel 6.5).
             return bpf.obj_get(f"/proc/self/fd/{fd}")
@@ -205,16 +205,12 @@ def _check_above(fd: int, path: Path) -> None:
             if found.st_dev != below.st_dev or os.path.samestat(found, below):
                 return
             path = path.parent
-            if not _is_ours(found):
+            if not is_ours(found):
                 raise _of_another(path, found, None)
-            if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+            if others_write(found, sticky=True):
                 raise _writable(path, found)
     finally:
         os.close(here)
-
-
-def _is_ours(found: os.stat_result) -> bool:
-    return found.st_uid in (0, os.geteuid())
 
 
 def _plain(name: str) -> str:

@@ -17,8 +17,7 @@ from typing import Self
 from xdpchain.bytecode.sites import VerdictSite, only_site
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.linkable_slots import Part, shown_sites
-from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tailcall import TailcallLinker
+from xdpchain.linkage.linkers import CLONING_LINKERS
 from xdpchain.maps.filling import Filling
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
@@ -71,8 +70,8 @@ class Trial:
         if not chain.slots:
             raise InvalidInput("an empty chain can't be tried")
         self.chain = chain = as_it_behaves(chain)
-        linkage = Linkage.TAILCALL if chain.linkage is Linkage.TAILCALL else Linkage.STATIC
-        linker = (TailcallLinker if linkage is Linkage.TAILCALL else StaticLinker)(cloning=True)
+        linkage = chain.linkage if chain.linkage.facts.tried else Linkage.STATIC
+        linker = CLONING_LINKERS[linkage](cloning=True)
         candidate = replace(chain, linkage=linkage, counters=True)
         trial_author = Author("", 0, "trial", 0.0)
         with contextlib.ExitStack() as held:

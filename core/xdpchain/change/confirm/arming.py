@@ -14,26 +14,18 @@ from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import Busy, InvalidInput, RaceLost, XdpChainError
 from xdpchain.linkage.array_pins import pinned_for
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.pending_change import Decision, PendingChange, PendingState, Pins
 from xdpchain.model.running import Running
-from xdpchain.observe.pending_pins import (
-    DECISION,
-    boot_clock,
-    claim,
-    decided,
-    make_decision,
-    open_held,
-    remove_pending,
-    write_pending,
-)
+from xdpchain.observe.pending_pins import DECISION, boot_clock, decided, open_held
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.mount_lifetime import require_lasting
 
 from .carry_out import carry_out, old_chain
 from .isolation import require_freedom
 from .launch import Guardian
+from .pinning import claim, make_decision, remove_pending, write_pending
 from .whereabouts import place_of
 
 __all__ = ["LEAST", "MOST", "Arming", "make_way"]
@@ -114,15 +106,15 @@ class Arming:
         if decision is None:
             decision = self._decision = self._held.enter_context(make_decision())
             self._deadline = boot_clock() + self._seconds
-        dispatch = running.linkage is Linkage.FREPLACE and running.chain is not None
+        dispatch = running.linkage_facts.libxdp and running.chain is not None
         held = {DECISION: decision}
         if old is not None:
             held |= old_chain(old, where.ifindex, dispatch=dispatch)
             for name, fd in held.items():
                 if name != DECISION:
                     self._held.callback(fd.close)
-        before = _arrays(running.chain, running.linkage, old)
-        after = _arrays(chain, chain.linkage, new)
+        before = _arrays(running.chain, old)
+        after = _arrays(chain, new)
         pending = PendingChange(
             where.name,
             where.ifindex,
@@ -136,7 +128,7 @@ class Arming:
             guardian,
             bpf.map_info(decision).id,
             Pins(dispatch, tuple(sorted(before - after))),
-            Pins(new is not None and chain.linkage is Linkage.FREPLACE, tuple(sorted(after - before))),
+            Pins(new is not None and chain.linkage.facts.libxdp, tuple(sorted(after - before))),
             old_mode=running.mode if None not in (old, new) and running.mode is not chain.mode else None,
             together=self._together,
         )
@@ -193,13 +185,11 @@ class Arming:
         return wanted if self._decision is None else claim(self._decision, wanted)
 
 
-def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -> set[int]:
+def _arrays(chain: Chain | None, program: int | None) -> set[int]:
     """The IDs of the programs under which a chain's program arrays are pinned (`linkage.array_pins`)."""
     if chain is None or program is None:
         return set()
-    if linkage is not Linkage.FREPLACE:
-        return {program}
-    return pinned_for(chain)
+    return pinned_for(chain) if chain.linkage.facts.by_component else {program}
 
 
 def make_way(running: Running) -> None:

@@ -17,12 +17,13 @@ from xdpchain.model.pending_change import Decision, Outcome, PendingChange, Pend
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
-from xdpchain.observe.pending_pins import DECISION, all_pending, claim, open_held
+from xdpchain.observe.pending_pins import DECISION, all_pending, open_held
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
 
 from .carry_out import carry_out
+from .pinning import claim
 from .whereabouts import Whereabouts, at_place, place_of
 
 __all__ = ["NotPending", "confirm", "roll_back"]

@@ -16,11 +16,12 @@ from xdpchain.change.swap import exchange
 from xdpchain.errors import KernelRefused, NotFound, NotOurs, RaceLost, XdpChainError
 from xdpchain.linkage.array_pins import remove_array_pins
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange, Pins
-from xdpchain.observe.pending_pins import OLD, remove_pending, write_settled
+from xdpchain.observe.pending_pins import OLD
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import HookBusy, ModeConflict
 from xdpchain.sys.trusted_directory import Untrusted
 
+from .pinning import remove_pending, write_settled
 from .whereabouts import Whereabouts
 
 __all__ = ["carry_out", "old_chain", "pins_missing"]

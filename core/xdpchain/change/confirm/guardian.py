@@ -24,13 +24,14 @@ from xdpchain.change.journal.settling import note_settled
 from xdpchain.decoding import fields
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange
-from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, open_held, write_settled
+from xdpchain.observe.pending_pins import DECISION, boot_clock, decided, open_held
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.netlink import Netlink
 
 from . import MADE
 from .carry_out import carry_out, pins_missing
 from .isolation import Confined, ignore_signals, leave_cgroup, lift_limits
+from .pinning import claim, write_settled
 from .report import Report
 from .whereabouts import Whereabouts, at_place
 

@@ -7,7 +7,6 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import decode
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Linkage
 from xdpchain.model.component import Component
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
@@ -20,7 +19,7 @@ def printing_programs(running: Running) -> dict[int, tuple[int, str] | None]:
     chain = running.chain or running.shown
     programs: dict[int, tuple[int, str] | None] = {hook.prog_id: None for hook in running.hooks}
     for index, slot in enumerate(chain or ()):
-        for prog_id in (slot.program, slot.component.id if running.linkage == Linkage.FREPLACE else None):
+        for prog_id in (slot.program, slot.component.id if running.linkage_facts.by_component else None):
             if prog_id is not None:
                 programs[prog_id] = index, slot.name
     if chain is None and running.hook is not None:

@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass, field
 
 from xdpchain.closing import Closing
-from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
@@ -76,7 +75,7 @@ def _sources(running: Running) -> dict[tuple[int, Output], tuple[int, str] | Non
         for output in STREAMS
     }
     chain = running.chain
-    if running.linkage == Linkage.STATIC and chain is not None and running.hook is not None:
+    if running.linkage_facts.one_program and chain is not None and running.hook is not None:
         whole = running.hook.prog_id
         alone = (0, next(iter(chain)).name) if len(chain) == 1 else None
         found[whole, Output.STDERR] = alone  # the kernel writes there, too

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpchain.model.chain import Linkage
 from xdpchain.model.counting import slot_key
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Owner, Running
@@ -51,13 +50,13 @@ def targets(running: Running) -> tuple[Target, ...]:
 
 def traceable(running: Running) -> tuple[Target, ...]:
     """The programs on an interface that can only be counted from outside, in order; () if nothing runs, or if
-    the dispatcher's linkage has its own counters.
+    the linkage has its own counters.
 
     The dispatcher comes last. If a single component replaced its main function it can't be traced; then the
     component's return code is the verdict, and it is traced instead.
     """
     hook = running.hook
-    if hook is None or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
+    if hook is None or running.linkage_facts.counts_chain:
         return ()
     if running.owner is Owner.FOREIGN:
         return (Target(FOREIGN, hook.prog_id),)

@@ -39,7 +39,7 @@ class Transmitted:
         }
 
     def _sent(self) -> dict[int, int]:
-        return {link.ifindex: link.stats.tx_packets for link in self._netlink.links()}
+        return {ifindex: stats.tx_packets for ifindex, stats in self._netlink.stats().items()}
 
     def close(self) -> None:
         self._netlink.close()

@@ -9,12 +9,14 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from xdpchain.closing import Closing
 from xdpchain.sys import netns as namespaces
 
-from .messages import messages
+from .messages import chosen, messages, text
 from .transport import NETLINK_ROUTE
 
 __all__ = ["LinkChanges", "LinkEvents"]
@@ -25,6 +27,7 @@ _RTM_DELLINK = 17
 _AF_BRIDGE = 7
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
 _HEADER_SIZE = 16
+_IFNAME = 3
 
 _BUFFER = 1 << 16
 _RECEIVE_BUFFER = 1 << 20  # hundreds of events between two polls; the kernel doubles the value
@@ -35,15 +38,30 @@ _AT_ONCE = 4096  # events to take before poll returns, however fast new ones com
 class LinkChanges(NamedTuple):
     """Ifindexes of devices that are new or changed, and of those that are gone; false if there are none.
 
-    ``everything``: events were lost, so anything may have changed: read all links again.
+    ``everything``: events were lost, so anything may have changed: read all links again. ``names``: of the
+    changed ones, as far as the events say (those of wireless devices don't).
     """
 
     changed: frozenset[int] = frozenset()
     gone: frozenset[int] = frozenset()
     everything: bool = False
+    names: Mapping[int, str] = MappingProxyType({})
 
     def __bool__(self) -> bool:
         return self.everything or bool(self.changed or self.gone)
+
+    def then(self, later: LinkChanges) -> LinkChanges:
+        """Both, one after the other."""
+        if self.everything or later.everything:
+            return LinkChanges(everything=True)
+        if not self:
+            return later
+        return LinkChanges(
+            self.changed - later.gone | later.changed,
+            self.gone - later.changed | later.gone,
+            False,
+            {**self.names, **later.names},
+        )
 
 
 class LinkEvents(Closing):
@@ -107,7 +125,7 @@ class LinkEvents(Closing):
             return None if self._closing.is_set() else self._drain()
 
     def _drain(self) -> LinkChanges:
-        gone: dict[int, bool] = {}  # by ifindex: its latest state
+        latest: dict[int, str | None] = {}  # by ifindex: the name if known, None for a device that is gone
         everything = False
         for _ in range(_AT_ONCE):
             try:
@@ -126,12 +144,14 @@ class LinkEvents(Closing):
                 if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(message) >= _HEADER_SIZE + _IFINFOMSG.size:
                     family, _, ifindex, _, _ = _IFINFOMSG.unpack_from(message, _HEADER_SIZE)
                     # A bridge sends RTM_DELLINK for a port that leaves it: the device still exists.
-                    gone[ifindex] = kind == _RTM_DELLINK and family != _AF_BRIDGE
-        return LinkChanges(
-            changed=frozenset(ifindex for ifindex, is_gone in gone.items() if not is_gone),
-            gone=frozenset(ifindex for ifindex, is_gone in gone.items() if is_gone),
-            everything=everything,
-        )
+                    if kind == _RTM_DELLINK and family != _AF_BRIDGE:
+                        latest[ifindex] = None
+                    else:
+                        named = chosen(message, _HEADER_SIZE + _IFINFOMSG.size, (_IFNAME,))
+                        latest[ifindex] = text(named.get(_IFNAME))
+        gone = frozenset(ifindex for ifindex, name in latest.items() if name is None)
+        names = {ifindex: name for ifindex, name in latest.items() if name}
+        return LinkChanges(frozenset(latest) - gone, gone, everything, names)
 
 
 def _subscribe() -> socket.socket:

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A survey that is kept up to date agrees with a new one, and reads only what changed."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import arm
+from tests.kernel.chains import chain_of, change
+from tests.kernel.test_cost_of_one import cost
+from tests.kernel.test_transaction import attached_by_link
+from xdpchain.change.confirm.by_hand import roll_back
+from xdpchain.model.running import Running
+from xdpchain.observe import events
+from xdpchain.observe.discover import survey
+from xdpchain.observe.interface_watch import Presence, names_of
+from xdpchain.observe.kept_survey import KeptSurvey
+from xdpchain.testing.playground import Playground
+
+LINKS = 12
+
+
+def ip(playground: Playground, *words: str) -> None:
+    subprocess.run(["ip", "-n", playground.netns, *words], check=True)
+
+
+@pytest.fixture
+def many(root: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
+    monkeypatch.setattr(events.Watch.__init__, "__kwdefaults__", {"slow_poll": 3600.0})
+    with Playground(links=LINKS) as playground:
+        yield playground
+
+
+@contextmanager
+def kept(playground: Playground) -> Iterator[KeptSurvey]:
+    with KeptSurvey(playground.netns) as found:
+        while found.wait(0.3):  # what new devices send
+            found.look()
+        found.look()
+        yield found
+
+
+def steady(runnings: tuple[Running, ...]) -> list[Running]:
+    return [replace(one, device=replace(one.device, rx=(0, 0), tx=(0, 0))) for one in runnings]
+
+
+def agrees(found: KeptSurvey, playground: Playground) -> bool:
+    return steady(found.look()) == steady(survey(playground.netns))
+
+
+def test_it_agrees_with_a_survey_after_every_kind_of_change(many: Playground, samples: Path) -> None:
+    with kept(many) as found:
+        assert agrees(found, many)
+        ip(many, "link", "add", "new0", "type", "veth", "peer", "name", "new1")
+        assert {"new0", "new1"} <= {one.interface.name for one in found.look()}
+        ip(many, "link", "set", "new0", "name", "renamed", "mtu", "1300")
+        assert agrees(found, many)
+        running = change(many, chain_of(samples, "pass", "drop"), 3)
+        assert agrees(found, many)
+        assert running.chain is not None
+        change(many, running.chain.move(1, 0), 3)
+        assert agrees(found, many)
+        ip(many, "link", "del", "renamed")
+        assert agrees(found, many)
+        change(many, running.chain.remove([0, 1]), 3)
+        assert agrees(found, many)
+
+
+def test_what_sends_no_notification_is_read_each_time(many: Playground, samples: Path) -> None:
+    with kept(many) as found:
+        with attached_by_link(many):
+            held = found.look(whole=True)
+            assert any(hook.link_id for one in held for hook in one.hooks)
+        assert agrees(found, many)
+        change(many, chain_of(samples, "pass"))
+        arm(many, chain_of(samples, "drop"), seconds=60.0)
+        assert any(one.pending for one in found.look())
+        roll_back(many.ifname, many.netns)
+        assert agrees(found, many)
+        assert any(one.settled for one in found.look())
+
+
+def test_only_what_changed_is_read(many: Playground) -> None:
+    with kept(many) as found:
+        assert cost(found.look)["netlink requests"] == 0
+        ip(many, "link", "set", many.links[5].ifname, "mtu", "1400")
+        found.wait(5.0)
+        assert cost(found.look)["netlink messages"] == 2  # the link, and its features
+        assert cost(lambda: found.look(whole=True))["netlink messages"] > 2 * LINKS
+
+
+def test_lost_notifications_make_it_read_everything(many: Playground) -> None:
+    with kept(many) as found:
+        lines = "".join(f"link set {many.ifname} mtu {1300 + turn % 9}\n" for turn in range(3000))
+        subprocess.run(["ip", "-n", many.netns, "-batch", "-"], input=lines.encode(), check=True)
+        assert agrees(found, many)
+
+
+def test_the_service_goes_by_the_names_in_notifications(many: Playground) -> None:
+    with Presence([many.netns]) as presence:
+        names = set(names_of(presence.look())[many.netns])
+        ip(many, "link", "add", "new0", "type", "veth", "peer", "name", "new1")
+        ip(many, "link", "set", "new1", "name", "new2")
+        ip(many, "link", "del", many.links[0].ifname)
+        presence.wait(5.0)
+        assert cost(presence.look)["netlink requests"] == 0
+        assert set(names_of(presence.look())[many.netns]) == names - {many.links[0].ifname} | {"new0", "new2"}
+        [before] = {one.identity for one in presence.look()[many.netns] if one.name == "new0"}
+        ip(many, "link", "del", "new0")
+        ip(many, "link", "add", "new0", "type", "veth", "peer", "name", "new1")
+        [after] = {one.identity for one in presence.look()[many.netns] if one.name == "new0"}
+        assert after != before
+
+
+def test_everything_is_read_again_now_and_then_however_much_changes(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with events.Watch(playground.netns, slow_poll=0.5) as watch:
+        assert watch.take().everything
+        deadline = time.monotonic() + 10
+        while not watch.take().everything:
+            ip(playground, "link", "set", playground.ifname, "mtu", str(1300 + int(time.monotonic() * 9) % 9))
+            assert time.monotonic() < deadline
