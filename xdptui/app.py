@@ -41,7 +41,7 @@ from xdptui.settings import (
     state_file,
 )
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
-from xdptui.view.keys import KEYS
+from xdptui.view.keys import KEYS, text_in, works
 from xdptui.widgets.inner_outer import forget_widgets
 from xdptui.words.printable import printable
 
@@ -121,12 +121,14 @@ class XdpTui(App[None]):
         return VARIABLES
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        session = self.main.session
         for key in KEYS:
+            if not works(key, read_only=session.read_only, replaying=session.replaying):
+                continue
             if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "page", "pick")):
                 continue
-            yield SystemCommand(
-                key.text[0].upper() + key.text[1:], f"key {key.label}", self._does(key.action)
-            )
+            text = text_in(key, replaying=session.replaying)
+            yield SystemCommand(text[0].upper() + text[1:], f"key {key.label}", self._does(key.action))
         for word in CHOICES["theme"]:
             yield SystemCommand(f"Theme {word}", "change the colours", self._wears(word))
         yield SystemCommand(

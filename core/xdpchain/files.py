@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from xdpchain.owners import check_owner
 
-__all__ = ["create", "make_folder", "put", "reach", "read", "replace"]
+__all__ = ["create", "put", "reach", "read", "replace"]
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 MOST_LINKS = 40
@@ -91,12 +91,6 @@ def reach(path: str) -> int:
     with _place(path, None) as (folder, name):
         follow = 0 if _is_kernels(folder) else os.O_NOFOLLOW
         return os.open(name, os.O_PATH | os.O_CLOEXEC | follow, dir_fd=folder)
-
-
-def make_folder(path: str, mode: int = FOLDER_MODE) -> None:
-    """Create a directory and its missing parents. Raises OSError."""
-    with _place(os.path.join(path, "."), mode):
-        pass
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import SOON, guardians, no_guardian_survives, pending_on, settled_on
+from tests.kernel.arming import SOON, eventually, guardians, no_guardian_survives, pending_on, settled_on
 from tests.kernel.command_line import CommandLine
 from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
@@ -73,7 +73,11 @@ def test_after_a_rollback_the_table_says_so(cli: CommandLine) -> None:
     assert f"the change was rolled back (nobody confirmed within {SOON:g} s); program" in table
     late = cli("confirm", cli.interface)
     assert (late.code, "rolled back" in late.err) == (5, True)
-    assert cli.ok("log", cli.interface).json["entries"][-1]["command"] == "xdptui-guardian"
+
+    def in_the_journal() -> bool:  # the guardian writes it after the outcome
+        return cli.ok("log", cli.interface).json["entries"][-1]["command"] == "xdptui-guardian"
+
+    assert eventually(in_the_journal, "the guardian's entry")
 
 
 @pytest.mark.parametrize("seconds", ["soon", "0", "0.5", "-1", "nan", "86401"])

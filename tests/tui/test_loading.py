@@ -113,6 +113,19 @@ async def test_overrides_of_priority_actions_and_place(playground: Playground, s
     assert str(chain.slots[1].actions) == "XDP_ABORTED,XDP_DROP,XDP_PASS"
 
 
+@pytest.mark.parametrize(("width", "lines"), [(60, 2), (80, 1)])
+async def test_all_settings_are_in_sight(
+    playground: Playground, samples: Path, width: int, lines: int
+) -> None:
+    async with driving(playground.netns, playground.ifname, (width, 20)) as driver:
+        await open_object(driver, samples / "pass.o")
+        screen = driver.app.screen
+        await driver.until(lambda: screen.query_one("#settings").region.height == lines)
+        box = screen.query_one("#box").region
+        for name in ("priority", "actions", "at"):
+            await driver.until(lambda name=name: screen.query_one(f"#{name}").region in box)
+
+
 async def test_the_dialog_says_what_a_program_can_return_and_where(
     playground: Playground, samples: Path
 ) -> None:

@@ -89,6 +89,9 @@ async def test_help_names_every_key(playground: Playground) -> None:
 async def test_palette_does_what_keys_do(playground: Playground, samples: Path) -> None:
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
+        offered = [command.title for command in driver.app.get_system_commands(driver.app.screen)]
+        assert "Freeze or resume the counters" in offered
+        assert "A minute back" not in offered, "only in a replay"
         await driver.press("colon")
         await driver.until(lambda: isinstance(driver.app.screen, CommandPalette))
         await driver.type("freeze")
@@ -469,5 +472,9 @@ async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:
         await driver.press("n")
         await driver.until(lambda: driver.dialog(CpusScreen))
         await driver.until(lambda: "CPU " in driver.label("#live") and "%" in driver.label("#live"))
+        await driver.until(lambda: "RX queue 0" in driver.label("#live"))
+        table = "\n".join(line.strip("│┃ ") for line in driver.text().splitlines())
+        assert "packets" in table
+        assert "…" not in table.partition("\n\n")[2], "nothing but the long name of the namespace is cut off"
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

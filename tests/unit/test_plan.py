@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from xdpchain.advice import Do, advise
-from xdpchain.change.plan import ChangeKind, Plan, make_plan
+from xdpchain.change.differences import ChangeKind
+from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotOurs
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from xdpchain.change.differences import Change, ChangeKind, changes_between
 from xdpchain.change.moment import Moment
-from xdpchain.change.plan import Change, ChangeKind, changes_between
 from xdpchain.model.chain import Chain
 from xdpchain.model.component import Component
 from xdpchain.model.runconfig import RunConfig

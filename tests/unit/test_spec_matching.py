@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.change.plan import ChangeKind, Plan, make_plan
+from xdpchain.change.differences import ChangeKind
+from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage

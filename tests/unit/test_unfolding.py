@@ -183,3 +183,27 @@ def test_who_reads_the_context() -> None:
     assert reads(Instruction(op.MOV64_REG, 6, 1, 0, 0), put(0, 2), EXIT)
     assert reads(jump(op.JEQ_IMM, 0, 1, 1), put(1, 2), load(0, 0), EXIT)
     assert reads(Instruction(op.CALL, 0, op.CALL_HELPER, 0, 5), EXIT), "it may be an argument"
+
+
+def kept(*lines: Instruction) -> set[int | None]:
+    unfolded = unfold([*lines, EXIT])
+    return {unfolded.context.get(end) for end in unfolded.exits}
+
+
+def test_which_register_still_has_the_context() -> None:
+    whole = Instruction(op.MOV64_REG, 6, 1, 0, 0)
+    assert kept(put(0, 2)) == {1}
+    assert kept(put(1, 2)) == {None}
+    assert kept(helper(5)) == {None}
+    assert kept(Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 1), EXIT) == {None}
+    assert kept(whole, helper(5)) == {6}
+    assert kept(copy(6, 1), helper(5)) == {None}, "half of it"
+    assert kept(whole, helper(5), Instruction(op.MOV64_REG, 2, 6, 0, 0), put(6, 1)) == {2}
+    assert kept(whole, load(6, 0)) == {1}
+    exchange = Instruction(op.STX | op.ATOMIC | op.DW, op.FRAME, 1, -8, 0xE1)
+    assert kept(exchange) == {None}
+    # One of two paths to the same exit overwrites it.
+    assert kept(whole, put(0, 2), jump(op.JEQ_IMM, 2, 0, 1), put(1, 0)) == {6}
+    assert kept(put(0, 2), jump(op.JEQ_IMM, 2, 0, 1), put(1, 0)) == {None}
+    # In a loop.
+    assert kept(put(0, 2), jump(op.JEQ_IMM, 2, 0, 2), put(1, 0), jump(op.GOTO, 0, 0, -3)) == {None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.change.plan import ChangeKind, changes_between
+from xdpchain.change.differences import ChangeKind, changes_between
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.component import Component

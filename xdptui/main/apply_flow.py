@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from xdpchain.change.plan import Change, Plan, make_plan
+from xdpchain.change.differences import Change
+from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.naming import some

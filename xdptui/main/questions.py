@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from xdpchain.change.plan import ChangeKind, Plan
+from xdpchain.change.differences import ChangeKind
+from xdpchain.change.plan import Plan
 
 if TYPE_CHECKING:
     from xdpchain.trial.ssh_guard import Judgement

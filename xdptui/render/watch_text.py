@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 NAME = 20
+CPU = 14
+"""Columns of a name, and of a CPU with its share: a table of CPUs fits into a dialog of 80 columns."""
 SHADOW, OFF = " (shadow)", " (off)"
 
 
@@ -81,18 +83,20 @@ def behind_documents(readings: Sequence[BehindReading]) -> list[dict[str, Any]]:
 
 def cpu_table(running: Running, cpus: Sequence[CpuCounts]) -> str:
     """One interface, CPU by CPU."""
-    return "\n".join((_head(running), _columns("CPU"), *cpu_rows(cpus)))
+    return "\n".join((_head(running), _columns("CPU", CPU), *cpu_rows(cpus, CPU)))
 
 
-def cpu_rows(cpus: Sequence[CpuCounts]) -> list[str]:
-    """A row for each CPU that returned anything, with its share of all packets."""
+def cpu_rows(cpus: Sequence[CpuCounts], size: int = NAME) -> list[str]:
+    """A row for each CPU that returned anything, with its share of all packets; ``size``: the width of the
+    first column.
+    """
     every = sum(cpu_counts.totals.all_packets for cpu_counts in cpus)
     busy = [cpu_counts for cpu_counts in cpus if cpu_counts.totals.all_packets]
     if not busy:
         return ["  by CPU: not counted, or not known"]
     shares = (f"{cpu_counts.totals.all_packets / every:.0%}" for cpu_counts in busy)
     return [
-        _row("", f"CPU {cpu_counts.cpu}, {share}", cpu_counts.rates, cpu_counts.totals)
+        _row("", f"CPU {cpu_counts.cpu}, {share}", cpu_counts.rates, cpu_counts.totals, size=size)
         for cpu_counts, share in zip(busy, shares, strict=True)
     ]
 
@@ -145,9 +149,9 @@ def queue_documents(reading: QueueReading) -> dict[str, Any]:
     }
 
 
-def _columns(what: str) -> str:
+def _columns(what: str, size: int = NAME) -> str:
     codes = "".join(f"{action.letter}/s".rjust(6) for action in ALL_ACTIONS)
-    return f"  {'':2} {what:{NAME}} {'pkt/s':>6} {codes} {'B/s':>6} {'packets':>8}"
+    return f"  {'':2} {what:{size}} {'pkt/s':>6} {codes} {'B/s':>6} {'packets':>8}"
 
 
 def _head(running: Running) -> str:
@@ -161,18 +165,20 @@ def _head(running: Running) -> str:
     return ", ".join(words)
 
 
-def _row(number: str, name: str, rates: Rates | None, totals: Rates | None, mark: str = "") -> str:
+def _row(
+    number: str, name: str, rates: Rates | None, totals: Rates | None, mark: str = "", *, size: int = NAME
+) -> str:
     shown = printable(name)
     if mark:  # the mark stays when the name is truncated
-        shown = f"{shown[: NAME - len(mark)]}{mark}"
-    shown = shown[:NAME]
+        shown = f"{shown[: size - len(mark)]}{mark}"
+    shown = shown[:size]
     total = short(totals.all_packets) if totals else UNKNOWN
     if rates is None:
         cells = "".join(UNKNOWN.rjust(6) for _ in ALL_ACTIONS)
-        return f"  {number:>2} {shown:{NAME}} {UNKNOWN:>6} {cells} {UNKNOWN:>6} {total:>8}"
+        return f"  {number:>2} {shown:{size}} {UNKNOWN:>6} {cells} {UNKNOWN:>6} {total:>8}"
     cells = "".join(short(rates.packets[action]).rjust(6) for action in ALL_ACTIONS)
     every = short(rates.all_packets)
-    return f"  {number:>2} {shown:{NAME}} {every:>6} {cells} {short(rates.all_bytes):>6} {total:>8}"
+    return f"  {number:>2} {shown:{size}} {every:>6} {cells} {short(rates.all_bytes):>6} {total:>8}"
 
 
 def reading_document(running: Running, reading: Reading | None, why: str) -> dict[str, Any]:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import wrap
+
+from textual.widgets import Static
 
 from xdpchain.model.running import Running
 from xdptui.render.watch_text import cpu_table, queue_rows
@@ -23,5 +26,7 @@ class CpusScreen(LiveText):
         self.heading = f"Packets by CPU and RX queue on {running.interface.name}"
 
     def text(self) -> str:
+        width = self.query_one("#live", Static).content_size.width or 80
         rows = queue_rows(self._queues.read(self._target))
-        return "\n".join((cpu_table(self._target, self._cpus()), "", *rows))
+        lines = [line for row in rows for line in wrap(row, width, subsequent_indent=" " * 7)]
+        return "\n".join((cpu_table(self._target, self._cpus()), "", *lines))

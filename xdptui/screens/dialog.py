@@ -72,15 +72,17 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         #buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold underline; }
-        /* Over the blank first column of what scrolls. */
-        VerticalScroll:focus, RichLog:focus, OptionList:focus, Tabs:focus { outline-left: heavy $primary; }
+        /* Over the blank first column of what has the focus. */
+        VerticalScroll:focus, RichLog:focus, OptionList:focus, Tabs:focus, Input:focus {
+            outline-left: heavy $primary;
+        }
         /* What enter does is the only button that stands out. */
         #buttons:focus-within Button.-primary { background: $panel; color: $primary; }
         #buttons Button.-error { background: $panel; color: $error; }
         #buttons:focus-within Button.-primary:focus { background: $primary; color: $background; }
         #buttons Button.-error:focus { background: $error; color: $background; }
         #buttons Button { border: none !important; height: 1; }
-        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+        Input, Input:focus { height: 1; border: none; padding: 0 1 !important; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }
         .warn { color: $warning; }

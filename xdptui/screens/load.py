@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Static
@@ -72,9 +72,13 @@ class LoadDialog(ObjectFiles[Choice | None]):
         #priority { width: 10; }
         #at { width: 13; }
         .label { width: auto; color: $foreground 70%; padding: 0 1 0 0; }
+        #settings { height: 1; layout: horizontal; }
+        .part { height: 1; width: auto; }
         #modeline { height: 1; }
         #modenote { width: 1fr; height: 1; color: $foreground 70%; }
     }
+    LoadDialog.-slim #settings { height: 2; layout: vertical; }
+    LoadDialog.-slim #atname { width: 12; }
     LoadDialog.-low #lists { margin: 0; }
     LoadDialog.-low #factbox { margin: 0; }
     """
@@ -136,13 +140,15 @@ class LoadDialog(ObjectFiles[Choice | None]):
         with VerticalScroll(id="factbox"):
             yield Static(id="facts")
         if self.settles:
-            with Horizontal(classes="line"):
-                yield paragraph("Priority", classes="name")
-                yield Input(id="priority", type="integer", compact=True, placeholder="declared")
-                yield paragraph(" continues on", classes="label")
-                yield ActionToggles(Slot.of(Component("")).actions, id="actions")
-                yield paragraph("slot", classes="label")
-                yield Input(id="at", type="integer", compact=True, placeholder="by priority")
+            with Container(id="settings"):
+                with Horizontal(classes="part"):
+                    yield paragraph("Priority", classes="name")
+                    yield Input(id="priority", type="integer", compact=True, placeholder="declared")
+                    yield paragraph(" continues on", classes="label")
+                    yield ActionToggles(Slot.of(Component("")).actions, id="actions")
+                with Horizontal(classes="part"):
+                    yield paragraph("slot", id="atname", classes="label")
+                    yield Input(id="at", type="integer", compact=True, placeholder="by priority")
         if self._free:
             with Horizontal(id="modeline"):
                 yield paragraph("Mode", classes="name")
@@ -180,6 +186,10 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def on_mount(self) -> None:
         super().on_mount()
         self._show()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.set_class(self.app.size.width < SLIM, "-slim")
 
     # The object
 
@@ -486,6 +496,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif event.button.id == "add":
             self.action_accept()
 
+
+SLIM = 78
+"""Columns of a terminal below which the settings take two lines."""
 
 TYPING = "Type a path (tab completes it), or press the down key for the file list."
 BROWSING = "enter opens, / filters by name, s sorts (size, age), backspace goes up a directory."

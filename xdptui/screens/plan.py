@@ -13,7 +13,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.change.plan import Change, ChangeKind, Plan
+from xdpchain.change.differences import Change, ChangeKind
+from xdpchain.change.plan import Plan
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.facts import finding_text

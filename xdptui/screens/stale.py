@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.change.plan import Change
+from xdpchain.change.differences import Change
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.screens.plan import change_line

@@ -64,7 +64,7 @@ class WhatIfScreen(TwoPanes[None]):
         .line { height: 1; }
         .name { width: 9; color: $foreground 70%; }
         .kinds { width: auto; color: $foreground 70%; }
-        #source { width: 1fr; min-width: 20; }
+        #source { width: 1fr; min-width: 12; }
         #summary { height: auto; max-height: 3; text-style: bold; }
         #packets { height: auto; max-height: 50%; }
         CellGrid { background: $surface; }
@@ -103,7 +103,7 @@ class WhatIfScreen(TwoPanes[None]):
         with Horizontal(classes="line"):
             yield paragraph("Packets", classes="name")
             yield PathInput(BUILTIN, _Sources(), id="source", select_on_focus=True)
-            yield paragraph(" builtin, live, ssh, or a file: pcap, hex", classes="kinds")
+            yield paragraph(" or live, ssh, file (pcap, hex)", classes="kinds")
         yield Static(BEGUN, id="summary")
         yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="more"):

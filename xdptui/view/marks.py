@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xdpchain.change.plan import ChangeKind, changes_between
+from xdpchain.change.differences import ChangeKind, changes_between
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain
 from xdpchain.model.slot import Slot

@@ -48,10 +48,15 @@ def namespace_cells(view: NamespaceView, width: int) -> tuple[Cell, ...]:
     name = _name(width)
     names = ", ".join(map(printable, view.with_xdp)) or "-"
     return (
-        left(f"  {view.label}", name, "name"),
+        left(f"  {_end(view.label, name - 2)}", name, "name"),
         right(str(view.interfaces), COUNT),
         left(f"  {names}", width - name - COUNT, "plain" if view.with_xdp else "off"),
     )
+
+
+def _end(label: str, room: int) -> str:
+    """Of a path that is too long, the end: the beginnings are alike."""
+    return f"…{label[1 - room :]}" if label.startswith("/") and len(label) > room > 1 else label
 
 
 def _name(width: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 
-from xdpchain.change.plan import Change, ChangeKind
+from xdpchain.change.differences import Change, ChangeKind
 
 __all__ = ["grouped"]
 

@@ -113,6 +113,27 @@ class Unfolded:
         return reads_context(self.lines)
 
     @cached_property
+    def context(self) -> Mapping[Exit, int]:
+        """A register that holds the context at an exit, for those where one does."""
+        holding: dict[Node, frozenset[int]] = {(0, ()): frozenset((1,))}
+        waiting = list(holding)
+        while waiting:
+            node = waiting.pop()
+            after = _holding(self.lines[node[0]], holding[node])
+            for following in self.ways[node]:
+                before = holding.get(following)
+                now = after if before is None else before & after
+                if now != before:
+                    holding[following] = now
+                    waiting.append(following)
+        found: dict[Exit, frozenset[int]] = {}
+        for node, registers in holding.items():
+            if self.lines[node[0]].code == op.EXIT:
+                end = _exit(node)
+                found[end] = found.get(end, registers) & registers
+        return {end: max(registers) for end, registers in found.items() if registers}
+
+    @cached_property
     def layout(self) -> _Layout:
         return _laid_out(self)
 
@@ -245,6 +266,18 @@ def _reads(line: Instruction, register: int) -> bool:
 def _overwrites(line: Instruction, register: int) -> bool:
     kind = line.code & op.CLASS
     return line.target == register and kind in (op.LD, op.LDX, op.ALU, op.ALU64)
+
+
+def _holding(line: Instruction, registers: frozenset[int]) -> frozenset[int]:
+    """The registers that hold a value after an instruction, of which these hold it before."""
+    kind = line.code & op.CLASS
+    if line.code == op.CALL or (kind == op.LD and line.code != op.LD_IMM64):
+        return registers - frozenset(range(6))
+    if line.code == op.MOV64_REG and line.offset == 0 and line.source in registers:
+        return registers | {line.target}
+    if kind == op.STX and line.code & op.MODE == op.ATOMIC:
+        return registers - {0, line.source}
+    return registers - {line.target} if _overwrites(line, line.target) else registers
 
 
 class _Tracking:

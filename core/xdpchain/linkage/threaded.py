@@ -12,6 +12,10 @@ A slot that is a program of its own (tailcall linkage) is threaded alone: its wa
 
 All share one frame. The context is stored below the components' stacks, which are used one after the other.
 No registers need saving, since none holds a value of ours. A component that can't be part of it is called.
+
+A slot that is threaded alone may still have the context in a register where it exits, and then it is not
+loaded again. Around the call that tells the CPU it is saved in the way that a kernel from 6.12 on removes, if
+it replaces that call by instructions (bpf_fastcall, 5b5f51bff1b6).
 """
 
 from __future__ import annotations
@@ -47,7 +51,8 @@ DATA, DATA_END = 0, 4  # of struct xdp_md
 VERDICT = 255  # the verdict's stage in bpf/include/follow.h
 SITE_SHIFT = 8
 """The number of the deciding site, from 1 on, is in the bits above a slot's stage."""
-CODE, LENGTH = 6, 7  # used by the stubs of ways, after the component is done with them
+CONTEXT = 1
+CODE, LENGTH, AGAIN = 6, 7, 8  # used by the stubs of ways, after the component; calls keep them
 
 JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
 
@@ -176,7 +181,23 @@ class _Threading:
         deepest = max((member.stack for member in members if member.unfolded is not None), default=0)
         self._context = -(-(-deepest // 8) * 8) - 8
         self._followed = self._context - 8
-        self.depth = -self._followed if follow is not None else -self._context
+        self._kept: Mapping[Exit, int] = {}  # the registers that have the context
+        ends: set[int | None] = {None}
+        if not members:
+            ends = {CONTEXT}
+        elif len(members) == 1 and members[0].unfolded is not None:
+            self._kept = members[0].unfolded.context
+            ends = set(map(self._kept.get, members[0].unfolded.exits))
+        if frags or follow is not None or report is not None:
+            self._kept, ends = {}, {None}
+        uses = counting is not None or follow is not None or report is not None or chain_call is not None
+        later = any(map(self._reads, range(first + 1, len(members))))
+        self._stored = later or (uses and None in ends)
+        self._saved = self._context - 8 * self._stored
+        saves = counting is not None and any(end is not None and end < CODE for end in ends)
+        if saves and -self._saved > op.STACK:
+            self._kept, self._stored, saves = {}, True, False
+        self.depth = -(self._followed if follow is not None else self._saved if saves else self._context)
         self._out = Assembly()
         self._origins: dict[int, tuple[Hashable, int]] = {}
         self._wanted: list[tuple[Hashable, Callable[[], None]]] = []
@@ -185,8 +206,7 @@ class _Threading:
 
     def threaded(self) -> Threaded:
         out = self._out
-        later = any(self._reads(index) for index in range(self._first + 1, len(self._members)))
-        if later or self._counting or self._follow or self._report or self._chain_call:
+        if self._stored:
             out.put(op.STX_DW, op.FRAME, 1, self._context)
         if self._follow is not None:
             self._call("follow", self._follow.starts["follow_begin"])
@@ -196,7 +216,8 @@ class _Threading:
             self._enter(self._first)
         else:
             out.put(op.MOV64_IMM, 0, 0, 0, Action.PASS)
-            self._way(self._ways[STRAIGHT.slot, STRAIGHT.kind], None)
+            kept = None if self._members or self._stored else CONTEXT
+            self._way(self._ways[STRAIGHT.slot, STRAIGHT.kind], None, kept)
         while self._wanted:
             label, place = self._wanted.pop()
             out.label(label)
@@ -246,17 +267,20 @@ class _Threading:
         kinds = kind_of(end.code)
         if len(kinds) == 1:
             (kind,) = kinds
-            return self._way(self._ways[index, kind], self._members[index].sites.site(end, end.code))
+            site = self._members[index].sites.site(end, end.code)
+            return self._way(self._ways[index, kind], site, self._kept.get(end))
         return self._want(("which", index, end.marks), lambda: self._which(index, end))
 
-    def _way(self, way: Way, site: int | None) -> Hashable:
-        """The label of a way: its destination, unless something must be done first."""
+    def _way(self, way: Way, site: int | None, kept: int | None) -> Hashable:
+        """The label of a way: its destination, unless something must be done first. ``kept``: the register
+        that holds the context (None: none does).
+        """
         counter = self._counting.counter(way, site) if self._counting is not None else None
         calls = self._follow is not None or self._chain_call is not None
         if counter is not None or calls or (way.forbidden and self._report is not None):
             told = site if self._follow is not None else None
             return self._want(
-                ("way", way.slot, way.kind, counter, told), lambda: self._take(way, counter, told)
+                ("way", way.slot, way.kind, counter, told, kept), lambda: self._take(way, counter, told, kept)
             )
         return self._destination(way)
 
@@ -269,35 +293,41 @@ class _Threading:
 
     def _which(self, index: int, end: Exit) -> None:
         """Test the unknown code in r0."""
-        sites = self._members[index].sites
-        rest = self._way(self._ways[index, OTHER], sites.site(end, None))
+        sites, kept = self._members[index].sites, self._kept.get(end)
+        rest = self._way(self._ways[index, OTHER], sites.site(end, None), kept)
         for kind in ORDER:
             code = UNREPLACED if kind > OTHER else kind
-            label = self._way(self._ways[index, kind], sites.site(end, code))
+            label = self._way(self._ways[index, kind], sites.site(end, code), kept)
             if label != rest:
                 self._out.jump(label, JEQ32, 0, code)
         self._out.jump(rest)
 
-    def _take(self, way: Way, counter: int | None, site: int | None) -> None:
+    def _take(self, way: Way, counter: int | None, site: int | None, kept: int | None) -> None:
         """What must be done on a way."""
         out = self._out
         if code_of(way.kind) is None:
+            if kept == CODE:
+                out.put(op.MOV64_REG, AGAIN, kept)
+                kept = AGAIN
             out.put(op.MOV64_REG, CODE, 0)
+        loaded = kept
         if self._follow is not None and way.slot != STRAIGHT.slot:
             self._tell(way.slot + 1, way, site)
         if self._counting is not None and counter is not None:
-            self._count(self._counting, counter)
+            self._count(self._counting, counter, kept)
+            loaded = CONTEXT
         if way.forbidden and self._report is not None:
             functions, numbers = self._report
             self._load_context()
             out.put(op.MOV64_IMM, 2, 0, 0, numbers[way.slot])
             self._put_code(3, way)
             self._call("report", functions.starts["report_violation"])
+            loaded = None
         if 0 <= way.to < len(self._members):
             out.jump(self._enter(way.to))
             return
         if self._chain_call is not None:
-            self._hand_on(self._chain_call, way)
+            self._hand_on(self._chain_call, way, loaded, kept)
         if way.verdict is not None and way.verdict != way.kind:
             way = replace(way, kind=way.verdict)
         if self._follow is not None:
@@ -305,19 +335,25 @@ class _Threading:
         self._put_code(0, way)
         out.put(op.EXIT)
 
-    def _hand_on(self, call: ChainCall, way: Way) -> None:
+    def _hand_on(self, call: ChainCall, way: Way, loaded: int | None, kept: int | None) -> None:
         """Tail-call the program that the code leads to, if there is one; otherwise the chain returns the
-        code.
+        code. ``loaded``: the register that has the context now; ``kept``: that had it at the exit.
         """
         if way.verdict is not None:  # its policy's replacement for what it returned
             way = replace(way, kind=way.verdict)
+        after = None
+        if not self._stored:
+            after = kept if kept is not None and kept >= CODE else loaded
         if not (call.last and way.kind == Action.PASS):
-            self._load_context()
+            self._load_context(loaded)
+            if self._counting is not None and after is not None and after < CODE:
+                self._out.put(op.MOV64_REG, AGAIN, CONTEXT)
+                after = AGAIN
             self._out.map(2, call.array)
             self._out.put(op.MOV64_IMM, 3, 0, 0, way.kind)
             self._out.put(op.CALL, 0, 0, 0, op.Helper.TAIL_CALL)
         if self._counting is not None:
-            self._count(self._counting, call.verdicts + way.code)
+            self._count(self._counting, call.verdicts + way.code, after)
 
     def _put_code(self, register: int, way: Way) -> None:
         """The code of a way; `CODE` holds it if the kind has several codes."""
@@ -344,8 +380,8 @@ class _Threading:
         self._call("follow", self._follow.starts["follow_step"])
         out.label(past)
 
-    def _count(self, into: CountInto, counter: int) -> None:
-        """Count a packet and its length in one counter of this CPU.
+    def _count(self, into: CountInto, counter: int, kept: int | None) -> None:
+        """Count a packet and its length in one counter of this CPU. Afterwards r1 is the context.
 
         Uses no callee-saved register if possible: the JIT saves those that a program uses, and restores them
         before each tail call.
@@ -356,28 +392,37 @@ class _Threading:
             self._load_context()
             out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
             out.put(op.MOV64_REG, length, 0)
-        out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
+        if kept is not None and kept < CODE:
+            self._load_context(kept)
+            out.put(op.STX_DW, op.FRAME, CONTEXT, self._saved)
+            out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
+            out.put(op.LDX_DW, CONTEXT, op.FRAME, self._saved)
+        else:
+            out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
+            self._load_context(kept)
         out.jump(never, JGT, 0, into.cpus - 1)  # the map has room for every CPU, but the verifier can't know
         out.put(op.MUL64_IMM, 0, 0, 0, into.stride)
-        out.put(op.LD_IMM64, 1, op.IMM_MAP_VALUE, 0, into.map)
+        out.put(op.LD_IMM64, 4, op.IMM_MAP_VALUE, 0, into.map)
         out.put(0, 0, 0, 0, counter * COUNTER)
-        out.put(op.ADD64_REG, 1, 0)
+        out.put(op.ADD64_REG, 4, 0)
         if not self._frags:
-            out.put(op.LDX_DW, 2, op.FRAME, self._context)
-            out.put(op.LDX_W, length, 2, DATA_END)
-            out.put(op.LDX_W, 2, 2, DATA)
+            out.put(op.LDX_W, length, CONTEXT, DATA_END)
+            out.put(op.LDX_W, 2, CONTEXT, DATA)
             out.put(op.SUB64_REG, length, 2)
         for offset, by in ((0, None), (8, length)):
-            out.put(op.LDX_DW, 2, 1, offset)
+            out.put(op.LDX_DW, 2, 4, offset)
             if by is None:
                 out.put(op.ADD64_IMM, 2, 0, 0, 1)
             else:
                 out.put(op.ADD64_REG, 2, by)
-            out.put(op.STX_DW, 1, 2, offset)
+            out.put(op.STX_DW, 4, 2, offset)
         out.label(never)
 
-    def _load_context(self) -> None:
-        self._out.put(op.LDX_DW, 1, op.FRAME, self._context)
+    def _load_context(self, kept: int | None = None) -> None:
+        if kept is None:
+            self._out.put(op.LDX_DW, CONTEXT, op.FRAME, self._context)
+        elif kept != CONTEXT:
+            self._out.put(op.MOV64_REG, CONTEXT, kept)
 
     def _call(self, owner: Hashable, start: int) -> None:
         self._out.refer((owner, start), Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 0))

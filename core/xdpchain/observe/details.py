@@ -46,7 +46,6 @@ class Details:
     section: str
     licence: str
     declared: RunConfig
-    in_force: RunConfig
     instructions: int | None
     stack: tuple[int, ...] | None
     verified: int | None
@@ -102,7 +101,6 @@ def describe(running: Running, slot: Slot) -> Details:
         section=component.section,
         licence=component.licence,
         declared=component.declared,
-        in_force=slot.config,
         instructions=component.instructions,
         stack=unit.stack if unit else None,
         verified=verified,

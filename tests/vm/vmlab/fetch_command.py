@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 
+from vmlab import packages
 from vmlab.kernels import NAMES, fetch, names_of
 
 __all__ = ["fetch_kernels"]
@@ -19,6 +20,7 @@ def fetch_kernels(arguments: list[str]) -> int:
     parser.add_argument("kernel", nargs="+", help=f"{', '.join(NAMES)}, all, or suite:NAME")
     parser.add_argument("--refresh", action="store_true", help="look for a newer one of that name")
     options = parser.parse_args(arguments)
+    packages.require()
     for name in names_of(options.kernel):
         kernel = fetch(name, refresh=options.refresh)
         print(kernel.name, kernel.release, kernel.image, kernel.modules, sep="\t")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from .events import LinkChanges, LinkEvents
 from .links import TUNNELS, Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
+from .opening import reuse_sockets
 from .refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
-from .session import Netlink, reuse_sockets
+from .session import Netlink
 
 __all__ = [
     "TUNNELS",

@@ -6,11 +6,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import operator
-import os
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, SupportsIndex, TypeVar
 
@@ -21,14 +19,15 @@ from xdpchain.sys import netns as namespaces
 
 from . import codec, ethtool
 from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpMode
+from .opening import REUSED, open_sockets
 from .refusals import Attempt, attach_refused
-from .transport import NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_XFRM, Refusal, Transport
+from .transport import NETLINK_XFRM, Refusal, Transport
 
 if TYPE_CHECKING:
     from .traffic_control import Filter
     from .tunnels import IpsecPolicy, IpsecState, WireguardPeer
 
-__all__ = ["Netlink", "reuse_sockets"]
+__all__ = ["Netlink"]
 
 MOST_NAMESPACES = 64
 """Most namespaces searched for a missing interface: about 1 ms each."""
@@ -55,12 +54,12 @@ class Netlink(Closing):
 
     def __init__(self, netns: str | None = None) -> None:
         self.netns = netns
-        self._reusable, found = _REUSED.take(netns)
-        self.inode, self._route, self._generic = found or namespaces.run(netns, _open)
+        self._reusable, found = REUSED.take(netns)
+        self.inode, self._route, self._generic = found or namespaces.run(netns, open_sockets)
 
     def close(self) -> None:
         """Close the sockets. May be called from any thread, repeatedly. Later calls raise ValueError."""
-        if not (self._reusable and _REUSED.give(self.inode, self._route, self._generic)):
+        if not (self._reusable and REUSED.give(self.inode, self._route, self._generic)):
             self._route.close()
             self._generic.close()
 
@@ -367,85 +366,6 @@ class Netlink(Closing):
                 there._link(name)
                 return place
         return None
-
-
-class _Reused:
-    """Sockets of named namespaces that nobody uses at the moment, by the namespace's inode: while they are
-    open, no other namespace gets its number. A forked copy of the process has no part in them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[int, list[tuple[Transport, Transport]]] = {}
-        self._wanted = 0
-        os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._close_idle()
-
-    def _close_idle(self) -> None:
-        idle, self._idle = self._idle, {}
-        for route, generic in (sockets for some in idle.values() for sockets in some):
-            route.close()
-            generic.close()
-
-    def take(self, netns: str | None) -> tuple[bool, _Opened | None]:
-        """Whether such sockets are kept, and what `_open` would give, if any are idle in the namespace that
-        the name stands for now.
-        """
-        if netns is None or not self._wanted:
-            return False, None
-        inode = namespaces.inode(netns)
-        with self._lock:
-            idle = self._idle.get(inode)
-            return True, (inode, *idle.pop()) if idle else None
-
-    def give(self, inode: int, route: Transport, generic: Transport) -> bool:
-        """Keep these for the next who wants such; False where nothing is kept (any more)."""
-        with self._lock:
-            if not self._wanted:
-                return False
-            kept = route.handed_on(), generic.handed_on()
-            if kept[0] is not None and kept[1] is not None:  # else they were given before
-                self._idle.setdefault(inode, []).append((kept[0], kept[1]))
-            return True
-
-    @contextlib.contextmanager
-    def keeping(self) -> Iterator[None]:
-        with self._lock:
-            self._wanted += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._wanted -= 1
-                if not self._wanted:
-                    self._close_idle()
-
-
-_REUSED = _Reused()
-
-
-def reuse_sockets() -> contextlib.AbstractContextManager[None]:
-    """Within this, sockets in a named namespace are opened once and used again, as long as the name stands
-    for the same namespace: for who opens them hundreds of times. They keep the namespace alive meanwhile.
-    """
-    return _REUSED.keeping()
-
-
-_Opened = tuple[int, Transport, Transport]
-
-
-def _open() -> _Opened:
-    """The inode of the thread's namespace, and sockets in it."""
-    inode = os.stat(namespaces.OWN).st_ino
-    route = Transport(NETLINK_ROUTE)
-    try:
-        return inode, route, Transport(NETLINK_GENERIC)
-    except BaseException:
-        route.close()
-        raise
 
 
 def _open_xfrm() -> Transport | None:
