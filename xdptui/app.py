@@ -42,6 +42,7 @@ from xdptui.settings import (
 )
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from xdptui.view.keys import KEYS, text_in, works
+from xdptui.widgets.inner_outer import forget_widgets
 from xdptui.words.printable import printable
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class XdpTui(App[None]):
         settings: Settings | None = None,
     ) -> None:
         environ = dict(os.environ)  # before Textual removes NO_COLOR from it
+        forget_widgets()
         self.settings = settings or Settings()
         # With ansi_color set, Textual strips the terminal's own colours for NO_COLOR; without it, they turn
         # grey.

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 MANY, FEW = int(os.environ.get("XDPTUI_INTERFACES") or 250), 50
 RATIO = 3.0
-"""A guard against getting worse. The target of 1.3 is missed: docs/scale.md."""
+"""A guard against getting worse. The target of 1.3 is missed where the swap does not wait: docs/scale.md."""
 GROWTH_KIB = 12 << 10
 """What `apply` may take more among `MANY` than among `FEW`: plans and results, not what was loaded."""
 

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.kernel.chains import look_at
 from xdpchain.change.confirm import pinning
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe import pending_pins
@@ -26,11 +24,6 @@ from xdpchain.sys import bpffs, netns
 from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
-LINKAGES = [
-    Linkage.STATIC,
-    Linkage.TAILCALL,
-    pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm),
-]
 
 SOON = 15.0 if os.environ.get("XDPTUI_LAB") else 1.5
 """Seconds to an expected rollback: enough to look at the pending change, on emulated processors too."""

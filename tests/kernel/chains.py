@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
@@ -18,6 +20,12 @@ from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, netns
 from xdpchain.testing.playground import Playground
+
+LINKAGES = [
+    pytest.param(linkage, id=linkage.value, marks=[pytest.mark.vm] * linkage.facts.libxdp)
+    for linkage in Linkage
+]
+"""Every linkage, as a test's parameter; freplace in the kernel lab where this kernel refuses it."""
 
 UNREPLACED = 31
 AT_MOST_PASS = (ActionSet.parse("none"), ActionSet.parse("P"))

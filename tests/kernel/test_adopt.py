@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import LATER, SOON, eventually, no_guardian_survives, settled_on
-from tests.kernel.chains import look_at
+from tests.kernel.chains import LINKAGES, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.loaders import attach_pinned, pinned_program
-from tests.kernel.test_contract import LINKAGES
 from tests.kernel.test_doctor_programs import somebody
 from tests.objects.compile import compile_text
 from xdpchain.change.adoption import adoption_of

@@ -65,11 +65,6 @@ def churn(playground: Playground) -> Iterator[Churn]:
 
 
 @pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
-@pytest.fixture
 def chain(playground: Playground, samples: Path) -> Playground:
     change(playground, chain_of(samples, "firewall", "monitor"))
     return playground

@@ -16,14 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.chains import look_at
+from tests.kernel.chains import LINKAGES, look_at
 from tests.kernel.command_line import CommandLine, Result
 from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
 from xdpchain.maps import open_map
 from xdpchain.testing.frames import NEAR, PEER, udp
 from xdpchain.testing.playground import Playground
 
-LINKAGES = ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)]
 FRAMES = [udp(PEER, NEAR, 53)] * 5
 
 

@@ -13,16 +13,10 @@ from xdpchain.objects.components import load_component
 from xdpchain.testing import frames
 from xdpchain.testing.coverage import cover
 from xdpchain.testing.frames import NEAR, PEER
-from xdpchain.testing.playground import Playground
 from xdpchain.trial.reached import SiteTrial
 
 SOURCE = Path(__file__).parents[2] / "bpf/samples"
 FILTERS = sorted(Path("/usr/lib/x86_64-linux-gnu/bpf").glob("xdpfilt_*.o"))
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def line_of(file: str, text: str) -> int:

@@ -12,15 +12,9 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.loaders import attach_pinned, pinned_program
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
-from xdpchain.testing.playground import Playground
 
 SOURCE = Path(__file__).parents[2] / "bpf/samples"
 BLOCKED, OPEN = 137, 41
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def line_of(file: str, text: str) -> int:

@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.arming import (
     LATER,
-    LINKAGES,
     SOON,
     arm,
     eventually,
@@ -24,7 +22,7 @@ from tests.kernel.arming import (
     nothing_left,
     settled_on,
 )
-from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at, run_through
 from tests.kernel.test_state import all_contents
 from xdpchain.change.confirm import pinning
 from xdpchain.change.confirm.by_hand import NotPending, confirm, roll_back
@@ -43,12 +41,6 @@ from xdptui.words.advice import worded
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 DROP, PASS = 1, 2
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

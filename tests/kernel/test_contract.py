@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, expected, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, change, expected, run_through, scripted_chain
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.interface import Mode
@@ -22,11 +22,6 @@ from xdpchain.observe.counters import CODES, open_counters
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 
-LINKAGES = [
-    pytest.param(Linkage.STATIC, id="static"),
-    pytest.param(Linkage.FREPLACE, id="freplace", marks=pytest.mark.vm),
-    pytest.param(Linkage.TAILCALL, id="tailcall"),
-]
 pytestmark = pytest.mark.parametrize("linkage", LINKAGES)
 
 PASS_ON = ActionSet.parse("P")

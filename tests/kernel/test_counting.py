@@ -6,13 +6,12 @@ releases; of slots that left, only the chain's own verdict counts are kept.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import LATER, arm, no_guardian_survives
+from tests.kernel.arming import LATER, arm
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.swap import swap
@@ -46,12 +45,6 @@ def packets(running: Running) -> list[tuple[int, ...]]:
 def chain_in(running: Running) -> Chain:
     assert running.chain is not None
     return running.chain
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
 
 
 @linkages

@@ -27,12 +27,6 @@ from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import TrialRow, run_trial
 
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 WORDS = ["P", "PD", "ADPTR", "none", "TR", "P"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at, run_through
+from tests.kernel.chains import LINKAGES, change, look_at, run_through
 from tests.kernel.command_line import CommandLine
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.maps import open_map
@@ -45,9 +45,7 @@ def test_what_an_object_has(samples: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "linkage", [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
-)
+@pytest.mark.parametrize("linkage", LINKAGES)
 def test_packets_meet_them(playground: Playground, samples: Path, linkage: Linkage) -> None:
     component = given(samples, "step=5", "total=0x10", "seen=7")
     assert [variable.text for variable in component.globals] == ["5", "16", "7"]

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import (
-    LINKAGES,
     ROOT,
     SOON,
     arm,
@@ -31,7 +30,7 @@ from tests.kernel.arming import (
     session,
     settled_on,
 )
-from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at, run_through
 from xdpchain.change.confirm import launch
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.pending_change import Outcome, PendingState
@@ -44,12 +43,6 @@ from xdpchain.testing.playground import Playground
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 DROP, PASS = 1, 2
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
 
 
 def came_back(playground: Playground, old: Running) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.kernel.command_line import CommandLine
-from tests.kernel.test_cli_spec import LINKAGES
 from tests.kernel.test_map_entries import DNS, held
 from tests.kernel.test_state import eventually_gone
 from xdpchain.linkage import kept_maps as keeping

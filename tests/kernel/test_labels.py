@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import look_at
+from tests.kernel.chains import LINKAGES, look_at
 from tests.kernel.command_line import CommandLine
-from tests.kernel.test_cli_spec import LINKAGES
 from xdpchain.testing.playground import Playground
 
 

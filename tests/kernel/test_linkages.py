@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, expected, look_at, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, change, expected, look_at, run_through, scripted_chain
 from tests.kernel.tracing import INCLUDE, settled
 from tests.objects.compile import EVERYTHING, compile_file
 from xdpchain.errors import XdpChainError
@@ -235,9 +235,7 @@ def test_the_table_has_every_row() -> None:
     assert list(rows()) == ["what", *ROWS]
 
 
-@pytest.mark.parametrize(
-    "linkage", [pytest.param(each, marks=[pytest.mark.vm] * each.facts.libxdp) for each in Linkage]
-)
+@pytest.mark.parametrize("linkage", LINKAGES)
 def test_what_the_table_says_is_so(
     playground: Playground, samples: Path, linkage: Linkage, tmp_path: Path
 ) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import look_at
+from tests.kernel.chains import LINKAGES, look_at
 from tests.kernel.command_line import CommandLine
-from tests.kernel.test_cli_spec import LINKAGES, spec
+from tests.kernel.test_cli_spec import spec
 from xdpchain.maps import open_map
 from xdpchain.testing.frames import NEAR, PEER, udp
 from xdpchain.testing.playground import Playground

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import LATER, LINKAGES, ROOT, eventually, guardians
-from tests.kernel.chains import change, look_at
+from tests.kernel.arming import LATER, ROOT, eventually, guardians
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.kernel.test_together import refuse_native
 from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.change.plan import Plan, make_plan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, look_at, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at, run_through, scripted_chain
 from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput
@@ -30,9 +30,7 @@ FIREWALL = ActionSet.parse("PD")
 CODES = (0, 1, 2, 3, 4, 5, 31, 32, 200)
 
 
-@pytest.fixture(
-    params=[Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
-)
+@pytest.fixture(params=LINKAGES)
 def linkage(request: pytest.FixtureRequest) -> Linkage:
     return Linkage(request.param)
 

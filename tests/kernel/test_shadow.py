@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import LATER, arm, no_guardian_survives
-from tests.kernel.chains import change, look_at, run_through, scripted_chain
-from tests.kernel.test_contract import CODES_TRIED, LINKAGES, by_code
+from tests.kernel.chains import LINKAGES, change, look_at, run_through, scripted_chain
+from tests.kernel.test_contract import CODES_TRIED, by_code
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage

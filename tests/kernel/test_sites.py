@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, run_through
+from tests.kernel.chains import LINKAGES, chain_of, change, run_through
 from tests.unit.test_inlined import compiled
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.linkage import counting
@@ -40,7 +40,6 @@ OBJECTS = [SAMPLES / f"{name}.o" for name in ("firewall", "mark", "meta", "nobtf
 OBJECTS += [FILTERS / f"xdpfilt_{name}.o" for name in ("alw_all", "dny_all", "alw_eth", "dny_tcp")]
 PASS_ON = ActionSet.parse("P")
 BURST = 30_000
-LINKAGES = [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
 
 
 def same(site: VerdictSite) -> tuple[object, ...]:

@@ -6,17 +6,19 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.stress.holdings import holdings
 from xdpchain.change.plan import make_plan
-from xdpchain.editing import apply
+from xdpchain.editing import apply, edit
 from xdpchain.errors import (
     Busy,
     Cancelled,
@@ -28,19 +30,25 @@ from xdpchain.errors import (
     Unsupported,
     XdpChainError,
 )
+from xdpchain.linkage import static
+from xdpchain.linkage.choice import chain_of as running_chain
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.threaded import thread
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
+from xdpchain.observe.counters import open_counters
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 HOLD_THE_LOCK = """
@@ -265,6 +273,54 @@ def test_two_interfaces_keep_to_themselves(root: None, samples: Path) -> None:
         change(playground, Chain(), link=0)
         assert look_at(playground, 0).hooks == ()
         assert look_at(playground, 1).hook == second.hook
+
+
+def test_equal_chains_are_linked_once_each_with_its_own_maps(
+    root: None, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+    monkeypatch.setattr(static, "thread", counting(asked, "thread", thread))
+    static._link_known.cache_clear()
+    maps = []
+    with Playground(links=2) as playground:
+        for link in (0, 1):
+            running = change(playground, chain_of(samples, "firewall", "monitor"), link)
+            assert running.hook is not None
+            with bpf.prog_by_id(running.hook.prog_id) as program:
+                maps.append(set(bpf.prog_map_ids(program)))
+            used = {ref.id for slot in running.chain or () for ref in slot.component.maps}
+            assert used
+            assert used <= maps[-1]
+        assert asked == {"thread": 1}
+        assert not maps[0] & maps[1]
+        for _ in range(3):
+            run_through(running, frames.udp(frames.PEER, frames.NEAR, 9))
+        counted = []
+        for link in (0, 1):
+            with open_counters(look_at(playground, link)) or pytest.fail("nothing counts") as reader:
+                verdict = reader.read().verdict
+                counted.append(sum(verdict.packets) if verdict is not None else None)
+        assert counted == [0, 3]
+
+
+def test_an_edit_asks_for_little_more_than_once(
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(playground, chain_of(samples, "firewall", "monitor"))
+    asked: Counter[str] = Counter()
+    for name in ("driver", "xdp_features"):
+        monkeypatch.setattr(Netlink, name, counting(asked, name, getattr(Netlink, name)))
+    monkeypatch.setattr(netns, "run", counting(asked, "run", netns.run))
+    edit(playground.ifname, lambda running: running_chain(running).move(1, 0), netns=playground.netns)
+    assert asked == {"driver": 1, "xdp_features": 1, "run": 1}
+
+
+def counting(asked: Counter[str], name: str, call: Callable[..., T]) -> Callable[..., T]:
+    def counted(*args: object, **options: object) -> T:
+        asked[name] += 1
+        return call(*args, **options)
+
+    return counted
 
 
 def test_without_counters_no_code_of_theirs_remains(playground: Playground, samples: Path) -> None:

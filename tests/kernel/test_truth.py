@@ -38,11 +38,6 @@ ROOT = Path(__file__).parents[2]
 BPF_XDP = 37
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 def built(tmp_path: Path, program: str, before: str = "") -> str:
     source = f"#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n{before}\n{program}\n"
     path = tmp_path / f"built{len(os.listdir(tmp_path))}.o"

@@ -6,13 +6,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import LATER, LINKAGES, SOON, arm, eventually, no_guardian_survives, settled_on
-from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.arming import LATER, SOON, arm, eventually, settled_on
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.test_guardian import full_disk
 from tests.kernel.test_state import all_contents, eventually_gone
@@ -34,12 +33,6 @@ from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
 
 
 @pytest.fixture

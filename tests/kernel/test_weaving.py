@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tests.programs import programs
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembly
-from xdpchain.bytecode.deciding import Edge, Source, decisions
+from xdpchain.bytecode.code_values import Source
+from xdpchain.bytecode.deciding import Edge, decisions
 from xdpchain.bytecode.flow_graph import flow_of
 from xdpchain.bytecode.instructions import patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram

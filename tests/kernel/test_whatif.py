@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, look_at, run_through
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at, run_through
 from tests.objects.compile import compile_text
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.kernel.two_hosts import NEAR4, PEER4, connection, introduce
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
@@ -15,8 +15,6 @@ from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.ssh_guard import Judgement, judge
-
-LINKAGES = (Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm))
 
 
 @pytest.fixture

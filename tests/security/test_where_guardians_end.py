@@ -31,7 +31,7 @@ from tests.kernel.arming import (
     pending_on,
     settled_on,
 )
-from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at
 from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.editing import edit
 from xdpchain.errors import RaceLost
@@ -229,9 +229,6 @@ def other_netns() -> Iterator[str]:
 def move(playground: Playground, target: str) -> None:
     ip = ["ip", "-n", playground.netns, "link", "set"]
     subprocess.run([*ip, playground.ifname, "netns", target], check=True)
-
-
-LINKAGES = [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests import own_mounts
-from tests.kernel.chains import change, look_at
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.objects.compile import compile_text
 from tests.stress.children import run_cli
 from tests.stress.holdings import Holdings, holdings

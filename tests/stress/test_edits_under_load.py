@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, change
 from tests.stress.flood import Arrival, Flood, counted
 from tests.stress.holdings import pin_paths
 from tests.stress.scale import scaled

@@ -8,8 +8,10 @@ XDPTUI_LONG_RUN_STEP_S how often an interface comes and a chain is edited.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.arming import eventually
 from tests.kernel.chains import chain_of, change, look_at
 from tests.stress.scale import scaled
 from tests.tui.terminal import Tmux
@@ -63,6 +66,13 @@ def measured(pid: int) -> tuple[float, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20), min(counts)
 
 
+def listens(address: str) -> bool:
+    host, port = address.split(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port))):
+        return True
+    return False
+
+
 def disturb(playground: Playground, name: str) -> bool:
     """A veth pair comes and goes; whether it had a chain, from the service, within half a step."""
     ip = ["ip", "-n", playground.netns]
@@ -97,6 +107,7 @@ def test_nothing_grows(root: None, samples: Path, tmp_path: Path) -> None:
         screen = stack.enter_context(Tmux(playground.netns, playground.ifname, size=(120, 40)))
         screen.until(lambda lines: any("firewall" in line for line in lines))
         pids["screen"] = screen.pid
+        eventually(lambda: listens(ADDRESS), "the exporter listens")
         began = time.monotonic()
         scraped = sampled = began
         served = 0

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.kernel.command_line import COMMAND
-from tests.kernel.test_contract import LINKAGES
 from tests.stress.children import call, drop, run_cli, without_root
 from tests.stress.holdings import holdings
 from xdpchain.model.chain import Chain, Linkage

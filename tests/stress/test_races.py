@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at, run_through
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, change, look_at, run_through
 from tests.stress.children import forking, run_cli
 from tests.stress.holdings import holdings
 from tests.stress.scale import scaled

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at
-from tests.kernel.test_contract import LINKAGES
+from tests.kernel.chains import LINKAGES, change, look_at
 from tests.stress.children import Outcome, run_cli
 from tests.stress.holdings import Holdings, holdings, resident_bytes
 from tests.stress.scale import LAB, scaled

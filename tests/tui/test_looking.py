@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual._styles_cache import StylesCache
 from textual.command import CommandPalette
 from textual.widgets import TabbedContent
 from textual.widgets._toast import Toast
@@ -442,6 +444,24 @@ async def test_toasts_cover_neither_what_was_done_nor_each_other(
             return [(toast.region.y, toast.region.height) for toast in driver.app.screen.query(Toast)]
 
         await driver.until(lambda: places() == [(0, 2)], "over the title")
+
+
+async def test_messages_that_vanished_leave_nothing(playground: Playground) -> None:
+    app = XdpTui(playground.netns, playground.ifname)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        driver = Driver(app, pilot)
+
+        async def kept(messages: int) -> int:
+            for number in range(messages):
+                app.notify(f"message {number}", severity="warning", timeout=0.2)
+                await pilot.pause(0.1)
+                await driver.until(lambda: not driver.app.screen.query(Toast))
+            gc.collect()
+            return sum(isinstance(one, StylesCache) for one in gc.get_objects())
+
+        await kept(3)
+        before = await kept(3)
+        assert await kept(20) < before + 10
 
 
 async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:

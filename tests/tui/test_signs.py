@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from textual.widgets import Input
+
 from tests.tui.driving import Driver, driving, run_chain
 from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui
@@ -51,6 +53,12 @@ async def test_a_sign_says_where_the_focus_is(playground: Playground, samples: P
         await driver.until(lambda: driver.dialog(MapsScreen) and "■MAP" in driver.text())
         await driver.press("tab")
         await driver.until(lambda: "■KEY" in driver.text() and "■MAP" not in driver.text())
+        await driver.press("escape", "e")
+        await driver.until(lambda: "┃10" in driver.text(), "a field")
+        await driver.press("tab")
+        await driver.until(lambda: " 10" in driver.text() and "┃10" not in driver.text())
+        field = driver.app.screen.query_one(Input)
+        assert field.content_region.x == field.region.x + 1, "its text stays where it was"
         await driver.press("escape", "enter")
         await driver.until(lambda: driver.dialog(DetailsScreen))
         await driver.press("tab")

@@ -13,7 +13,8 @@ from tests.programs import programs
 from xdpchain.bytecode import deciding
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembly
-from xdpchain.bytecode.deciding import Called, Edge, Source, decisions
+from xdpchain.bytecode.code_values import Called, Source
+from xdpchain.bytecode.deciding import Edge, decisions
 from xdpchain.bytecode.instructions import Instruction
 from xdpchain.errors import InvalidInput
 

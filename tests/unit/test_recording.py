@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.bytecode.deciding import Called
+from xdpchain.bytecode.code_values import Called
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import ActionSet

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.bytecode.deciding import Called
+from xdpchain.bytecode.code_values import Called
 from xdpchain.bytecode.opcodes import Helper
 from xdpchain.bytecode.sites import SourceLine, SourceMap
 from xdpchain.errors import XdpChainError

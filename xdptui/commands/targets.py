@@ -89,7 +89,8 @@ def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        # After a ctrl-C only the report is left: another one must not cut it off.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if asked else before)
 
 
 def _looked_at(wanted: Wanted, result: Result, talk: Talk) -> Result:

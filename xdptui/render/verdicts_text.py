@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from xdpchain.bytecode.deciding import Called
+from xdpchain.bytecode.code_values import Called
 from xdpchain.bytecode.opcodes import Helper
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.objects.verdicts import ProgramVerdicts

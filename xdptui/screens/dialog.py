@@ -82,7 +82,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         #buttons:focus-within Button.-primary:focus { background: $primary; color: $background; }
         #buttons Button.-error:focus { background: $error; color: $background; }
         #buttons Button { border: none !important; height: 1; }
-        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+        Input, Input:focus { height: 1; border: none; padding: 0 1 !important; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }
         .warn { color: $warning; }

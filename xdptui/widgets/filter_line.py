@@ -16,7 +16,7 @@ class FilterLine(Input):
     """Enter keeps the filter, escape clears it; both go back to the list."""
 
     DEFAULT_CSS = """
-    FilterLine, FilterLine:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+    FilterLine, FilterLine:focus { height: 1; border: none; padding: 0 1 !important; background: $panel; }
     FilterLine:focus { outline-left: heavy $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from xdpchain.model.actions import Action
 
-from .deciding import Code
+from .code_values import Code
 from .sites import VerdictSite
 from .unfolding import Exit, Marks
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from xdpchain.model.actions import ALL_ACTIONS, Action
 
 from . import opcodes as op
-from .deciding import Called, Code, Edge, Source, decisions
+from .code_values import Called, Code, Source
+from .deciding import Edge, decisions
 from .flow_graph import FlowGraph, flow_of
 
 __all__ = ["InlinedCall", "SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]

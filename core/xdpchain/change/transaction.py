@@ -30,7 +30,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
-from xdpchain.observe.discover import look
+from xdpchain.observe.discover import look_again
 from xdpchain.observe.hook import author_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
@@ -171,13 +171,14 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
 
 
 class _Part:
-    """One interface's part of a change."""
+    """One interface's part of a change; ``netlink`` is opened under the lock."""
+
+    netlink: Netlink
 
     def __init__(self, plan: Plan, hooks: Sequence[ChangeHook]) -> None:
         self.plan = plan
         self.interface = plan.running.interface
         self.now = plan.running
-        self.netlink: Netlink | None = None
         self.built: Built | None = None
         self._hooks = hooks
         self._update: RowUpdate | None = None
@@ -268,7 +269,7 @@ class _Part:
         if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
             LINKERS[self.now.chain.linkage]().retire(self.now)
-        after = look(self.interface.name, self.interface.netns, through=self.netlink)
+        after = look_again(self.now, self.netlink)
         return after, [hook.after(self._change, after) for hook in self._hooks]
 
     @contextlib.contextmanager
@@ -282,10 +283,10 @@ class _Part:
             raise
 
 
-def _unchanged(plan: Plan, netlink: Netlink | None) -> Running:
+def _unchanged(plan: Plan, netlink: Netlink) -> Running:
     """What runs now, if it is what the plan was made from. Raises RaceLost, NotOurs."""
     interface = plan.running.interface
-    now = look(interface.name, interface.netns, through=netlink)
+    now = look_again(plan.running, netlink)
     if now.identity != plan.running.identity:
         why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
         if now.device.netns_inode != plan.running.device.netns_inode:

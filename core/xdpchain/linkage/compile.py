@@ -54,6 +54,7 @@ __all__ = [
     "NO_ARRAYS",
     "Compiled",
     "Stub",
+    "as_loaded",
     "compile_component",
     "explain",
     "main_program",
@@ -136,15 +137,20 @@ def compile_component(
             for fd in maps.values():
                 fd.close()
             raise
-        loaded = replace(
-            component,
-            id=info.id,
-            tag=info.tag,
-            loaded_at=info.load_time,
-            instructions=info.xlated_len // instructions.SIZE,
-            maps=refs,
-        )
+        loaded = as_loaded(component, info, refs)
         return Compiled(loaded, unit, maps, tuple((n, p) for n, p in pins if n in used))
+
+
+def as_loaded(component: Component, info: bpf.ProgInfo, maps: tuple[MapRef, ...]) -> Component:
+    """The component with what the kernel says of its program."""
+    return replace(
+        component,
+        id=info.id,
+        tag=info.tag,
+        loaded_at=info.load_time,
+        instructions=info.xlated_len // instructions.SIZE,
+        maps=maps,
+    )
 
 
 def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableProgram:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from xdpchain.advice import Do, advise
-from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Linkage
@@ -30,6 +29,7 @@ from xdpchain.sys.libbpf import LoadFailed, Object
 
 from .compile import (
     Stub,
+    as_loaded,
     explain,
     main_program,
     map_key,
@@ -182,15 +182,8 @@ class ExtensionLoader:
                 advise(Do.CHOOSE_LINKAGE, "static"),
             )
         info = bpf.prog_info(extension.program)
-        loaded = replace(
-            component,
-            id=info.id,
-            tag=info.tag,
-            loaded_at=info.load_time,
-            instructions=info.xlated_len // instructions.SIZE,
-            maps=tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used),
-            unit_map=None,
-        )
+        refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)
+        loaded = replace(as_loaded(component, info, refs), unit_map=None)
         kinds = {name: bpf.map_info(maps[name]) for name in used}
         extension.slot = replace(slot, component=loaded, row=None, program=None)
         extension.arrays = {i.id: maps[name] for name, i in kinds.items() if i.type == bpf.MapType.PROG_ARRAY}

@@ -101,7 +101,7 @@ def overdue() -> tuple[KeptMap, ...]:
 
 def forget_kept(gone: Collection[KeptMap] | Collection[int]) -> None:
     """Stop keeping these maps, or those with these map IDs because a chain uses them again."""
-    names = [kept.pin for kept in kept_maps() if kept in gone or kept.map_id in gone]
+    names = [kept.pin for kept in kept_maps() if kept in gone or kept.map_id in gone] if gone else ()
     # What can't be removed now becomes overdue later, and is tried again.
     with contextlib.suppress(XdpChainError, FileNotFoundError, PermissionError):
         if names:

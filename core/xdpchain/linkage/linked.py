@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
+from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.model.chain import Chain
 from xdpchain.model.counting import Counting
 from xdpchain.model.manifest import Manifest
@@ -108,7 +109,7 @@ def bind_metadata(
                         program, source.map_id, OBJECT, partial(object_bytes, source), held
                     )
                 source = replace(source, map_id=objects[source.sha256], data=None)
-            unit = bind(program, component.unit_map, UNIT, part.unit.encode, held)
+            unit = bind(program, component.unit_map, UNIT, partial(_encoded, part.unit), held)
             if unit != component.unit_map or source != component.object:
                 slot = replace(slot, component=replace(component, object=source, unit_map=unit))
             slots.append(slot)
@@ -126,6 +127,10 @@ def bind_metadata(
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
     return chain, counting
+
+
+_encoded = lru_cache(maxsize=64)(LinkableProgram.encode)
+"""Equal on many interfaces."""
 
 
 def bind(

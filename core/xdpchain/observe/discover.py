@@ -16,7 +16,7 @@ from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending
 
-__all__ = ["Everywhere", "interfaces", "look", "reuse_sockets", "survey", "survey_all"]
+__all__ = ["Everywhere", "interfaces", "look", "look_again", "reuse_sockets", "survey", "survey_all"]
 
 TRIES = 10
 """How often a chain is reread if it changes while being read."""
@@ -78,13 +78,28 @@ def look(name: str | int, netns: str | None = None, *, through: Netlink | None =
     namespace. Raises NotFound.
     """
     with contextlib.ExitStack() as held:
-        netlink = through or held.enter_context(Netlink(netns))
+        return _look(name, netns, through or held.enter_context(Netlink(netns)))
 
-        def read() -> tuple[Running, ...]:
-            link = netlink.link(name)
-            return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
 
-        return with_pending(netlink.inode, read)[0]
+def look_again(before: Running, netlink: Netlink) -> Running:
+    """The interface of this name now, through sockets in its namespace. The driver and its features are not
+    asked for again if it is the same device, unless a first program came or the last went. Raises NotFound.
+    """
+    return _look(before.interface.name, before.interface.netns, netlink, before)
+
+
+def _look(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
+    def read() -> tuple[Running, ...]:
+        link = netlink.link(name)
+        if before is not None and (link.ifindex, netlink.inode, bool(link.xdp)) == (
+            before.interface.ifindex,
+            before.device.netns_inode,
+            bool(before.hooks),
+        ):
+            return (_settled(link, netns, netlink, None, known=before.device),)
+        return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
+
+    return with_pending(netlink.inode, read)[0]
 
 
 def _settled(
@@ -94,10 +109,11 @@ def _settled(
     features: dict[int, frozenset[str]] | None,
     *,
     drivers: bool = True,
+    known: Device | None = None,
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program meanwhile."""
     for _ in range(TRIES):
-        device = _device(link, netns, netlink, features, drivers=drivers)
+        device = _device(link, netns, netlink, features, drivers=drivers, known=known)
         if not link.xdp:
             return Running(device)
         # Imported late, as in `hook`: commands that meet no chain then need a third fewer modules.
@@ -124,14 +140,20 @@ def _device(
     features: dict[int, frozenset[str]] | None,
     *,
     drivers: bool,
+    known: Device | None,
 ) -> Device:
+    if known is not None:
+        driver, able = known.driver, known.features
+    else:
+        driver = netlink.driver(link.ifindex) if drivers or link.xdp else None
+        able = None if features is None else features.get(link.ifindex, frozenset())
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,
         operstate=link.operstate,
         mtu=link.mtu,
-        driver=netlink.driver(link.ifindex) if drivers or link.xdp else None,
-        features=None if features is None else features.get(link.ifindex, frozenset()),
+        driver=driver,
+        features=able,
         rx=(link.stats.rx_packets, link.stats.rx_bytes),
         tx=(link.stats.tx_packets, link.stats.tx_bytes),
         address=link.address,

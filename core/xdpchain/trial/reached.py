@@ -11,7 +11,7 @@ import contextlib
 import struct
 from dataclasses import dataclass
 
-from xdpchain.bytecode.deciding import Source
+from xdpchain.bytecode.code_values import Source
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.site_marks import NO_EDGE, mark_sites
 from xdpchain.bytecode.sites import VerdictSite

@@ -77,8 +77,9 @@ def all_headings(most: int) -> Iterator[tuple[str, Iterable[Heading]]]:
         for place in os.scandir(_root() / "interfaces"):
             if place.is_dir(follow_symlinks=False):
                 found += [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(place.path)]
+    settled = time.time_ns() - TICK
     for changed, folder in sorted(found, reverse=True):
-        yield folder, _headings(folder, changed, most)
+        yield folder, _headings(folder, changed, most, settled)
 
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
@@ -100,12 +101,12 @@ def headings(folder: Path, most: int) -> Iterable[Heading]:
         changed = folder.stat().st_mtime_ns
     except OSError:
         return ()
-    return _headings(str(folder), changed, most)
+    return _headings(str(folder), changed, most, time.time_ns() - TICK)
 
 
-def _headings(folder: str, changed: int, most: int) -> Iterable[Heading]:
-    settled = time.time_ns() - changed > TICK  # else another entry may have come in the same tick
-    return _newest(folder, changed, most) if settled else _read(Path(folder), most)
+def _headings(folder: str, changed: int, most: int, settled: int) -> Iterable[Heading]:
+    # Later than that, another entry may have come in the same tick.
+    return _newest(folder, changed, most) if changed < settled else _read(Path(folder), most)
 
 
 @lru_cache(maxsize=2 * MOST_INTERFACES)

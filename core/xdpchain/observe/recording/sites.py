@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xdpchain.bytecode.deciding import Called, Code, Source
+from xdpchain.bytecode.code_values import Called, Code, Source
 from xdpchain.bytecode.sites import InlinedCall, SourceLine, VerdictSite
 from xdpchain.decoding import ID, Fields
 from xdpchain.errors import InvalidInput

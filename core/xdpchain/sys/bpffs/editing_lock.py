@@ -8,13 +8,13 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from xdpchain.errors import Busy
 from xdpchain.sys.trusted_directory import TrustedDirectory
 
-from .mounting import lock_place, refused
+from .mounting import is_bpffs, kept_open, lock_place, refused
 
 __all__ = ["lock"]
 
@@ -35,15 +35,15 @@ def lock(timeout: float | None = 10.0) -> Iterator[Path]:
     """
     parent, name = lock_place()
     deadline = None if timeout is None else time.monotonic() + timeout
-    try:
-        with TrustedDirectory.open(parent) as above:
-            fd = _locked(above, name, deadline)
-    except OSError as error:
-        raise refused(f"Can't lock {parent / name}", error) from error
-    try:
+    with ExitStack() as held:
+        try:
+            above = held.enter_context(TrustedDirectory.open(parent))
+            held.callback(os.close, _locked(above, name, deadline))
+        except OSError as error:
+            raise refused(f"Can't lock {parent / name}", error) from error
+        if is_bpffs(parent):
+            held.enter_context(kept_open(above))
         yield parent / name
-    finally:
-        os.close(fd)
 
 
 def _locked(parent: TrustedDirectory, name: str, deadline: float | None) -> int:

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
@@ -25,6 +26,7 @@ __all__ = [
     "find",
     "in_words",
     "is_bpffs",
+    "kept_open",
     "lock_place",
     "mount",
     "mount_command",
@@ -119,8 +121,28 @@ def open_below(*names: str, make: bool = False) -> Iterator[TrustedDirectory]:
 
     Raises BpffsMissing, Untrusted, PermissionDenied, and FileNotFoundError without ``make``.
     """
-    with _open(find(), names, make=make) as directory:
-        yield directory
+    held = _HELD.get()
+    if held is not None and held.path == _wanted():
+        with _below(held, names, make=make) as directory:
+            yield directory
+    else:
+        with _open(find(), names, make=make) as directory:
+            yield directory
+
+
+@contextmanager
+def kept_open(root: TrustedDirectory) -> Iterator[None]:
+    """Within this, `open_below` starts at this directory, the BPF filesystem's, which was checked when it was
+    opened: a change opens something below it a dozen times.
+    """
+    token = _HELD.set(root)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
+_HELD: ContextVar[TrustedDirectory | None] = ContextVar("root", default=None)
 
 
 @contextmanager
@@ -137,14 +159,24 @@ def directory_of(path: Path, *, make: bool = False) -> Iterator[TrustedDirectory
 
 @contextmanager
 def _open(root: Path, names: Iterable[str], *, make: bool) -> Iterator[TrustedDirectory]:
+    try:
+        opened = TrustedDirectory.open(root)
+    except PermissionError as error:
+        raise _denied(f"Can't open {root.joinpath(*names)}", error) from error
+    with opened, _below(opened, names, make=make) as directory:
+        yield directory
+
+
+@contextmanager
+def _below(root: TrustedDirectory, names: Iterable[str], *, make: bool) -> Iterator[TrustedDirectory]:
     with ExitStack() as held:
+        directory = root
         try:
-            directory = held.enter_context(TrustedDirectory.open(root))
             for name in names:
                 step = directory.make_child(name) if make else directory.child(name)
                 directory = held.enter_context(step)
         except PermissionError as error:
-            raise _denied(f"Can't open {root.joinpath(*names)}", error) from error
+            raise _denied(f"Can't open {root.path.joinpath(*names)}", error) from error
         yield directory
 
 
