@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import add, itemgetter
 from weakref import WeakValueDictionary
@@ -27,6 +27,7 @@ from xdpchain.model.counting import (
     NOTHING,
     Counting,
     Layout,
+    SiteTerms,
     SlotKey,
     Source,
     Terms,
@@ -268,6 +269,9 @@ def sites_sum(some: SiteCounts, more: SiteCounts) -> SiteCounts:
     return found
 
 
+_Reader = Callable[[Sequence[int]], int]
+
+
 class _Least(dict[tuple[tuple[SlotKey, str], tuple[int, int]], tuple[int, int]]):
     """The largest packets and bytes read so far, by slot and name, then site and code."""
 
@@ -297,6 +301,7 @@ class CountedMap:
             counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=mmap.PROT_READ
         )
         self._plans: dict[tuple[SlotKey, ...], tuple[list[_Sum], list[int]]] = {}
+        self._sites: list[_Sites] | None = None
         self._least = _LEAST.setdefault(info.id, _Least())
         self._last: tuple[int, ...] = (0,) * (words + 1)
 
@@ -329,23 +334,9 @@ class CountedMap:
         """The counts by site as of the last `read`, which includes them, by slot and `SiteTerms.name`. What
         is derived may lack packets that are between two counters, but never decreases.
         """
-        at = self._last.__getitem__
-        found: dict[tuple[SlotKey, str], SiteCounts] = {}
-        for slot, some in self._layout.sites.items():
-            named = slot, some.name
-            counts = {
-                which: (sum(at(2 * i) for i in terms), sum(at(2 * i + 1) for i in terms))
-                for which, terms in some.terms.items()
-            }
-            derived = {}
-            for which, (plus, minus) in some.apart.items():
-                least, fewest = self._least.get((named, which), (0, 0))
-                packets = sum(at(2 * i) for i in plus) - sum(at(2 * i) for i in minus)
-                octets = sum(at(2 * i + 1) for i in plus) - sum(at(2 * i + 1) for i in minus)
-                now = max(least, packets), max(fewest, octets)
-                derived[which] = self._least[named, which] = now
-            found[named] = sites_sum(counts, derived) if derived else counts
-        return found
+        if self._sites is None:
+            self._sites = [_Sites((slot, some.name), some) for slot, some in self._layout.sites.items()]
+        return {some.named: some.of(self._last, self._least) for some in self._sites}
 
     def close(self) -> None:
         self._map.close()
@@ -369,3 +360,36 @@ class _Sum:
             tuple(sum(map(at, packets)) for packets, _ in self._terms),
             tuple(sum(map(at, octets)) for _, octets in self._terms),
         )
+
+
+class _Sites:
+    """The counts of a slot's sites: which words to add and, for a rest, to subtract."""
+
+    def __init__(self, named: tuple[SlotKey, str], some: SiteTerms) -> None:
+        self.named = named
+        added = dict(some.terms)
+        for which, rest in some.apart.items():
+            added[which] = (*added.get(which, ()), *rest.plus)
+        self._added = [(which, *_sums_of(terms)) for which, terms in added.items()]
+        self._rests = [(which, *_sums_of(rest.minus)) for which, rest in some.apart.items() if rest.minus]
+
+    def of(self, total: Sequence[int], least: _Least) -> SiteCounts:
+        found = {which: (packets(total), octets(total)) for which, packets, octets in self._added}
+        for which, packets, octets in self._rests:
+            (n, size), (few, fewest) = found[which], least.get((self.named, which), (0, 0))
+            now = max(few, n - packets(total)), max(fewest, size - octets(total))
+            found[which] = least[self.named, which] = now
+        return found
+
+
+def _sums_of(terms: tuple[int, ...]) -> tuple[_Reader, _Reader]:
+    """What adds up the packets, and the bytes, of these counters."""
+    packets, octets = (_sum_of([2 * index + kind for index in terms]) for kind in (0, 1))
+    return packets, octets
+
+
+def _sum_of(words: Sequence[int]) -> _Reader:
+    if not words:
+        return lambda total: 0
+    get = itemgetter(*words)
+    return get if len(words) == 1 else lambda total: sum(get(total))
