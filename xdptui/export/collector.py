@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from xdpchain.errors import PermissionDenied, XdpChainError
@@ -103,10 +103,13 @@ class ChainCollector:
             runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
         counting = [running for running in runnings if self._trace or counts_already(running)]
         self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
+        samples = {
+            running.interface.ifindex: self._meter.counts(running.interface.ifindex) for running in counting
+        }
         yield from values(
-            ((running, self._sample(running.interface.ifindex)) for running in runnings), boot_clock()
+            ((running, samples.get(running.interface.ifindex)) for running in runnings), boot_clock()
         )
-        yield from self._site_values(runnings) if self._sites else ()
+        yield from self._site_values(runnings, samples) if self._sites else ()
         for running in runnings:
             if running.hook is not None:
                 with contextlib.suppress(PermissionDenied):  # leave it out, export the rest
@@ -114,15 +117,14 @@ class ChainCollector:
         for source in self._sources:
             yield from source.read(runnings)
 
-    def _sample(self, ifindex: int) -> Sample | None:
-        return self._meter.sample(ifindex) if self._meter.read(ifindex) else None
-
-    def _site_values(self, runnings: Sequence[Running]) -> Iterator[Value]:
+    def _site_values(
+        self, runnings: Sequence[Running], samples: Mapping[int, Sample | None]
+    ) -> Iterator[Value]:
         """Values by source line. Programs are read again if what runs has changed."""
         before, self._reasons = self._reasons, {}
         for running in runnings:
             index = running.interface.ifindex
-            sample = self._meter.sample(index)
+            sample = samples.get(index)
             if sample is None:
                 continue
             known = before.get(index)

@@ -159,6 +159,11 @@ class Meter:
         self._trends.setdefault(ifindex, Trends()).add(reading)
         return reading
 
+    def counts(self, ifindex: int) -> Sample | None:
+        """One interface's counters now, for who wants no rates; None if nothing counts."""
+        opened = self._open.get(ifindex)
+        return opened.reader.read() if opened is not None and opened.reader is not None else None
+
     def cpus(self, ifindex: int) -> tuple[CpuCounts, ...]:
         """What the chain returned on each CPU, in total and since the last call; empty if unknown."""
         opened = self._open.get(ifindex)

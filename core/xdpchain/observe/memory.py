@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
@@ -40,10 +41,16 @@ def chain_memory(running: Running) -> ChainMemory:
         maps |= {map_id: _taken(bpf.map_by_id, map_id) for map_id in refs - maps.keys()}
         # Under static linkage neither exists: programs loaded for verification were freed again.
         ids = {prog_id for prog_id in (slot.program, slot.component.id) if prog_id is not None}
-        own = [taken for prog_id in ids if (taken := _taken(bpf.prog_by_id, prog_id)) is not None]
+        own = [taken for prog_id in ids if (taken := _program(prog_id)) is not None]
         slots[slot.key] = SlotMemory(sum(own) if own else None, sum(maps[map_id] or 0 for map_id in refs))
-    hooks = sum(_taken(bpf.prog_by_id, hook.prog_id) or 0 for hook in running.hooks)
+    hooks = sum(_program(hook.prog_id) or 0 for hook in running.hooks)
     return ChainMemory(hooks, slots)
+
+
+@lru_cache(maxsize=4096)
+def _program(prog_id: int) -> int | None:
+    """As `_taken`. It does not change as long as the program exists, and its ID is not used again."""
+    return _taken(bpf.prog_by_id, prog_id)
 
 
 def _taken(open_by_id: Callable[[int], bpf.Fd], object_id: int) -> int | None:
