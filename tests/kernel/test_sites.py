@@ -100,9 +100,7 @@ def test_a_running_slot_knows_where_inlined_functions_are_called(
 
 
 @relinked
-def test_counts_of_sites_go_on_through_edits(
-    playground: Playground, samples: Path, linkage: Linkage
-) -> None:
+def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Path, linkage: Linkage) -> None:
     """Through changed layouts, and maps that are added up."""
     running = change(playground, chain_of(samples, "firewall", linkage=linkage))
     assert running.chain is not None
