@@ -165,11 +165,14 @@ def _restored(
             slots.append(replace(slot, component=now))
             continue
         component, gone = _again(slot.component, keeping)
+        counted_anew = then.counters and now is None and slot.component.object is not None
+        if counted_anew:  # even if somebody still holds the program that counted
+            component = replace(component, id=None, tag=None, loaded_at=None)
         slots.append(replace(slot, component=component, row=None))
         if gone:
             maps = f"map{'s' * (len(gone) != 1)} {', '.join(gone)}"
             lost.append(f"{slot.name} comes back without the contents of its {maps}")
-        if then.counters and now is None and slot.component.object is not None:
+        if counted_anew:
             recounted.append(slot.name)
     return replace(then, slots=tuple(slots)), tuple(lost), tuple(recounted)
 
