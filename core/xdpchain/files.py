@@ -17,7 +17,7 @@ import re
 import stat
 from collections.abc import Iterator
 
-from xdpchain.owners import check_owner
+from xdpchain.file_trust import check_owner
 
 __all__ = ["create", "put", "reach", "read", "replace"]
 

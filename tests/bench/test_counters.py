@@ -20,7 +20,7 @@ from xdpchain.trial.run import NOWHERE
 pytestmark = pytest.mark.bench
 
 CHAINS, SLOTS, ROUNDS = 100, 10, 30
-TARGET_MS = 1.0
+TARGET_RATIO = 1.3
 
 
 def test_reading_a_hundred_chains(root: None, samples: Path) -> None:
@@ -54,5 +54,6 @@ def test_reading_a_hundred_chains(root: None, samples: Path) -> None:
         f"\n{CHAINS} chains of {SLOTS} slots: {taken['all']} ms; "
         f"bpftool map dump of one: {taken['bpftool']} ms"
     )
-    print(f"ratio {taken['all'].median / taken['bpftool'].median:.2f} (target {TARGET_MS} ms for all)")
-    assert taken["all"].median <= TARGET_MS
+    ratio = taken["all"].least / taken["bpftool"].least  # other work can only add time
+    print(f"ratio {ratio:.2f} (target {TARGET_RATIO})")
+    assert ratio <= TARGET_RATIO

@@ -15,6 +15,7 @@ import pytest
 
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine
+from xdpchain.errors import Unsupported
 from xdpchain.observe.beside import Companion, beside
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.bpf.call import bpf_call
@@ -62,6 +63,14 @@ def test_what_fails_otherwise_is_said_as_well(
 
     monkeypatch.setattr("xdpchain.observe.beside.list_xdp_sockets", fail)
     assert "AF_XDP sockets: Invalid argument" in beside(look_at(playground)).unseen
+
+
+def test_a_reason_names_its_subject_once(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_netns: str | None) -> list[Companion]:
+        raise Unsupported("can't list AF_XDP sockets", "this kernel has no xsk_diag")
+
+    monkeypatch.setattr("xdpchain.observe.beside.list_xdp_sockets", fail)
+    assert "AF_XDP sockets: this kernel has no xsk_diag" in beside(look_at(playground)).unseen
 
 
 def test_filters_of_clsact(cli: CommandLine, playground: Playground) -> None:

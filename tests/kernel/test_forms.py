@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
+from xdptui.view.detail_text import overview
 
 from tests.kernel.chains import chain_of, change, look_at, run_through, scripted_chain
 from tests.kernel.command_line import CommandLine
@@ -20,8 +21,10 @@ from xdpchain.linkage.threaded import Form
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.policy import parse_policy
+from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
+from xdpchain.observe.details import describe
 from xdpchain.sys import bpf
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
@@ -98,6 +101,42 @@ def test_what_fits_leaves_no_call_and_what_does_not_stays_a_function(
     (shown,) = cli("status", cli.interface, "--json").json["interfaces"]
     assert (shown["form"], shown["form_reason"]) == (running.form, running.form_reason)
     assert "static linkage (calls)" in cli("status", cli.interface).out
+    assert linked(running) == ["calls (not inlined: the verifier says BPF program is too large)"] * 3
+
+
+def linked(running: Running) -> list[str]:
+    """What the details page says of each slot's form."""
+    return [
+        dict(overview(describe(running, slot), slot, slot))["  linked"] for slot in running.chain or Chain()
+    ]
+
+
+@pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
+@pytest.mark.parametrize(
+    ("names", "form", "reason"),
+    [
+        (("firewall", "monitor"), Form.THREADED, ""),
+        (("tailcalls",), Form.CALLS, "called, because it makes tail calls: xdp_tailcalls"),
+    ],
+)
+def test_status_and_the_details_page_show_the_form_and_why(
+    playground: Playground,
+    samples: Path,
+    cli: CommandLine,
+    linkage: Linkage,
+    names: tuple[str, ...],
+    form: Form,
+    reason: str,
+) -> None:
+    running = change(playground, chain_of(samples, *names, linkage=linkage))
+    for options in ((), ("-v",)):
+        lines = cli("status", cli.interface, *options).out.splitlines()
+        assert f"by xdptui, {linkage} linkage ({form})" in lines[1]
+        assert (f"    {reason}" in lines) == bool(reason), lines
+        assert ("called" in "".join(lines)) == bool(reason)
+    (shown,) = cli("status", cli.interface, "--json").json["interfaces"]
+    assert (shown["form"], shown["form_reason"]) == (form, reason)
+    assert linked(running) == [f"{form} ({reason})" if reason else f"{form}"] * len(names)
 
 
 R8 = """

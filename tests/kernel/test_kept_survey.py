@@ -18,7 +18,7 @@ from tests.kernel.test_cost_of_one import cost
 from tests.kernel.test_transaction import attached_by_link
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.model.running import Running
-from xdpchain.observe import events
+from xdpchain.observe import link_watch
 from xdpchain.observe.discover import survey
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.kept_survey import KeptSurvey
@@ -33,7 +33,7 @@ def ip(playground: Playground, *words: str) -> None:
 
 @pytest.fixture
 def many(root: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
-    monkeypatch.setattr(events.Watch.__init__, "__kwdefaults__", {"slow_poll": 3600.0})
+    monkeypatch.setattr(link_watch.Watch.__init__, "__kwdefaults__", {"slow_poll": 3600.0})
     with Playground(links=LINKS) as playground:
         yield playground
 
@@ -122,7 +122,7 @@ def test_the_service_goes_by_the_names_in_notifications(many: Playground) -> Non
 def test_everything_is_read_again_now_and_then_however_much_changes(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with events.Watch(playground.netns, slow_poll=0.5) as watch:
+    with link_watch.Watch(playground.netns, slow_poll=0.5) as watch:
         assert watch.take().everything
         deadline = time.monotonic() + 10
         while not watch.take().everything:

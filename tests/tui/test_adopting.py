@@ -91,7 +91,7 @@ async def test_i_needs_a_foreign_program(playground: Playground, samples: Path) 
     run_chain(playground, samples, "firewall")
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("i")
-        await driver.until(lambda: said(driver, "there is none here"))
+        await driver.until(lambda: said(driver, "Nothing to adopt: no foreign XDP program runs"))
 
 
 async def test_undo_without_edits_takes_back_the_last_change(playground: Playground, samples: Path) -> None:

@@ -250,7 +250,7 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
         await driver.press("D")
         theirs = change(playground, lambda chain: chain.remove([2]))
         await driver.apply()
-        await driver.until(lambda: "Somebody else was faster" in driver.text())
+        await driver.until(lambda: "The chain was changed meanwhile" in driver.text())
         assert look_at(playground).identity == theirs.identity
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

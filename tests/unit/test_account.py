@@ -11,7 +11,7 @@ from xdpchain.model.counts import SlotCounts
 from xdpchain.observe.account.balance import Account, AccountReading, DeviceCounts, balance, device_counts
 from xdpchain.observe.account.drivers import DRIVERS, Driver, DriverFailure, driver_of
 from xdpchain.observe.account.queues import QueueCounts, by_queue
-from xdptui.words.reconcile_lines import conclusion, reconcile_lines
+from xdptui.words.account_words import account_lines, conclusion
 
 NOTHING = {DriverFailure.TX: 0, DriverFailure.REDIRECT: 0}
 
@@ -146,7 +146,7 @@ def test_without_ears_what_failed_is_not_guessed() -> None:
     found = account("veth", device(8, 8, 0, 0, 8), 0, 0, 0, 0, 8, 0, failures=None)
     assert found.agrees
     assert found.lines[4].note == "failures are not listened to"
-    shown = "\n".join("".join(text for text, _ in line) for line in reconcile_lines(found, "no such luck"))
+    shown = "\n".join("".join(text for text, _ in line) for line in account_lines(found, "no such luck"))
     assert "failures are not monitored: no such luck" in shown
 
 
@@ -164,7 +164,7 @@ def test_unknown_drivers_and_generic_mode() -> None:
 @pytest.mark.parametrize("big", [0, 12, 1 << 60])
 def test_lines_fit_the_smallest_screen(big: int) -> None:
     found = account("veth", device(big, big, 0, 0, 0), 0, 0, big, 0, 0, 0)
-    lines = ["".join(text for text, _ in line) for line in reconcile_lines(found)]
+    lines = ["".join(text for text, _ in line) for line in account_lines(found)]
     assert all(len(line) <= 76 for line in lines)
 
 

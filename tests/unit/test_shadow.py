@@ -28,7 +28,7 @@ from xdptui.view.rebase import rebase
 from xdptui.view.waterfall import flow
 from xdptui.words.numbers import share
 from xdptui.words.rates import Rates
-from xdptui.words.shadow_text import shadow_line
+from xdptui.words.shadow_words import shadow_line
 
 
 def chain_of(*names: str) -> Chain:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from xdpchain.observe.logs import Output, Said
 from xdpchain.observe.logs import streams as module
 from xdpchain.sys import bpf
-from xdptui.words.log_lines import said_text
+from xdptui.words.log_words import said_text
 
 
 class _Kernel:

@@ -9,7 +9,7 @@ from argparse import Namespace
 from xdpchain.observe.account import Accounting
 from xdpchain.observe.discover import look
 from xdptui.commands.in_place import due, screen_for
-from xdptui.render.reconcile_text import account_document, account_table
+from xdptui.render.account_text import account_document, account_table
 
 __all__ = ["run"]
 

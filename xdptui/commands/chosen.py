@@ -30,7 +30,7 @@ def chosen(text: str, netns: str | None) -> tuple[str, ...]:
             raise InvalidInput(f"{text!r} has an empty name between commas", todo="Give eth0,eth1")
         matching = [name for name in there if fnmatchcase(name, word)] if is_glob(word) else [word]
         if not matching:
-            raise NotFound(f"no interface matches {word!r}", f"there are {some(there)}")
+            raise NotFound(f"no interface matches {word!r}", f"existing interfaces: {some(there)}")
         found.update(dict.fromkeys(matching))
     if len(found) > MOST_TOGETHER:
         raise InvalidInput(

@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
     error."""
     kind, *words = arguments or [""]
     if kind not in KINDS:
-        raise UsageError(f"there is nothing to complete for {kind!r}", f"there are {', '.join(KINDS)}")
+        raise UsageError(f"there is nothing to complete for {kind!r}", f"known kinds: {', '.join(KINDS)}")
     offers: list[str] = []
     with contextlib.suppress(XdpChainError, OSError):  # not root, or the interface went away: offer nothing
         offers += KINDS[kind](survey(Talk.of(words).netns), words)

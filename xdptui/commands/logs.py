@@ -15,7 +15,7 @@ from xdpchain.observe.logs import Logs, Said
 from xdptui.commands import options as values
 from xdptui.commands.ending import until_told
 from xdptui.outcome import Talk, write
-from xdptui.words.log_lines import said_document, said_text
+from xdptui.words.log_words import said_document, said_text
 
 __all__ = ["run"]
 

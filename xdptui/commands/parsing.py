@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         self._mixing = False
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, todo=f"`{self.prog} --help` shows what can be written")
+        raise UsageError(message, todo=f"See `{self.prog} --help`")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         write(message.rstrip("\n"))

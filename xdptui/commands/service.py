@@ -59,9 +59,9 @@ def serve(options: Namespace, talk: Talk) -> int:
     for name in ("confirm", "wait", "dry_run", "what_if"):
         if getattr(options, name):
             option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} and --follow exclude each other", "a service has nobody to ask")
+            raise UsageError(f"{option} and --follow exclude each other", "--follow runs unattended")
     if options.command == "plan":
-        raise UsageError("--follow can't be planned", todo="`xdptui plan FILE` compares once")
+        raise UsageError("plan does not support --follow", todo="`xdptui plan FILE` compares once")
     if options.file == "-":
         raise UsageError("--follow needs a file", "it reads the spec again on SIGHUP")
     require_capabilities()

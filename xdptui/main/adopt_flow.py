@@ -30,7 +30,7 @@ class AdoptFlow(Controller):
         session = self.session
         running = session.running
         if running is None or running.owner is not Owner.FOREIGN:
-            self._desk.notify("i adopts somebody else's single program; there is none here", timeout=4)
+            self._desk.notify("Nothing to adopt: no foreign XDP program runs on this interface", timeout=4)
         elif session.read_only:
             self._desk.notify(f"Read-only: {', '.join(session.missing)} is missing")
         else:

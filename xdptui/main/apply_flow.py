@@ -173,7 +173,7 @@ class ApplyFlow(Controller):
             self._desk.notify(f"{where}: cancelled, nothing was changed")
         else:
             self._desk.fail(
-                outcome, "Somebody else was faster" if isinstance(outcome, RaceLost) else "Not applied"
+                outcome, "The chain was changed meanwhile" if isinstance(outcome, RaceLost) else "Not applied"
             )
         self._done()
 

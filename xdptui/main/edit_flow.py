@@ -203,7 +203,7 @@ class EditFlow(Controller):
     def _missing(self, linkage: Linkage) -> str:
         """Why the candidate can't be linked this way; empty if it can."""
         session = self.session
-        if linkage is Linkage.FREPLACE and session.freplace_missing:
+        if linkage.facts.libxdp and session.freplace_missing:
             return session.freplace_missing
         base = session.edit.base if session.edit else session.running
         if base is None:

@@ -163,14 +163,13 @@ class KernelNews(Controller):
 
     def defaults(self, event: Defaults) -> None:
         linkage, why = event.linkage, event.why
-        freplace = Linkage.FREPLACE
-        if self._linkage == freplace and linkage is not freplace:
-            self._desk.notify(
-                f"{why}. New chains get {linkage} linkage", title="freplace is not available here"
-            )
-        elif self._linkage != "auto":
-            linkage, why = Linkage(self._linkage), "as set in config.toml"
-        missing = "" if event.linkage is freplace else event.why
+        wanted = None if self._linkage == "auto" else Linkage(self._linkage)
+        missing = "" if linkage.facts.libxdp else why
+        if wanted and wanted.facts.libxdp and missing:
+            title = f"{wanted} is not available here"
+            self._desk.notify(f"{why}. New chains get {linkage} linkage", title=title)
+        elif wanted:
+            linkage, why = wanted, "as set in config.toml"
         self._desk.put(replace(self.session, linkage=linkage, linkage_why=why, freplace_missing=missing))
 
     def unconfirmable(self, event: Unconfirmable) -> None:

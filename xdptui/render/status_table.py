@@ -22,7 +22,7 @@ from xdptui.words.advice import worded
 from xdptui.words.behind_words import behind_lines
 from xdptui.words.owners import whose
 from xdptui.words.printable import printable
-from xdptui.words.shadow_text import shadow_line
+from xdptui.words.shadow_words import shadow_line
 
 if TYPE_CHECKING:
     from xdpchain.observe.behind import Behind

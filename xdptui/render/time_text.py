@@ -8,7 +8,7 @@ from typing import Any
 from xdpchain.model.actions import Action
 from xdpchain.model.interface import Interface
 from xdptui.words.printable import printable
-from xdptui.words.time_lines import Times, time_lines
+from xdptui.words.time_words import Times, time_lines
 
 __all__ = ["time_document", "time_table"]
 

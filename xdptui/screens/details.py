@@ -106,7 +106,7 @@ class DetailsScreen(Dialog[None]):
             self.post_message(self.Described(error))
 
     def on_details_screen_described(self, event: Described) -> None:
-        from xdptui.view.detail_text import maps_table, overview
+        from xdptui.view.detail_lines import maps_table, overview
 
         if isinstance(event.details, Exception):
             self.query_one("#overview-text", Static).update(Content.styled(str(event.details), "$error"))

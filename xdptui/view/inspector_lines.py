@@ -16,7 +16,7 @@ from xdpchain.model.slot import Slot
 from xdptui.view.cells import Cell, Line, left
 from xdptui.words.numbers import share
 from xdptui.words.rates import Reading
-from xdptui.words.shadow_text import shadow_line
+from xdptui.words.shadow_words import shadow_line
 
 __all__ = ["inspector_lines"]
 

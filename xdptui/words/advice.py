@@ -48,7 +48,7 @@ WORDS: dict[Do, str] = {
     Do.CONFIRM: "`{0}` keeps the pending change",
     Do.ROLL_BACK: "`{0}` rolls the pending change back",
     Do.GO_WITHOUT_CONFIRM: "Try without {0}",
-    Do.CONFIRM_OR_INSIST: "With {0} it is made and rolls back by itself; {1} makes it for good",
+    Do.CONFIRM_OR_INSIST: "Add {0} to apply it with automatic rollback, or {1} to apply it permanently",
     Do.CLEAN: "`{0}` removes what nobody uses any more",
     Do.DETACH_IDLE: "Nothing runs behind it: remove it with `{0}`",
     Do.SHOW_LINK: "`{0}` shows who holds it, and how to detach it without asking them",

@@ -70,11 +70,11 @@ class _Account(Page):
         self._accounting = Accounting(self._running)
 
     def read(self) -> Render:
-        from xdptui.words.reconcile_lines import reconcile_lines  # late: a replay runs where there is no BPF
+        from xdptui.words.account_words import account_lines  # late: a replay runs where there is no BPF
 
         self._accounting.follow(_again(self._running))
         account, deaf = self._accounting.read(), self._accounting.deaf
-        return lambda _: [[(f"for {account.seconds:.0f} s", "")], *reconcile_lines(account, deaf)]
+        return lambda _: [[(f"for {account.seconds:.0f} s", "")], *account_lines(account, deaf)]
 
     def close(self) -> None:
         self._accounting.close()
@@ -89,7 +89,7 @@ class _Time(Page):
         self._timing = Timing(_one(running), ended)
 
     def read(self) -> Render:
-        from xdptui.words.time_lines import time_lines
+        from xdptui.words.time_words import time_lines
 
         found = self._timing.read()
         return lambda width: time_lines(found, width)
@@ -110,7 +110,7 @@ class _Logs(Page):
         self._readings = 0
 
     def read(self) -> Render:
-        from xdptui.words.log_lines import said_text
+        from xdptui.words.log_words import said_text
 
         if self._readings % SEARCH == 0:
             self._logs.follow(_again(self._running))

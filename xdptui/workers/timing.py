@@ -10,7 +10,7 @@ from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdptui.words.advice import told
-from xdptui.words.time_lines import Times
+from xdptui.words.time_words import Times
 
 if TYPE_CHECKING:
     from xdpchain.trial.timing import SlotTimes

@@ -152,7 +152,7 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
                 arming.arm(part.now, part.new, part.built.chain if part.built else part.plan.candidate)
         for part in parts:
             if len(parts) > 1 and arming is not None and arming.decided:
-                raise RaceLost("the change was rolled back before it was done", todo=advise(Do.READ_AGAIN))
+                raise RaceLost("the change was rolled back before it completed", todo=advise(Do.READ_AGAIN))
             with part.named(len(parts)):
                 part.swap(tell)
     except BaseException:

@@ -162,7 +162,7 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
     if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
         raise LinkRefused(
             f"{program.name} can't be linked into a chain",
-            "it holds a type id in a place where libbpf did not put one",
+            "an instruction that a CO-RE relocation names does not hold its BTF type ID",
             advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
     references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))

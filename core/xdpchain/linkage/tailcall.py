@@ -278,7 +278,7 @@ class _Linking:
         own = {(0, kind): some for (slot, kind), some in self._counted.items() if slot == index}
         call = ChainCall(self._arrays[index].fileno(), self._verdicts, index == len(self._parts) - 1)
         called = is_called(part.unit)
-        why = reason or f"called, since it makes tail calls: {part.slot.name}" * called
+        why = reason or f"called, because it makes tail calls: {part.slot.name}" * called
         report = None
         if part.slot.policy is not None and self._ring is not None:
             report = reporting(self._ring), [part.slot.row or 0]

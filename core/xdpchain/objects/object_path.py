@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Iterator
 
 from xdpchain.errors import NotFound, PermissionDenied
-from xdpchain.owners import check_private
+from xdpchain.file_trust import check_private
 
 __all__ = ["find_object"]
 

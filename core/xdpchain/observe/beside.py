@@ -64,7 +64,7 @@ def beside(running: Running) -> Beside:
         try:
             companions.extend(read(running))
         except XdpChainError as error:
-            unseen.append(f"{what}: {error.what}{f': {error.why}' if error.why else ''}")
+            unseen.append(f"{what}: {error.why or error.what}")
         except OSError as error:
             unseen.append(f"{what}: {_words(what, error)}")
 

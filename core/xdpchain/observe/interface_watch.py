@@ -14,7 +14,7 @@ from xdpchain.errors import NotFound
 from xdpchain.sys import netns as namespaces
 
 from .discover import interfaces
-from .events import SLOW_POLL, Watch
+from .link_watch import SLOW_POLL, Watch
 
 __all__ = ["Presence", "Present", "names_of"]
 

@@ -14,7 +14,7 @@ from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import Netlink
 
 from .discover import look, survey
-from .events import Watch
+from .link_watch import Watch
 from .pending_state import with_pending
 
 __all__ = ["KeptSurvey"]

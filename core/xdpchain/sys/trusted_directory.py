@@ -21,7 +21,7 @@ from typing import Self
 
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotOurs, PermissionDenied
-from xdpchain.owners import is_ours, others_write
+from xdpchain.file_trust import is_ours, others_write
 
 from . import bpf
 

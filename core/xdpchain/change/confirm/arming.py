@@ -25,8 +25,8 @@ from xdpchain.sys.mount_lifetime import require_lasting
 from .carry_out import carry_out, old_chain
 from .isolation import require_freedom
 from .launch import Guardian
+from .moved_interface import place_of
 from .pinning import claim, make_decision, remove_pending, write_pending
-from .whereabouts import place_of
 
 __all__ = ["LEAST", "MOST", "Arming", "make_way"]
 

@@ -23,8 +23,8 @@ from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
 
 from .carry_out import carry_out
+from .moved_interface import Whereabouts, at_place, place_of
 from .pinning import claim
-from .whereabouts import Whereabouts, at_place, place_of
 
 __all__ = ["NotPending", "confirm", "roll_back"]
 

@@ -21,8 +21,8 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import HookBusy, ModeConflict
 from xdpchain.sys.trusted_directory import Untrusted
 
+from .moved_interface import Whereabouts
 from .pinning import remove_pending, write_settled
-from .whereabouts import Whereabouts
 
 __all__ = ["carry_out", "old_chain", "pins_missing"]
 

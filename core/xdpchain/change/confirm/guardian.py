@@ -31,9 +31,9 @@ from xdpchain.sys.netlink import Netlink
 from . import MADE
 from .carry_out import carry_out, pins_missing
 from .isolation import Confined, ignore_signals, leave_cgroup, lift_limits
+from .moved_interface import Whereabouts, at_place
 from .pinning import claim, write_settled
 from .report import Report
-from .whereabouts import Whereabouts, at_place
 
 __all__ = ["main"]
 

@@ -16,8 +16,8 @@ from xdpchain.model.component import ObjectRef
 from xdpchain.model.running import Running
 
 from .entries import EntryKind, JournalEntry
+from .folders import bring_along, device_of
 from .store import append, boot_id, has_object, keep_object
-from .whereabouts import bring_along, device_of
 
 __all__ = ["Journal", "moment_of", "record"]
 

@@ -24,9 +24,9 @@ from xdpchain.objects.objfile import ObjectFile
 from xdpchain.sys import bpf
 
 from .entries import JournalEntry, past_with_changes
+from .folders import folder_of
 from .keeping import moment_of
 from .store import MOST_ENTRIES, boot_id, entries, object_data
-from .whereabouts import folder_of
 
 __all__ = ["NothingToUndo", "Undo", "history", "undo_of"]
 

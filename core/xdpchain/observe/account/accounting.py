@@ -39,7 +39,7 @@ class Accounting(Closing):
         interface = running.interface
         if not running.hooks:
             raise NotFound(
-                f"there is no account of {interface}",
+                f"can't compare {interface}'s counters with its chain's",
                 "no XDP program runs there",
                 advise(Do.LOAD, on=interface),
             )
@@ -54,7 +54,7 @@ class Accounting(Closing):
             reader = open_counters(running)
             if reader is None:
                 raise Unsupported(
-                    f"there is no account of {interface}",
+                    f"can't compare {interface}'s counters with its chain's",
                     running.note or "its chain counts nothing",
                     advise(Do.SWITCH_COUNTERS_ON, on=interface) if running.chain else "",
                 )
@@ -112,7 +112,7 @@ class Accounting(Closing):
             if before == after:
                 break
         if sample.verdict is None:
-            what = f"there is no account of {self._running.interface}"
+            what = f"can't compare {self._running.interface}'s counters with its chain's"
             raise Unsupported(what, sample.why or "what its chain returns is not counted")
         return AccountReading(before, sample.verdict, sample.slots, failures, after)
 

@@ -45,7 +45,7 @@ def _list() -> tuple[XdpSocket, ...]:
         replies = transport.exchange(request(_SOCK_DIAG_BY_FAMILY, DUMP, body))
     except Refusal as refusal:
         raise Unsupported(
-            "AF_XDP sockets can't be listed",
+            "can't list AF_XDP sockets",
             f"this kernel has no xsk_diag, or can't load it ({refusal.words})",
             detail=refusal.detail,
         ) from refusal

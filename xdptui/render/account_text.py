@@ -8,15 +8,15 @@ from typing import Any
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.interface import Interface
 from xdpchain.observe.account.balance import Account
+from xdptui.words.account_words import account_lines
 from xdptui.words.printable import printable
-from xdptui.words.reconcile_lines import reconcile_lines
 
 __all__ = ["account_document", "account_table"]
 
 
 def account_table(interface: Interface, account: Account, deaf: str) -> str:
     """The table, its conclusion, and remarks."""
-    lines = ("".join(text for text, _ in parts).rstrip() for parts in reconcile_lines(account, deaf))
+    lines = ("".join(text for text, _ in parts).rstrip() for parts in account_lines(account, deaf))
     return "\n".join((printable(f"{interface}, in {account.seconds:.1f} s"), *map(printable, lines)))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from xdpchain.model.actions import Action
 from xdpchain.trial.timing import FrameTime, LookingCost, RunTime, SlotTimes
-from xdptui.words.time_lines import Times, time_lines
+from xdptui.words.time_words import Times, time_lines
 
 
 def run(runs: int = 1000, ns: int = 200_000, seconds: float = 2.0) -> RunTime:

@@ -7,7 +7,7 @@ from xdpchain.observe.account.balance import Account, Line
 from xdpchain.observe.account.drivers import DriverFailure
 from xdptui.words.numbers import UNKNOWN
 
-__all__ = ["conclusion", "reconcile_lines"]
+__all__ = ["account_lines", "conclusion"]
 
 Part = tuple[str, str]
 """A text and its style, in Textual's notation."""
@@ -16,7 +16,7 @@ DIM, HEAD, BAD, GOOD = "$foreground 65%", "bold $primary", "bold $error", "$succ
 WHAT, NUMBER = 14, 15
 
 
-def reconcile_lines(account: Account, deaf: str = "") -> list[list[Part]]:
+def account_lines(account: Account, deaf: str = "") -> list[list[Part]]:
     """A list of parts for each line. ``deaf``: why failures can't be listened to, if so."""
     head = f"{'':{WHAT}}{'the chain':>{NUMBER}}{'the device':>{NUMBER}}"
     lines: list[list[Part]] = [[(head, HEAD)]]
