@@ -14,14 +14,18 @@ import pytest
 from tests.kernel.arming import LATER, arm
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
 from xdpchain.change.confirm.by_hand import roll_back
+from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.swap import swap
+from xdpchain.editing import undo
 from xdpchain.linkage import counting
 from xdpchain.linkage.counting import COUNTERS, ROW_SIZE, make_counters
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.counting import Counting, slot_key
 from xdpchain.model.counts import CODES, SlotCounts
+from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
+from xdpchain.objects.components import keep_maps
 from xdpchain.observe.counters import DispatcherCounters, Sample, open_counters
 from xdpchain.sys import bpf
 from xdpchain.testing.frames import scripted
@@ -47,51 +51,102 @@ def chain_in(running: Running) -> Chain:
     return running.chain
 
 
+@pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 @linkages
-def test_random_edits_keep_every_count(playground: Playground, samples: Path, linkage: Linkage) -> None:
+def test_random_edits_keep_every_count(
+    guarded: Playground, samples: Path, linkage: Linkage, mode: Mode
+) -> None:
     """Known packets between random edits; expected counts are computed here, from the contract alone."""
-    chance = random.Random(linkage.value)
-    running = change(playground, scripted_chain(samples, [PASS_ON] * 3, linkage))
-    expected: dict[tuple[str, bool], list[int]] = {}
-    outcome = [0] * CODES
+    chance = random.Random(f"{linkage.value} {mode.value}")
+    running = change(guarded, scripted_chain(samples, [PASS_ON] * 3, linkage, mode))
+    expected = Expected()
     origin = running.counters_map
-    for _ in range(25):
-        script = bytes(chance.choice((1, 2, 2, 2, 3)) for _ in range(10))
-        sent = chance.randrange(1, 4)
-        expected = {slot_key(slot): expected.get(slot_key(slot), [0] * CODES) for slot in chain_in(running)}
-        code = 2
-        for slot in chain_in(running):
-            code = script[int(slot.name.removeprefix("scripted_"))]
-            expected[slot_key(slot)][code] += sent
-            if code not in slot.actions and not slot.shadow:
-                break
+    for kind in [kind for _ in range(2) for kind in chance.sample(KINDS, len(KINDS))]:
+        expected.only(chain_in(running))
+        expected.send(guarded, running, chance)
+        if kind == "rollback":
+            pending = arm(guarded, edited(running, samples, chance, chance.choice(EDITS)), LATER)
+            expected.send(guarded, pending, chance)
+            roll_back(guarded.ifname, guarded.netns)
+            running = look_at(guarded)
+            assert chain_in(running).slots
+            continue
+        if kind == "undo" and any(undo_of(running).candidate):
+            running = undo(guarded.ifname, guarded.netns)
         else:
-            code = 2
-        outcome[code] += sent
-        for _ in range(sent):
-            assert run_through(running, scripted(script)).code == code
-        assert packets(running) == [*map(tuple, expected.values()), tuple(outcome)]
-        running = change(playground, edited(running, samples, chance))
+            running = change(guarded, edited(running, samples, chance, kind))
         assert running.counters_map == origin
         assert running.counting is not None
         assert len(running.counting.sources) <= counting.FOLD_AT + 1
+    expected.only(chain_in(running))
+    expected.send(guarded, running, chance)
     assert running.counting is not None
     assert running.counting.verdict.total_packets, "some maps were added up"
 
 
-def edited(running: Running, samples: Path, chance: random.Random) -> Chain:
+class Expected:
+    """What a chain must have counted, by slot and in total."""
+
+    def __init__(self) -> None:
+        self.slots: dict[tuple[str, bool], SlotCounts] = {}
+        self.chain = SlotCounts()
+
+    def only(self, chain: Chain) -> None:
+        """Forget slots that left."""
+        self.slots = {slot_key(slot): self.slots.get(slot_key(slot), SlotCounts()) for slot in chain}
+
+    def send(self, playground: Playground, running: Running, chance: random.Random) -> None:
+        """Some equal packets, real ones but for the first; then everything counted must be as expected."""
+        script = bytes(chance.choice((1, 2, 2, 2, 3)) for _ in range(10))
+        frame, sent = scripted(script), chance.randrange(1, 4)
+        code, length = 2, len(frame)
+        for slot in chain_in(running):
+            code, length = script[int(slot.name.removeprefix("scripted_"))], length + 1
+            self._add(slot_key(slot), one_code(code, sent, length))
+            if code not in slot.actions and not slot.shadow:
+                break
+        else:
+            code = 2
+        self.chain = self.chain.plus(one_code(code, sent, length))
+        assert run_through(running, frame).code == code
+        playground.send([frame] * (sent - 1))
+        sample = read(running)
+        for slot in chain_in(running):
+            assert sample.slots[slot.key] == self.slots.get(slot_key(slot), SlotCounts())
+        assert sample.verdict == self.chain
+
+    def _add(self, key: tuple[str, bool], more: SlotCounts) -> None:
+        self.slots[key] = self.slots.get(key, SlotCounts()).plus(more)
+
+
+def one_code(code: int, packets: int, length: int) -> SlotCounts:
+    def at_code(amount: int) -> tuple[int, ...]:
+        return tuple(amount if number == code else 0 for number in range(CODES))
+
+    return SlotCounts(at_code(packets), at_code(packets * length))
+
+
+EDITS = ("toggle", "move", "shadow", "add", "remove", "replace", "relink")
+KINDS = (*EDITS, "undo", "rollback")
+RELINKED = {Linkage.STATIC: Linkage.TAILCALL, Linkage.TAILCALL: Linkage.STATIC}
+
+
+def edited(running: Running, samples: Path, chance: random.Random, kind: str) -> Chain:
     chain = chain_in(running)
     index = chance.randrange(len(chain))
-    kind = chance.choice(("toggle", "move", "shadow", "add", "remove"))
     if kind == "move" and len(chain) > 1:
         return chain.move(index, (index + 1) % len(chain))
     if kind == "shadow":
         return chain.retune(index, shadow=not chain.slots[index].shadow)
     if kind == "remove" and len(chain) > 1:
         return chain.remove([index])
+    if kind == "relink" and chain.linkage in RELINKED:
+        return chain.relink(RELINKED[chain.linkage])
+    number = chance.randrange(10)
+    (slot,) = scripted_chain(samples, [PASS_ON] * 10, chain.linkage).slots[number : number + 1]
+    if kind == "replace":
+        return chain.substitute(index, keep_maps(slot.component, chain.slots[index].component))
     if kind == "add" and len(chain) < 6:
-        number = chance.randrange(10)
-        (slot,) = scripted_chain(samples, [PASS_ON] * 10, chain.linkage).slots[number : number + 1]
         return chain.add(replace(slot, key=f"{slot.key}{chance.random()}"))
     actions = chain.slots[index].actions
     return chain.retune(index, actions=ActionSet.parse("PD") if actions == PASS_ON else PASS_ON)

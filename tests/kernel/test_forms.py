@@ -10,7 +10,6 @@ import random
 from pathlib import Path
 
 import pytest
-from xdptui.view.detail_text import overview
 
 from tests.kernel.chains import chain_of, change, look_at, run_through, scripted_chain
 from tests.kernel.command_line import CommandLine
@@ -29,6 +28,7 @@ from xdpchain.sys import bpf
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import TrialRow, run_trial
+from xdptui.view.detail_lines import overview
 
 WORDS = ["P", "PD", "ADPTR", "none", "TR", "P"]
 

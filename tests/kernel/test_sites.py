@@ -40,6 +40,8 @@ OBJECTS = [SAMPLES / f"{name}.o" for name in ("firewall", "mark", "meta", "nobtf
 OBJECTS += [FILTERS / f"xdpfilt_{name}.o" for name in ("alw_all", "dny_all", "alw_eth", "dny_tcp")]
 PASS_ON = ActionSet.parse("P")
 BURST = 30_000
+relinked = pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
+"""Linkages whose counters are laid out anew with the chain."""
 
 
 def same(site: VerdictSite) -> tuple[object, ...]:
@@ -97,9 +99,10 @@ def test_a_running_slot_knows_where_inlined_functions_are_called(
     assert any(len(calls) == 2 for calls in expected), "one is inlined twice"
 
 
-def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Path) -> None:
+@relinked
+def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Path, linkage: Linkage) -> None:
     """Through changed layouts, and maps that are added up."""
-    running = change(playground, chain_of(samples, "firewall"))
+    running = change(playground, chain_of(samples, "firewall", linkage=linkage))
     assert running.chain is not None
     key = running.chain.slots[0].key
     extra = chain_of(samples, "pass").slots[0]
@@ -124,11 +127,14 @@ def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Pa
         assert sites[which] == (packets * turns, octets * turns)
 
 
-def test_no_count_of_a_site_decreases_while_packets_flow(playground: Playground, samples: Path) -> None:
+@relinked
+def test_no_count_of_a_site_decreases_while_packets_flow(
+    playground: Playground, samples: Path, linkage: Linkage
+) -> None:
     """A packet that has passed a counted site is missing from the rest until a later counter has it. Readers
     come and go, and agree.
     """
-    running = change(playground, chain_of(samples, "firewall", "monitor", "pass"))
+    running = change(playground, chain_of(samples, "firewall", "monitor", "pass", linkage=linkage))
     assert running.chain is not None
     key, ended = running.chain.slots[0].key, threading.Event()
     sent = [0] * len(PACKETS)

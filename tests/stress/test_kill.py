@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from xdpchain.editing import apply
 from xdpchain.linkage.counting import FOLD_AT
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.counts import CODES, SlotCounts
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
@@ -34,6 +35,9 @@ from xdpchain.testing.playground import Playground
 from xdpchain.testing.wire import Listener
 
 FRAME = scripted(bytes([2] * 32), length=200)
+# What scripted_0, scripted_1 and so on return for the packets before a kill: one passes, the others are
+# dropped by 2, sent back by 3, and given no valid action by 1.
+SCRIPTS = [bytes([2] * 32), bytes([2, 2, 1, 2]), bytes([2, 2, 2, 3]), bytes([2, 7, 2, 2])]
 STRIDE = scaled(1, 1, 12)
 
 
@@ -114,6 +118,65 @@ def marks_now(playground: Playground, listener: Listener) -> str:
     return marks
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What an interface has counted, by slot key, and of the whole chain (None: not counted, as by libxdp's
+    dispatcher).
+    """
+
+    slots: dict[str, SlotCounts] = field(default_factory=dict)
+    chain: SlotCounts | None = None
+
+    def kept_in(self, later: Counts, staying: int) -> bool:
+        """Whether ``later`` has the same counts of all slots that are still there, which are at least so
+        many, and new ones begin at zero.
+        """
+        same = all(counts == self.slots.get(key, SlotCounts()) for key, counts in later.slots.items())
+        there = len(self.slots.keys() & later.slots.keys()) >= staying
+        return same and there and later.chain in (None, self.chain or SlotCounts())
+
+
+def counts_now(running: Running) -> Counts:
+    """What the chain's programs themselves count; every slot must."""
+    if running.chain is None:
+        return Counts()
+    with open_counters(running, attach=False) as reader:  # type: ignore[union-attr]
+        sample = reader.read()
+    assert set(sample.slots) == {slot.key for slot in running.chain}
+    assert (sample.verdict is not None) == running.linkage_facts.counts_chain
+    return Counts(dict(sample.slots), sample.verdict)
+
+
+def send_known(running: Running) -> Counts:
+    """Packets of every kind through the chain, if there is one; returns what it must count of them."""
+    if running.chain is None:
+        return Counts()
+    slots = {slot.key: SlotCounts() for slot in running.chain}
+    whole = SlotCounts()
+    for times, script in enumerate(SCRIPTS, 1):
+        frame = scripted(script, length=len(FRAME))
+        for _ in range(times):
+            run_through(running, frame)
+        length = len(frame)
+        code = 2
+        for slot in running.chain:
+            if slot.name.startswith("scripted_"):
+                code = script[int(slot.name.removeprefix("scripted_"))]
+                length += 1
+            slots[slot.key] = slots[slot.key].plus(one_code(code, times, length))
+            if code not in slot.actions:
+                break
+        whole = whole.plus(one_code(code, times, length))
+    return Counts(slots, whole if running.linkage_facts.counts_chain else None)
+
+
+def one_code(code: int, packets: int, length: int) -> SlotCounts:
+    return SlotCounts(
+        tuple(packets * (min(code, CODES - 1) == number) for number in range(CODES)),
+        tuple(packets * length * (min(code, CODES - 1) == number) for number in range(CODES)),
+    )
+
+
 @pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 @pytest.mark.parametrize("name", EDITS)
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -185,6 +248,8 @@ def kill_everywhere(
     assert not bare["pins"]
     running = restart()
     started = holdings(playground, own_bpffs).counts
+    slots = running.chain or empty
+    staying = len({slot.key for slot in slots} & {slot.key for slot in edit.change(slots, samples)})
     assert marks_now(playground, listener) == edit.old
 
     def body() -> object:
@@ -199,15 +264,18 @@ def kill_everywhere(
     for stop in range(0, len(calls), stride):
         running = restart()
         assert holdings(playground, own_bpffs).counts == started
+        sent = send_known(running)
+        assert counts_now(running) == sent
         made, code = run_until(body, stop, counted)
         if code == 0 and stop > 0.9 * len(calls):
             break  # the number of memory requests varies: this time there were fewer calls
         assert code is None, f"killed at call {stop}"
         where = f"killed at call {stop} of {len(calls)}, {made[-1]}, after {', '.join(map(str, made[-6:-1]))}"
+        now = look_at(playground)
+        assert sent.kept_in(counts_now(now), staying), f"the kill lost counts, {where}"
         marks = marks_now(playground, listener)
         seen[marks] = seen.get(marks, 0) + 1
-        now = look_at(playground)
-        before = verdicts(now)
+        before = counts_now(now)
         if now.identity == running.identity:
             assert marks == edit.old, where
             assert now.chain == running.chain, where
@@ -218,8 +286,8 @@ def kill_everywhere(
             body()
         else:
             change_and_back(playground, now, samples, linkage)
-        again = verdicts(look_at(playground))
-        assert None in (before, again) or again == before, f"no count was lost, {where}"
+        again = counts_now(look_at(playground))
+        assert before.kept_in(again, staying), f"the next change lost counts, {where}"
         assert marks_now(playground, listener) == edit.new, where
         held = holdings(playground, own_bpffs)
         assert held.counts == finished, where
@@ -228,14 +296,6 @@ def kill_everywhere(
         "the kills hit both sides of the swap"
     )
     print(f"{linkage} {mode}, {name}: killed at {len(calls)} calls, outcome {seen}")
-
-
-def verdicts(running: Running) -> int | None:
-    """How many packets the chain has counted in total; None if nothing counts."""
-    if running.counting is None:
-        return None
-    with open_counters(running) as reader:  # type: ignore[union-attr]
-        return reader.read().verdict.total_packets
 
 
 def change_and_back(playground: Playground, now: Running, samples: Path, linkage: Linkage) -> None:

@@ -115,7 +115,9 @@ MOST_TAIL_CALLS = 33
 """Per packet (the kernel's MAX_TAIL_CALL_CNT): one more does nothing, and the chain would end there."""
 
 LEFT_TO_COMPONENTS = 23
-"""How many of those are kept for components that make their own: nobody can tell how many they make."""
+"""How many of those are kept for components that make their own: nobody can tell how many they make. With
+more than these the chain can still end early.
+"""
 
 
 def _check_tail_calls(parts: Sequence[Part]) -> None:
