@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -38,9 +39,12 @@ pytestmark = pytest.mark.bench
 PACKET = bytes(64)
 REPEAT = 300_000
 ROUNDS = 15
+LOADS, ROUNDS_OF_A_LOAD = 6, 6
+"""A chain takes up to twice as long depending on where its programs lie in memory, so it is loaded anew."""
+
 LIVE = 200_000
 BY_HAND_TARGET = 1.3
-"""Ten slots without counters, over hand-written tail calls; static chains count, too."""
+"""Ten slots, over hand-written tail calls; counters included."""
 
 TWO_TARGET = 1.5
 """The same for two slots, where a nanosecond is an eighth of the total."""
@@ -49,7 +53,7 @@ LENGTHS = range(1, 11)
 PASSES = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 DROPS = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)
 
-Programs = dict[tuple[str, int], bpf.Fd]
+K = TypeVar("K", bound=Hashable)
 
 
 def by_hand(length: int, held: contextlib.ExitStack) -> bpf.Fd:
@@ -107,6 +111,17 @@ def timed(program: bpf.Fd) -> Callable[[], float]:
     return lambda: float(bpf.prog_test_run(program, PACKET, REPEAT).ns)
 
 
+def fastest(makers: Mapping[K, Callable[[contextlib.ExitStack], bpf.Fd]]) -> dict[K, float]:
+    """ns of the fastest round of several loads of each. All stay loaded, so that each lies elsewhere."""
+    lowest: dict[K, float] = {}
+    with contextlib.ExitStack() as held:
+        for _ in range(LOADS):
+            programs = {key: timed(make(held)) for key, make in makers.items()}
+            for key, timing in alternate(programs, ROUNDS_OF_A_LOAD).items():
+                lowest[key] = min(timing.least, lowest.get(key, timing.least))
+    return lowest
+
+
 def table(taken: Mapping[str, Timing], baseline: str) -> None:
     print(f"\n{'ns a packet':<38}{'lowest':>8}  {'middle half':<16}over the baseline")
     for name, timing in taken.items():
@@ -133,20 +148,17 @@ def test_chains_of_1_to_10(root: None, samples: Path) -> None:
         "static": lambda n, held: built(samples, Linkage.STATIC, n, held),
         "static counting": lambda n, held: built(samples, Linkage.STATIC, n, held, counters=True),
     }
-    with contextlib.ExitStack() as held:
-        programs = {(kind, n): make(n, held) for kind, make in kinds.items() for n in LENGTHS}
-        taken = alternate({key: timed(program) for key, program in programs.items()}, ROUNDS)
-    print("\nns a packet " + "".join(f"{kind:>18}" for kind in kinds))
+    makers = {
+        (kind, n): lambda held, make=make, n=n: make(n, held) for kind, make in kinds.items() for n in LENGTHS
+    }
+    taken = fastest(makers)
+    print(f"\nns a packet, the fastest of {LOADS} loads of {ROUNDS_OF_A_LOAD} rounds")
+    print(" " * 12 + "".join(f"{kind:>18}" for kind in kinds))
     for n in LENGTHS:
-        print(f"{n:>4} slots  " + "".join(f"{str_of(taken[kind, n]):>18}" for kind in kinds))
-    ratio = {kind: taken[kind, 10].least / taken["by hand", 10].least for kind in kinds}
-    print("of by hand  " + "".join(f"{ratio[kind]:18.2f}" for kind in kinds) + "  (ten slots, lowest)")
-    for kind in ("tailcall", "static", "static counting"):
-        assert ratio[kind] <= BY_HAND_TARGET
-
-
-def str_of(timing: Timing) -> str:
-    return f"{timing.least:.0f} / {timing.median:.0f}"
+        print(f"{n:>4} slots  " + "".join(f"{taken[kind, n]:18.0f}" for kind in kinds))
+    ratio = {kind: taken[kind, 10] / taken["by hand", 10] for kind in kinds}
+    print("of by hand  " + "".join(f"{ratio[kind]:18.2f}" for kind in kinds) + "  (ten slots)")
+    assert {kind: one for kind, one in ratio.items() if one > BY_HAND_TARGET} == {}
 
 
 def test_real_packets_from_the_kernels_generator(root: None, samples: Path) -> None:

@@ -86,8 +86,21 @@ def share(pid: int, wait: Callable[[float], object] = time.sleep) -> float:
     return (spent(pid) - before) / (time.monotonic() - begun)
 
 
-def told(name: str, *shares: float) -> None:
-    print(f"\n{MANY} interfaces, {name}: " + ", ".join(f"{one:.1%}" for one in shares) + " of a core", end="")
+def under_churn(
+    playground: Playground, pid: int, wait: Callable[[float], object] = time.sleep
+) -> tuple[float, float]:
+    """The share of a core while veth pairs come and go, and how many of them per second."""
+    with Churn(playground.netns) as churn:
+        made, begun = churn.made, time.monotonic()
+        used = share(pid, wait)
+        rate = (churn.made - made) / (time.monotonic() - begun)
+    return used, rate
+
+
+def told(name: str, at_rest: float, moved: tuple[float, float]) -> None:
+    used, rate = moved
+    print(f"\n{MANY} interfaces, {name}: {at_rest:.1%} of a core at rest, {used:.1%} while {rate:.0f} veth "
+          "pairs come and go per second", end="")  # fmt: skip
 
 
 def test_first_paint(many: Playground, samples: Path) -> None:
@@ -116,10 +129,9 @@ def test_the_screen(many: Playground) -> None:
         terminal.await_text("firewall")
         terminal.listen(5.0)
         at_rest = share(terminal.pid, terminal.listen)
-        with Churn(many.netns):
-            moved = share(terminal.pid, terminal.listen)
+        moved = under_churn(many, terminal.pid, terminal.listen)
         resident = terminal.resident_kib
-    told("screen, at rest and under churn", at_rest, moved)
+    told("screen", at_rest, moved)
     print(f", {resident / 1024:.0f} MiB", end="")
     assert at_rest <= SHARE
 
@@ -142,9 +154,8 @@ def test_the_exporter(many: Playground) -> None:
 
         scrape(5.0)
         at_rest = share(started.pid, scrape)
-        with Churn(many.netns):
-            moved = share(started.pid, scrape)
-    told("exporter, at rest and under churn", at_rest, moved)
+        moved = under_churn(many, started.pid, scrape)
+    told("exporter", at_rest, moved)
     assert at_rest <= SHARE
 
 
@@ -165,11 +176,10 @@ def test_programs(many: Playground, samples: Path, tmp_path: Path, command: str)
             drained = subprocess.Popen(["cat"], stdin=started.stdout, stdout=subprocess.DEVNULL)
         time.sleep(5.0 if command != "service" else 30.0)
         at_rest = share(started.pid)
-        with Churn(many.netns):
-            moved = share(started.pid)
+        moved = under_churn(many, started.pid)
     if command == "watch":
         drained.wait()
-    told(f"{command}, at rest and under churn", at_rest, moved)
+    told(command, at_rest, moved)
     assert at_rest <= SHARE
 
 

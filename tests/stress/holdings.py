@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,15 +48,18 @@ class Holdings:
         }
 
 
-def holdings(playground: Playground, bpffs: Path) -> Holdings:
-    """What is held now by this process, by pins under ``bpffs``, and by the playground's interfaces."""
+def holdings(playground: Playground, bpffs: Path, others: Iterable[int] = ()) -> Holdings:
+    """What is held now by this process, by other processes, by pins under ``bpffs``, and by the playground's
+    interfaces.
+    """
     found = Holdings(pins=pin_paths(bpffs), descriptors=descriptors())
-    for number in os.listdir("/proc/self/fd"):
-        _take_descriptor(found, int(number))
+    for process in ("self", *others):
+        for number in os.listdir(f"/proc/{process}/fd"):
+            _take_descriptor(found, process, int(number))
     for path in found.pins:
         try:
             with bpf.obj_get(str(bpffs / path)) as fd:
-                _take_descriptor(found, fd.fileno())
+                _take_descriptor(found, "self", fd.fileno())
         except OSError:
             continue  # a directory
     for link in playground.links:
@@ -80,9 +84,9 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _take_descriptor(found: Holdings, number: int) -> None:
+def _take_descriptor(found: Holdings, process: int | str, number: int) -> None:
     try:
-        text = Path(f"/proc/self/fdinfo/{number}").read_text()
+        text = Path(f"/proc/{process}/fdinfo/{number}").read_text()
     except OSError:
         return  # closed meanwhile
     facts = dict(re.findall(r"^(\w+):\s+(\d+)", text, re.MULTILINE))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thousands of edits: nothing grows. 300 in one process and 20 processes in every run; with XDPTUI_SOAK=1
-10,000 and 1,000.
+10,000 and 1,000. XDPTUI_SOAK_EDITS says how many edits instead, also in the lab.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.counters import open_counters
-from xdpchain.sys import bpf
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import run_trial
 
-EDITS = scaled(300, 10_000, 24)
+EDITS = int(os.environ.get("XDPTUI_SOAK_EDITS") or scaled(300, 10_000, 24))
 PROCESSES = scaled(20, 1_000, 6)
 ROOT = Path(__file__).parents[2]
 GROWTH_PER_EDIT = 64
@@ -90,7 +89,6 @@ def test_many_edits_in_one_process(
     start = everything(samples, linkage)
     frame = frames.udp(frames.PEER, frames.NEAR, 53)
     done, memory, held = 0, [], []
-    everyone = everyones()
     began = time.monotonic()
     change(playground, start)
     while done < EDITS:
@@ -125,8 +123,6 @@ def test_many_edits_in_one_process(
     change(playground, Chain())
     after = steady(playground, own_bpffs)
     assert after.counts == {**held[-1], "programs": 0, "maps": 0, "links": 0, "pins": 0}
-    # Also by the kernel's own lists, though others may be busy meanwhile.
-    assert fewer_than(everyone, done // 4)
     print(
         f"{linkage}: {done} edits in {seconds:.0f} s ({1000 * seconds / done:.1f} ms each), held {held[-1]}, "
         f"{grown} bytes more memory in the last {edits_after}"
@@ -141,26 +137,6 @@ def refused(playground: Playground, samples: Path, number: int) -> None:
     bad = Slot.of(load_component(str(samples / "refused.o")))
     with pytest.raises(Exception, match="verifier"):
         apply(make_plan(running, (running.chain or Chain()).add(bad)))
-
-
-def everyones() -> dict[str, int]:
-    """The number of programs, maps, and links on the whole machine."""
-    commands = {
-        "programs": bpf.Command.PROG_GET_NEXT_ID,
-        "maps": bpf.Command.MAP_GET_NEXT_ID,
-        "links": bpf.Command.LINK_GET_NEXT_ID,
-    }
-    return {name: sum(1 for _ in bpf.ids(command)) for name, command in commands.items()}
-
-
-def fewer_than(before: dict[str, int], more: int) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        now = everyones()
-        if all(now[name] < before[name] + more for name in before):
-            return True
-        time.sleep(0.2)
-    return False
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -181,7 +157,6 @@ def test_many_processes_of_one_edit_each(
         ["unload", *where, "scripted_1"],
     ]
     held = []
-    everyone = everyones()
     began = time.monotonic()
     for index in range(PROCESSES):
         done = run(edits[index % len(edits)])
@@ -194,7 +169,6 @@ def test_many_processes_of_one_edit_each(
     assert steady(playground, own_bpffs).counts == {
         "programs": 0, "maps": 0, "links": 0, "pins": 0, "descriptors": held[0]["descriptors"]
     }  # fmt: skip
-    assert fewer_than(everyone, max(PROCESSES // 2, 8))
     print(f"{linkage}: {PROCESSES} processes in {seconds:.0f} s, held {held[-1]}")
 
 
