@@ -5,6 +5,7 @@ changes, the journal, specs, recordings. That release is built from the reposito
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -140,11 +141,62 @@ def test_its_chain_of_ten_grows_and_is_left_alone_by_it_then(
     assert counted() == [9] * 10
 
 
-def test_a_change_that_it_armed_is_confirmed_or_rolled_back(
+@pytest.mark.vm
+def test_its_freplace_chain_is_edited_and_counts_what_is_loaded_now(
     cli: CommandLine, net: Playground, old: Old
 ) -> None:
+    """Its components don't count for themselves, and are kept as they run."""
+    file = cli.sample("scripted")
+    for number in (0, 1):
+        old("load", net.ifname, file, "-n", f"scripted_{number}", "-P", str(number), "--linkage", "freplace")
+    running = look_at(net)
+    assert (running.note, str(running.linkage)) == ("", "freplace")
+    first = [slot.id for slot in running.chain or ()]
+    cli.ok("move", net.ifname, "1", "0")
+    assert [slot.id for slot in look_at(net).chain or ()] == first[::-1]
+    cli.ok("undo", net.ifname)  # from the journal it wrote
+    assert [slot.id for slot in look_at(net).chain or ()] == first
+    cli.ok("set", net.ifname, "0", "-A", "PD", "--confirm", "100")
+    cli.ok("rollback", net.ifname)
+    assert settled(lambda: look_at(net).pending is None)
+    assert (look_at(net).chain or pytest.fail("gone")).slots[0].actions == ActionSet.parse("P")
+    cli.ok("load", net.ifname, file, "-n", "scripted_2", "-P", "2")
+    net.send([scripted(b"\2\2\2")] * 3)
+    running = look_at(net)
+    assert [slot.id for slot in running.chain or ()][:2] == first
+    with open_counters(running, attach=False) or pytest.fail("nothing counts") as reader:
+        sample = reader.read()
+    assert {
+        slot.name: sample.slots[slot.key].total_packets
+        for slot in running.chain or ()
+        if slot.key in sample.slots
+    } == {"scripted_2": 3}
+    old("set", net.ifname, "0", "-A", "PD")  # and the other way round
+    assert [slot.name for slot in look_at(net).chain or ()] == ["scripted_0", "scripted_1", "scripted_2"]
+
+
+@pytest.mark.parametrize("linkage", ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
+def test_a_change_that_it_armed_is_rolled_back_in_time(
+    cli: CommandLine, net: Playground, old: Old, linkage: str
+) -> None:
+    """By its own guardian, while this release looks at it."""
+    old("load", net.ifname, cli.sample("firewall"), "--linkage", linkage)
+    before = look_at(net)
+    old("set", net.ifname, "0", "-P", "60", "--confirm", "5")
+    armed = look_at(net)
+    assert armed.pending is not None
+    assert (armed.chain or pytest.fail("gone")).slots[0].priority == 60
+    assert settled(lambda: look_at(net).pending is None, 60)
+    now = look_at(net)
+    assert (now.hook, now.chain) == (before.hook, before.chain)
+
+
+@pytest.mark.parametrize("linkage", ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
+def test_a_change_that_it_armed_is_confirmed_or_rolled_back(
+    cli: CommandLine, net: Playground, old: Old, linkage: str
+) -> None:
     file = cli.sample("firewall")
-    old("load", net.ifname, file, "--linkage", "static")
+    old("load", net.ifname, file, "--linkage", linkage)
     for command, priority in (("confirm", 50), ("rollback", 50)):
         old("set", net.ifname, "0", "-P", str(priority if command == "confirm" else 60), "--confirm", "100")
         assert look_at(net).pending is not None
@@ -162,6 +214,10 @@ def test_its_specs_and_recordings_are_read(
     assert cli("plan", str(spec)).code == 0, "what runs differs in nothing"
     net.send([udp(PEER, NEAR, 53)] * 3)
     old("record", str(recording), net.ifname, "--interval", "0.1", "--duration", "0.3")
+    lines = [json.loads(line) for line in cli.ok("replay", str(recording)).out.splitlines()]
+    assert {line["interfaces"][0]["verdict"]["XDP_PASS"]["packets"] for line in lines} == {3}
+    entries = json.loads(cli.ok("log", net.ifname).out)
+    assert entries
     replayed = Recording(str(recording))
     counted = replayed.reading(0).counted[net.ifindex].sample
     assert counted is not None
