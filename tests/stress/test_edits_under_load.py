@@ -30,7 +30,7 @@ from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.counters import SlotCounts, open_counters
 from xdpchain.testing.playground import DeviceCounters, Playground
 
-EDITS = scaled(200, 2000, 40)
+EDITS = scaled(150, 2000, 40)
 FIRST, TAIL_CALLER = "xdp_counter", "xdp_tailcalls"
 MOST_WITH_TAIL_CALLS = 10
 """Slots of a tailcall chain with a component that makes tail calls (docs/linkages.md)."""
