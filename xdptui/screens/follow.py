@@ -72,8 +72,7 @@ def names_of(verdicts: ActionSet) -> str:
 
 
 def _meant(packet: Followed, verdicts: ActionSet) -> bool:
-    known = packet.verdict in Action.__members__.values()
-    return not verdicts or (Action(packet.verdict) if known else Action.ABORTED) in verdicts
+    return not verdicts or packet.outcome in verdicts
 
 
 class FollowScreen(TwoPanes[None]):

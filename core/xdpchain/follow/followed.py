@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.model.actions import Action
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
 __all__ = ["WAIT", "ByteChange", "Fate", "Followed", "Step", "View", "changes"]
@@ -89,6 +90,12 @@ class Followed:
     queue: int = 0
     on_cpu: int = 0
     fate: Fate | None = None
+
+    @property
+    def outcome(self) -> Action:
+        """What the kernel makes of the verdict: a code that is no action is XDP_ABORTED."""
+        known = self.verdict in Action.__members__.values()
+        return Action(self.verdict) if known else Action.ABORTED
 
     @property
     def final(self) -> View:

@@ -11,7 +11,7 @@ from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported
 from xdpchain.linkage.tap import LEAST_SNAP, MOST_SNAP
-from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.actions import ActionSet
 from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 from xdpchain.observe.permissions import require_capabilities
@@ -86,7 +86,7 @@ class Follower(Closing):
         self.count, self.rate, self.verdicts = count, rate, verdicts
         self.ended = ""
         self.followed = self.passed_over = 0
-        first = rate if count is None or verdicts else min(rate, count)
+        first = self._most(rate, lost=0)
         keep = Keep(-(-snaplen // 8) * 8, fates, 0 if fates else first)
         self._tapping = _tapping(running, self.filter, expression, lock_timeout, keep)
         self._fates: Fates | None = None
@@ -148,7 +148,7 @@ class Follower(Closing):
         if self._fates is not None:
             found = self._fates.settled(found, all_of_them=last)
         if self.verdicts:
-            every, found = found, [followed for followed in found if self._wanted(followed)]
+            every, found = found, [followed for followed in found if followed.outcome in self.verdicts]
             self.passed_over += len(every) - len(found)
         if self.count is not None:
             found = found[: self.count - self.followed]  # each CPU may have taken one more
@@ -162,11 +162,6 @@ class Follower(Closing):
                 self.ended = why
         return found
 
-    def _wanted(self, packet: Followed) -> bool:
-        """The kernel treats a code that is no action as XDP_ABORTED."""
-        known = packet.verdict in Action.__members__.values()
-        return (Action(packet.verdict) if known else Action.ABORTED) in self.verdicts
-
     def _refill(self) -> None:
         now = time.monotonic()
         due = (now - self._at) * self.rate
@@ -176,10 +171,11 @@ class Follower(Closing):
 
     def _grant(self, packets: float) -> None:
         self._granted = packets
-        most = packets
-        if self.count is not None and not self.verdicts:
-            most = min(most, self.count + self._assembly.lost)
-        self._tapping.grant(int(most))
+        self._tapping.grant(self._most(packets, self._assembly.lost))
+
+    def _most(self, packets: float, lost: int) -> int:
+        """How many of these to grant: as many as are asked for, unless that takes their verdicts."""
+        return int(packets if self.count is None or self.verdicts else min(packets, self.count + lost))
 
     def stop(self) -> None:
         """End the iteration, from any thread."""
