@@ -82,8 +82,8 @@ def look(name: str | int, netns: str | None = None, *, through: Netlink | None =
 
 
 def look_again(before: Running, netlink: Netlink) -> Running:
-    """The interface of this name now, through sockets in its namespace. The driver and its features are not
-    asked for again if it is the same device, unless a first program came or the last went. Raises NotFound.
+    """The interface of this name now, through sockets in its namespace. If it is the same device, its driver
+    is not asked for again, nor its features, unless a first program came or the last went. Raises NotFound.
     """
     return _look(before.interface.name, before.interface.netns, netlink, before)
 
@@ -91,13 +91,13 @@ def look_again(before: Running, netlink: Netlink) -> Running:
 def _look(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
     def read() -> tuple[Running, ...]:
         link = netlink.link(name)
-        if before is not None and (link.ifindex, netlink.inode, bool(link.xdp)) == (
-            before.interface.ifindex,
-            before.device.netns_inode,
-            bool(before.hooks),
-        ):
-            return (_settled(link, netns, netlink, None, known=before.device),)
-        return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
+        known, asked = None, True
+        if before is not None:
+            there = (before.interface.ifindex, before.device.netns_inode)
+            known = before.device if there == (link.ifindex, netlink.inode) else None
+            asked = known is None or bool(link.xdp) is not bool(before.hooks)
+        features = netlink.xdp_features(link.ifindex) if asked else None
+        return (_settled(link, netns, netlink, features, known=known),)
 
     return with_pending(netlink.inode, read)[0]
 
@@ -142,11 +142,11 @@ def _device(
     drivers: bool,
     known: Device | None,
 ) -> Device:
-    if known is not None:
-        driver, able = known.driver, known.features
-    else:
-        driver = netlink.driver(link.ifindex) if drivers or link.xdp else None
-        able = None if features is None else features.get(link.ifindex, frozenset())
+    driver, able = (known.driver, known.features) if known else (None, None)
+    if driver is None and (drivers or link.xdp):
+        driver = netlink.driver(link.ifindex)
+    if features is not None:
+        able = features.get(link.ifindex, frozenset())
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,

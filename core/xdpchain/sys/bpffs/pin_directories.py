@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,11 +60,9 @@ def dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
     return DispatchDir(path, ifindex, prog_id)
 
 
-@contextmanager
-def open_dispatch_dir(directory: DispatchDir, *, make: bool = False) -> Iterator[TrustedDirectory]:
+def open_dispatch_dir(directory: DispatchDir, *, make: bool = False) -> TrustedDirectory:
     """Open a dispatcher's pin directory, as `open_below`."""
-    with open_below(SUBDIRECTORY, directory.path.name, make=make) as opened:
-        yield opened
+    return open_below(SUBDIRECTORY, directory.path.name, make=make)
 
 
 def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
