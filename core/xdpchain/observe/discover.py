@@ -6,6 +6,7 @@ kernel; nothing is changed.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from xdpchain.errors import NotFound, XdpChainError
@@ -16,7 +17,16 @@ from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending
 
-__all__ = ["Everywhere", "interfaces", "look", "look_again", "reuse_sockets", "survey", "survey_all"]
+__all__ = [
+    "Everywhere",
+    "interfaces",
+    "look",
+    "look_again",
+    "look_at",
+    "reuse_sockets",
+    "survey",
+    "survey_all",
+]
 
 TRIES = 10
 """How often a chain is reread if it changes while being read."""
@@ -81,6 +91,20 @@ def look(name: str | int, netns: str | None = None, *, through: Netlink | None =
         return _look(name, netns, through or held.enter_context(Netlink(netns)))
 
 
+def look_at(names: Iterable[str], netns: str | None = None) -> dict[str, Running]:
+    """Those of these interfaces that are there, by name, as `look`. Raises NotFound (no such namespace)."""
+    with Netlink(netns) as netlink:
+
+        def read() -> tuple[Running, ...]:
+            found = []
+            for name in names:
+                with contextlib.suppress(NotFound):
+                    found.append(_read(name, netns, netlink))
+            return tuple(found)
+
+        return {running.interface.name: running for running in with_pending(netlink.inode, read)}
+
+
 def look_again(before: Running, netlink: Netlink) -> Running:
     """The interface of this name now, through sockets in its namespace. If it is the same device, its driver
     is not asked for again, nor its features, unless a first program came or the last went. Raises NotFound.
@@ -89,17 +113,19 @@ def look_again(before: Running, netlink: Netlink) -> Running:
 
 
 def _look(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
-    def read() -> tuple[Running, ...]:
-        link = netlink.link(name)
-        known, asked = None, True
-        if before is not None:
-            there = (before.interface.ifindex, before.device.netns_inode)
-            known = before.device if there == (link.ifindex, netlink.inode) else None
-            asked = known is None or bool(link.xdp) is not bool(before.hooks)
-        features = netlink.xdp_features(link.ifindex) if asked else None
-        return (_settled(link, netns, netlink, features, known=known),)
+    return with_pending(netlink.inode, lambda: (_read(name, netns, netlink, before),))[0]
 
-    return with_pending(netlink.inode, read)[0]
+
+def _read(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
+    """Without what `with_pending` adds."""
+    link = netlink.link(name)
+    known, asked = None, True
+    if before is not None:
+        there = (before.interface.ifindex, before.device.netns_inode)
+        known = before.device if there == (link.ifindex, netlink.inode) else None
+        asked = known is None or bool(link.xdp) is not bool(before.hooks)
+    features = netlink.xdp_features(link.ifindex) if asked else None
+    return _settled(link, netns, netlink, features, known=known)
 
 
 def _settled(

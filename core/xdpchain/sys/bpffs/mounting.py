@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
@@ -122,7 +121,7 @@ def open_below(*names: str, make: bool = False) -> TrustedDirectory:
     Raises BpffsMissing, Untrusted, PermissionDenied, and FileNotFoundError without ``make``.
     """
     held = _HELD.get()
-    if held is not None and names and held.path == _wanted():
+    if held is not None and names:
         return _below(held, names, make=make)
     return _open(find(), names, make=make)
 
@@ -204,10 +203,7 @@ def mount() -> Path:
 
 def _wanted() -> Path:
     chosen = os.environ.get("LIBXDP_BPFFS")
-    return _path(chosen) if chosen else DEFAULT_MOUNT
-
-
-_path = lru_cache(maxsize=8)(Path)
+    return Path(chosen) if chosen else DEFAULT_MOUNT
 
 
 def _missing(path: Path) -> BpffsMissing:

@@ -36,8 +36,9 @@ class DispatchDir(NamedTuple):
     prog_id: int
 
 
-def dispatch_dirs() -> tuple[DispatchDir, ...]:
-    """The pin directories of all dispatchers, from any tool, sorted. Other entries are ignored.
+def dispatch_dirs(ifindex: int | None = None) -> tuple[DispatchDir, ...]:
+    """The pin directories of all dispatchers, or those of one ifindex, from any tool, sorted. Other entries
+    are ignored.
 
     Raises BpffsMissing and PermissionDenied.
     """
@@ -48,7 +49,9 @@ def dispatch_dirs() -> tuple[DispatchDir, ...]:
         return ()
     except OSError as error:
         raise refused(f"Can't list {find() / SUBDIRECTORY}", error) from error
-    matches = (_DISPATCH_DIR.fullmatch(name) for name in names)
+    if ifindex is not None:
+        names = tuple(name for name in names if name.startswith(DISPATCH_DIR.format(ifindex, "")))
+    matches = map(_DISPATCH_DIR.fullmatch, names)
     return tuple(
         sorted(DispatchDir(path / match[0], int(match[1]), int(match[2])) for match in matches if match)
     )
