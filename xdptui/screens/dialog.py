@@ -209,6 +209,11 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         buttons = self.query("#buttons Button").results(Button)
         return action != "accept" or any(button.variant == "primary" for button in buttons)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is being removed, and its widgets with it."""
+        return not self.display
+
     def finish(self, result: Answer | None) -> None:
         """Answer once. If another dialog covers this one, wait until it is gone, because Textual removes
         whatever is on top.
