@@ -95,7 +95,7 @@ class HelpScreen(Dialog[None]):
         self._show()
 
     @on(FilterLine.Closed)
-    def closed(self, event: FilterLine.Closed) -> None:
+    def filtered(self, event: FilterLine.Closed) -> None:
         line = self.query_one("#needle", FilterLine)
         if event.clear:
             line.value = ""
