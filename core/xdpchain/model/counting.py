@@ -94,6 +94,12 @@ class Layout:
     verdict: Terms
     sites: Mapping[SlotKey, SiteTerms] = field(default_factory=dict)
 
+    def of(self, slots: Iterable[SlotKey]) -> Layout:
+        """The same counters for these slots in the place of its own."""
+        keys = dict(zip(self.slots, slots, strict=True))
+        terms = {keys[key]: some for key, some in self.slots.items()}
+        return replace(self, slots=terms, sites={keys[key]: some for key, some in self.sites.items()})
+
     @property
     def counters(self) -> int:
         """The number of counters per CPU that are referred to."""
