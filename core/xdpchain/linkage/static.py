@@ -18,7 +18,7 @@ import errno
 import re
 import struct
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions, map_references, patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.flow import Counters, Way, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
@@ -105,7 +106,7 @@ class StaticLinker:
             remove_array_pins(running.dispatcher.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Made:
     """A linked program, its form, why not a cheaper one, and the slots that codes lead to."""
 
@@ -264,7 +265,7 @@ class _Linking:
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Design:
     """All that a linked program follows from but the maps of its slots: their names and units, whether their
     sites are told apart (None: it is off), the ways by slot and kind, the slot that packets enter, and if it
