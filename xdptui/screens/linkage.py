@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, OptionList
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from xdpchain.frozen import frozen
@@ -72,7 +72,7 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
         yield paragraph(f"{modes}\nChanging the mode is not atomic: for a moment no program runs.")
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep it (esc)", "keep")
+        yield button("Keep it (esc)", "cancel")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#offers")
@@ -98,7 +98,3 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
             self.notify(offer.why, title=f"{offer.linkage} is not available", timeout=8)
         else:
             self.finish(offer.linkage)
-
-    @on(Button.Pressed)
-    def kept(self) -> None:
-        self.finish(None)

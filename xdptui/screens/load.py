@@ -87,7 +87,6 @@ class LoadDialog(ObjectFiles[Choice | None]):
         Binding("ctrl+g", "globals", show=False),
         Binding("ctrl+t", "trial", show=False),
         Binding("ctrl+l", "lines", show=False),
-        Binding("ctrl+s", "accept", show=False),
     ]
 
     class Judged(Message):
@@ -480,22 +479,13 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def action_accept(self) -> None:
         self.when_settled(self._accept)
 
+    action_add = action_accept
+
     def _accept(self) -> None:
         if not self.query_one("#add", Button).disabled:
             self.finish(self._choice())
         elif self._object is None and self._error is None:
             self.refuse_path()
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "cancel":
-            self.finish(None)
-        elif event.button.id == "globals":
-            self.action_globals()
-        elif event.button.id == "trial":
-            self.action_trial()
-        elif event.button.id == "add":
-            self.action_accept()
 
 
 SLIM = 78

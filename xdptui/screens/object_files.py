@@ -200,11 +200,16 @@ class ObjectFiles(Dialog[Answer]):
     async def _look_at(self, value: str, pause: float, opens: bool) -> None:
         await asyncio.sleep(pause)
         self._place, is_file = await asyncio.to_thread(_look, value)
+        if self.closed:
+            return
         self._list(value)
         if is_file or opens:
             path = os.path.expanduser(value.strip())
             self.directory = os.path.dirname(os.path.abspath(path))
-            self.open_object(await asyncio.to_thread(self.read_object, path))
+            found = await asyncio.to_thread(self.read_object, path)
+            if self.closed:
+                return
+            self.open_object(found)
         self._settled.set()
         then, self._then = self._then, None
         if then is not None:
