@@ -9,10 +9,11 @@ interface follow it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypedDict, Unpack
 
 from xdpchain.change import transaction
+from xdpchain.change.journal.folders import searched_once
 from xdpchain.change.journal.keeping import Journal
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
@@ -26,7 +27,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, reuse_sockets
 from xdpchain.observe.permissions import require_capabilities
 
-__all__ = ["TRIES", "Edited", "Options", "apply", "apply_all", "edit", "edit_all", "undo"]
+__all__ = ["TRIES", "Edited", "Options", "apply", "apply_all", "edit", "edit_all", "one_by_one", "undo"]
 
 TRIES = 10
 """How often `edit` retries a change that lost a race: as often as libxdp does."""
@@ -150,6 +151,15 @@ def edit_all(
             except RaceLost:
                 if not tries or any(_on_trial(plan.running) for plan in plans):
                     raise
+
+
+@contextlib.contextmanager
+def one_by_one() -> Iterator[None]:
+    """Within this, what changes of many interfaces have in common is opened and searched once: netlink
+    sockets, and the journal.
+    """
+    with reuse_sockets(), searched_once():
+        yield
 
 
 def _planned(running: Running, change: Callable[[Running], Chain | Plan]) -> Plan:

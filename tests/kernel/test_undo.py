@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from xdpchain.change.journal import store
 from xdpchain.change.journal.entries import EntryKind
 from xdpchain.change.journal.undoing import NothingToUndo, history, undo_of
 from xdpchain.change.plan import make_plan
-from xdpchain.editing import apply, edit, undo
+from xdpchain.editing import apply, edit, one_by_one, undo
 from xdpchain.errors import Busy, NotFound, NotOurs
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
@@ -273,10 +275,18 @@ def renamed(playground: Playground, old: str, new: str) -> Running:
     return look(new, playground.netns)
 
 
-def test_history_follows_an_interface_that_is_renamed(
-    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture(params=[nullcontext, one_by_one], ids=["searched each time", "searched once"])
+def searching(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
     monkeypatch.setenv(store.STATE, str(tmp_path))
+    with request.param():
+        yield
+
+
+def test_history_follows_an_interface_that_is_renamed(
+    guarded: Playground, samples: Path, searching: None
+) -> None:
     name = guarded.ifname
     first = change(guarded, chain_of(samples, "firewall", "monitor"))
     assert first.chain is not None
@@ -299,9 +309,8 @@ def test_history_follows_an_interface_that_is_renamed(
 
 
 def test_history_follows_an_interface_to_another_namespace(
-    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    guarded: Playground, samples: Path, searching: None
 ) -> None:
-    monkeypatch.setenv(store.STATE, str(tmp_path))
     first = change(guarded, chain_of(samples, "firewall", "monitor"))
     assert first.chain is not None
     second = change(guarded, first.chain.remove([0]))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thousands of edits: nothing grows. 300 in one process and 20 processes in every run; with XDPTUI_SOAK=1
-10,000 and 1,000. XDPTUI_SOAK_EDITS says how many edits instead, also in the lab.
+10,000 and 1,000. XDPTUI_SOAK_EDITS and XDPTUI_SOAK_PROCESSES say how many instead, also in the lab.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import run_trial
 
 EDITS = int(os.environ.get("XDPTUI_SOAK_EDITS") or scaled(300, 10_000, 24))
-PROCESSES = scaled(20, 1_000, 6)
+PROCESSES = int(os.environ.get("XDPTUI_SOAK_PROCESSES") or scaled(20, 1_000, 6))
 ROOT = Path(__file__).parents[2]
 GROWTH_PER_EDIT = 64
 """Bytes of memory that an edit may leave. A leaked object would be hundreds: this leaves no room for even

@@ -190,7 +190,8 @@ def test_entries_are_counted_and_the_oldest_go(folder: Path, monkeypatch: pytest
 def test_interfaces_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "MOST_INTERFACES", 2)
     for name in ("eth0", "eth1", "eth2"):
-        store.append(folder / "interfaces" / "host" / name, change(EMPTY, at(1)))
+        assert store.append(folder / "interfaces" / "host" / name, change(EMPTY, at(1)))
+    store.drop_interfaces()
     assert len(list((folder / "interfaces" / "host").iterdir())) == 2
 
 

@@ -19,7 +19,8 @@ from xdpchain.observe.discover import interfaces, reuse_sockets
 from xdpchain.spec.targets import Missing
 from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.options import seconds
-from xdptui.commands.spec_report import Result, SpecState, report_document, report_text, summary
+from xdptui.commands.spec_report import Result, SpecState, report_document
+from xdptui.commands.spec_text import reports, summary
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import awaited, read_wanted
 from xdptui.commands.whatif import trying
@@ -82,16 +83,12 @@ def _exit_code(results: Sequence[Result], only_plan: bool) -> int:
 
 def _report(options: Namespace, results: Sequence[Result], *, dry: bool) -> None:
     talk = Talk(options.json, bool(options.verbose))
-    failed = [result for result in results if result.error is not None]
     if options.json:
         write(json.dumps(report_document(options.file, results, dry=dry), indent=2))
-    for result in results:
-        if not options.json:
-            for warning in result.warnings:
-                talk.warn(warning)
-            if text := report_text(result, dry=dry):
-                write(text)
-        if result.error is not None and (not options.json or result is failed[0]):
-            talk.failed(result.named_error)
-    if not options.json and len(results) != 1:
+        for error in [result.named_error for result in results if result.error is not None][:1]:
+            talk.failed(error)
+        return
+    for report in reports(results, dry=dry, whole=talk.verbose):
+        report.say(talk)
+    if len(results) != 1:
         write(summary(results, dry=dry))

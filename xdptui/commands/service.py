@@ -15,16 +15,17 @@ import socket
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.observe.discover import reuse_sockets
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import SpecTarget, namespaces, targets
 from xdpchain.trial.packets.own import OwnTraffic
-from xdptui.commands.spec_report import Result, report_line, report_text
+from xdptui.commands.spec_report import Result, report_line
+from xdptui.commands.spec_text import reports
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import Wanted, read_wanted
 from xdptui.commands.whatif import trying
@@ -44,7 +45,7 @@ most that many seconds. A single new interface is served at once, one in a crowd
 Identity = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceFailure:
     """An interface that failed: when to retry, and its error."""
 
@@ -153,12 +154,8 @@ class _Service:
         if self._talk.json:
             write(json.dumps(report_line(result, time.time())))
             return
-        for warning in result.warnings:
-            self._talk.warn(warning)
-        if text := report_text(result, dry=False):
-            write(text)
-        if result.error is not None:
-            self._talk.failed(result.named_error)
+        for report in reports([result], dry=False):
+            report.say(self._talk)
 
     def _say_once(self, error: XdpChainError) -> None:
         text = frozenset((str(error),))

@@ -1,29 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `apply` and `plan FILE` did or would do on each interface: as values, text and JSON."""
+"""What `apply` and `plan FILE` did or would do on each interface: as values and JSON."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from xdpchain.change.plan import Plan
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
 from xdptui.render import documents
-from xdptui.render.pending_text import pending_line
-from xdptui.render.plan_text import outcome_text, plan_text
-from xdptui.render.whatif_text import whatif_text
 from xdptui.workers.plan_check import findings_of
 from xdptui.workers.readings import totals
 
-__all__ = ["Result", "SpecState", "report_document", "report_line", "report_text", "summary"]
+__all__ = ["Result", "SpecState", "report_document", "report_line"]
 
 NOT_TRIED = Tried()
 
@@ -37,7 +33,7 @@ class SpecState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """One interface: its plan, what runs there ``now``, and remarks; or why it failed. An interface that was
     not reached, after a failure or ctrl-C, keeps the state that says it would change.
@@ -72,53 +68,20 @@ class Result:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Possible mistakes: in the plan, in the new components, and in the change itself."""
+        return (*(f"{self.label}: {text}" for text in self.mistakes), *self.troubles)
+
+    @property
+    def mistakes(self) -> tuple[str, ...]:
+        """Possible mistakes in the plan and in the new components."""
         if self.plan is None or self.error is not None:
-            return self.troubles
+            return ()
         found = [
             f"{finding.text}. {finding.todo}" if finding.todo else finding.text
             for finding in findings_of(self.plan)
         ]
         for warning in self.plan.warnings:
             found.append(warning.text if warning.slot is None else f"slot {warning.slot}: {warning.text}")
-        return (*(f"{self.label}: {text}" for text in found), *self.troubles)
-
-
-WORDS = {
-    SpecState.UNCHANGED: "as the spec says",
-    SpecState.WOULD_CHANGE: "would change",
-    SpecState.CHANGED: "changed",
-    SpecState.FAILED: "failed",
-}
-
-
-def report_text(result: Result, *, dry: bool) -> str:
-    """The report on one interface for standard output."""
-    if result.plan is None or result.error is not None:
-        return ""
-    if result.state is SpecState.UNCHANGED:
-        lines = [f"{result.label}: nothing to change"]
-    elif result.state is SpecState.CHANGED and result.now is not None:
-        lines = [outcome_text(result.plan, result.now)]
-    elif dry:
-        lines = [plan_text(result.plan)]
-    else:
-        lines = [f"{result.label}: not reached, so not changed"]
-    lines += [f"  {note}" for note in result.notes]
-    if result.tried.matrix is not None:
-        lines.append(whatif_text(result.tried.matrix, result.tried.notes))
-    if result.state is SpecState.CHANGED and result.now is not None and result.now.pending is not None:
-        lines.append(pending_line(result.now.pending, result.now, boot_clock()))
-    return "\n".join(lines)
-
-
-def summary(results: Sequence[Result], *, dry: bool) -> str:
-    """How many interfaces ended in each state."""
-    count = Counter(result.state for result in results)
-    total = f"{len(results)} interface{'s' * (len(results) != 1)}"
-    words = WORDS if dry else {**WORDS, SpecState.WOULD_CHANGE: "not reached"}
-    return ": ".join(
-        filter(None, [total, ", ".join(f"{count[s]} {words[s]}" for s in SpecState if count[s])])
-    )
+        return tuple(found)
 
 
 def report_document(source: str, results: Sequence[Result], *, dry: bool) -> dict[str, Any]:

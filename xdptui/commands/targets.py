@@ -50,7 +50,11 @@ def carry_out(
     plan in ``results``. Raises KeyboardInterrupt between two interfaces.
     """
     todo = [i for i, result in enumerate(results) if result.state is SpecState.WOULD_CHANGE]
-    with _between_two(talk) as interrupted:
+    if not todo:
+        return
+    from xdpchain.editing import one_by_one
+
+    with one_by_one(), _between_two(talk) as interrupted:
         try:
             for done, i in enumerate(todo):
                 if interrupted():

@@ -7,6 +7,7 @@ import getpass
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from xdpchain.model.manifest import Author
@@ -16,9 +17,14 @@ __all__ = ["current_author"]
 
 def current_author() -> Author:
     """The user (behind sudo), our PID, and the command line, truncated to 200 characters."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError):
-        user = str(os.getuid())
+    user = os.environ.get("SUDO_USER") or _user(os.getuid())
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv else "python"
     return Author(user, os.getpid(), command, time.time())
+
+
+@cache
+def _user(uid: int) -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(uid)

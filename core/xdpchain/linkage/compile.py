@@ -30,6 +30,7 @@ from xdpchain.errors import (
     PermissionDenied,
     XdpChainError,
 )
+from xdpchain.frozen import frozen
 from xdpchain.maps.globals import patched
 from xdpchain.model.component import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls, metadata_calls
@@ -273,7 +274,7 @@ def main_program(opened: Object, component: Component) -> ObjectProgram:
     raise InvalidInput(f"the object has no program {component.name}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stub:
     """The function of a loaded dispatcher that a component will replace (freplace)."""
 

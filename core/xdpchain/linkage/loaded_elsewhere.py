@@ -11,10 +11,11 @@ Programs' IDs and load times tell apart what was loaded on an interface, so none
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.frozen import frozen
 from xdpchain.model.component import Component, MapRef
 from xdpchain.sys import bpf
 
@@ -51,7 +52,7 @@ PLAIN = DEVICES | {
 BPF_F_NUMA_NODE = 1 << 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewMap:
     """A map as libbpf created it; ``content`` is a data section's, empty if it is zero."""
 
@@ -75,7 +76,7 @@ class NewMap:
         return fd
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Load:
     """A component as it was loaded, the maps of its object, and the interfaces that have this load."""
 

@@ -18,7 +18,7 @@ import errno
 import re
 import struct
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions, map_references, patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.component import Component
 from xdpchain.model.counting import Layout, slot_key
@@ -110,7 +111,7 @@ class StaticLinker:
             remove_array_pins(running.dispatcher.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Made:
     """A linked program, its form, why not a cheaper one, and the slots that codes lead to."""
 
@@ -269,7 +270,7 @@ def _alike(chain: Chain) -> Chain:
     return Chain(tuple(slots))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Design:
     """All that a linked program follows from but the maps of its slots: the chain (`_alike`), its slots'
     units, whether verdict sites are told apart, the CPUs that it counts on (None: it does not count), and

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,8 +62,7 @@ def names() -> tuple[str, ...]:
         return ()
     except PermissionError as error:
         raise _denied(f"Can't list {RUN_DIR}", error) from error
-    nsfs = OWN.stat().st_dev
-    return tuple(name for name in entries if _device(RUN_DIR / name) == nsfs)
+    return tuple(name for name in entries if _inode_of(name) is not None)
 
 
 @contextmanager
@@ -85,14 +85,18 @@ def inode(name: str | None = None) -> int:
 
 
 def name_of(inode_number: int) -> str | None:
-    """The (alphabetically first) name of the namespace with this inode number; None if unnamed."""
-    for name in names():
-        try:
-            if (RUN_DIR / name).stat().st_ino == inode_number:
-                return name
-        except OSError:  # deleted since names() listed it
-            continue
-    return None
+    """The (alphabetically first) name of the namespace with this inode number; None if unnamed. A name that
+    it has had is kept as long as it still has that one.
+    """
+    global _named
+    known = _named.get(inode_number)
+    if known is None or _inode_of(known) != inode_number:
+        _named = named = {found: name for name in reversed(names()) if (found := _inode_of(name)) is not None}
+        known = named.get(inode_number)
+    return known
+
+
+_named: dict[int, str] = {}
 
 
 def run(name: str | None, call: Callable[[], T]) -> T:
@@ -179,7 +183,7 @@ def reopened(place: int) -> int:
     opening may block (a pipe) or have effects (a device). Raises FileNotFoundError if it is not a network
     namespace, OSError.
     """
-    if os.fstat(place).st_dev != OWN.stat().st_dev:
+    if os.fstat(place).st_dev != _nsfs():
         raise FileNotFoundError(errno.ENOENT, "there is no namespace")
     fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -262,8 +266,16 @@ def _known() -> str | Advice:
     return f"Existing namespaces: {', '.join(there)}" if there else "There are no named namespaces"
 
 
-def _device(path: Path) -> int | None:
+@cache
+def _nsfs() -> int:
+    """The device number of the kernel's own filesystem of namespaces, mounted once for all."""
+    return OWN.stat().st_dev
+
+
+def _inode_of(name: str) -> int | None:
+    """The inode number of a name in /run/netns; None if no namespace is there."""
     try:
-        return path.stat().st_dev
+        found = os.stat(RUN_DIR / name)
     except OSError:  # deleted meanwhile, or not readable: unusable either way
         return None
+    return found.st_ino if found.st_dev == _nsfs() else None

@@ -109,7 +109,7 @@ def _select(python: Path, arguments: Sequence[str]) -> _Selection:
 def _environment(tools: str | None) -> dict[str, str]:
     """What tests may depend on, in the guest as here; ``tools`` names the suite of the xdp-tools."""
     environment = {"PYTEST_TIMEOUT": os.environ.get("PYTEST_TIMEOUT", _SECONDS_PER_TEST)}
-    for name in ("COLUMNS", "NO_COLOR", "VENV", "XDPTUI_SOAK", "XDPTUI_SOAK_EDITS"):
+    for name in ("COLUMNS", "NO_COLOR", "VENV", "XDPTUI_SOAK", "XDPTUI_SOAK_EDITS", "XDPTUI_SOAK_PROCESSES"):
         if name in os.environ:
             environment[name] = os.environ[name]
     return {**environment, **(xdp_tools.fetch(tools).environment if tools else {})}

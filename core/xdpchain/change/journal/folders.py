@@ -9,7 +9,9 @@ program IDs, which are not reused.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,10 +19,10 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.sys.netlink import Netlink
 
-from .entries import Heading
-from .store import all_headings, boot_id, headings, interface_folder
+from .entries import Heading, JournalEntry
+from .store import all_headings, append, boot_id, drop_interfaces, headings, interface_folder
 
-__all__ = ["bring_along", "device_of", "folder_of"]
+__all__ = ["add", "device_of", "folder_of", "searched_once"]
 
 Device = tuple[int, int]
 
@@ -36,35 +38,98 @@ def folder_of(running: Running) -> Path | None:
 
 
 def _found(own: Path, running: Running, device: Device | None) -> Path | None:
-    boot, program, mine = boot_id(), running.identity[1][:1], str(own)
-    if _about(headings(own, NEWEST), boot, program, device):
+    wanted = _marks(device, running.identity[1][:1])
+    if any(not wanted.isdisjoint(_marks_of(heading)) for heading in headings(own, NEWEST)):
         return own
-    for folder, known in all_headings(NEWEST):
-        if folder != mine and _about(known, boot, program, device):
-            return Path(folder)
+    elsewhere = (_KEPT.get() or _Index()).find(wanted)
+    if elsewhere is not None:
+        return elsewhere
     return None if _name_of_another(own, running, device) is not None else own
 
 
-def bring_along(running: Running, device: Device | None) -> Path:
-    """The folder to write to, under the interface's current name; ``device`` is from `device_of`. Another
-    interface's history under that name is moved aside. Raises OSError.
+Mark = Device | int
+"""What identifies an interface within this boot: its device, and a prog ID that ran there."""
+
+
+class _Index:
+    """The folders of all interfaces, by what identifies these; of several the one changed last. Read when it
+    is needed first.
     """
-    own = _folder(running)
+
+    def __init__(self) -> None:
+        self._folders: dict[Mark, tuple[int, str]] | None = None
+        self._added = 0
+
+    def find(self, wanted: Iterable[Mark]) -> Path | None:
+        if self._folders is None:
+            self._folders = {}
+            for place, (folder, known) in enumerate(all_headings(NEWEST)):
+                for mark in set[Mark]().union(*map(_marks_of, known)):
+                    self._folders.setdefault(mark, (place, folder))
+        found = min((self._folders[mark] for mark in wanted if mark in self._folders), default=None)
+        return Path(found[1]) if found is not None and os.path.isdir(found[1]) else None
+
+    def note(self, folder: Path, heading: Heading) -> None:
+        self._added += 1
+        if self._folders is not None:
+            self._folders.update(dict.fromkeys(_marks_of(heading), (-self._added, str(folder))))
+
+    def forget(self) -> None:
+        self._folders = None
+
+
+_KEPT: ContextVar[_Index | None] = ContextVar("index", default=None)
+
+
+@contextmanager
+def searched_once() -> Iterator[None]:
+    """Within this, all folders are searched once, not for each interface that is changed, and the limit on
+    their number is enforced at the end. What other processes record meanwhile is found under the interface's
+    name, but not under a name that it had for a moment.
+    """
+    token = _KEPT.set(_Index())
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        drop_interfaces()
+
+
+def add(running: Running, device: Device | None, entry: JournalEntry) -> None:
+    """Append an entry to the interface's history; ``device`` is from `device_of`. Raises OSError; then
+    nothing was stored.
+    """
+    index, own = _KEPT.get(), _folder(running)
+    if _bring_along(own, running, device) and index is not None:
+        index.forget()
+    first = append(own, entry)
+    if index is not None:
+        index.note(own, Heading.of(entry))
+    elif first:
+        drop_interfaces()
+
+
+def _bring_along(own: Path, running: Running, device: Device | None) -> bool:
+    """Make the folder of the interface's current name the one with its history. Another interface's history
+    under that name is moved aside. Returns whether anything was renamed.
+    """
     found = _found(own, running, device)
+    if found == own:
+        return False
     if found is None:  # the name belonged to another interface, which has had no change since it was renamed
         other = own.with_name(quote(_name_of_another(own, running, device) or "", safe=""))
         if not other.exists():
             os.rename(own, other)
-    elif found != own:
-        own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if own.exists():
-            aside = own.with_name(f".moving-{os.getpid()}")
-            os.rename(own, aside)
-            os.rename(found, own)
-            os.rename(aside, found)
-        else:
-            os.rename(found, own)
-    return own
+        return True
+    own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if own.exists():
+        aside = own.with_name(f".moving-{os.getpid()}")
+        os.rename(own, aside)
+        os.rename(found, own)
+        os.rename(aside, found)
+    else:
+        os.rename(found, own)
+    return True
 
 
 def device_of(running: Running) -> Device | None:
@@ -78,15 +143,12 @@ def _folder(running: Running) -> Path:
     return interface_folder(where.name, running.device.netns_inode)
 
 
-def _about(known: Iterable[Heading], boot: str, program: tuple[int, ...], device: Device | None) -> bool:
-    """Whether one of these entries is about the interface, or what runs there."""
-    for heading in known:  # called for every folder at every change, hence no generators
-        if heading.boot == boot:
-            if device is not None and heading.device == device:
-                return True
-            if program and program[0] in heading.programs:
-                return True
-    return False
+def _marks(device: Device | None, programs: Iterable[int | None]) -> set[Mark]:
+    return {mark for mark in (device, *programs) if mark is not None}
+
+
+def _marks_of(heading: Heading) -> set[Mark]:
+    return _marks(heading.device, heading.programs) if heading.boot == boot_id() else set()
 
 
 def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:

@@ -16,8 +16,8 @@ from xdpchain.model.component import ObjectRef
 from xdpchain.model.running import Running
 
 from .entries import EntryKind, JournalEntry
-from .folders import bring_along, device_of
-from .store import append, boot_id, has_object, keep_object
+from .folders import add, device_of
+from .store import boot_id, has_object, keep_object
 
 __all__ = ["Journal", "moment_of", "record"]
 
@@ -70,7 +70,7 @@ def record(
             restores,
             device=device,
         )
-        append(bring_along(before, device), entry)
+        add(before, device, entry)
     except (OSError, XdpChainError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return (

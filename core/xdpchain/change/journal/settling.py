@@ -12,7 +12,7 @@ from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange
 
 from .entries import EntryKind, JournalEntry
-from .store import append, boot_id, entries, interface_folder
+from .store import append, boot_id, drop_interfaces, entries, interface_folder
 
 __all__ = ["note_settled"]
 
@@ -44,4 +44,5 @@ def note_settled(pending: PendingChange, settled: ConfirmOutcome, *, by: Author 
             return known.get(program, Moment(program, boot))
 
         before = at(pending.new)
-        append(folder, JournalEntry(kind, author, before, at(settled.runs), (settled.text,)))
+        if append(folder, JournalEntry(kind, author, before, at(settled.runs), (settled.text,))):
+            drop_interfaces()

@@ -31,6 +31,7 @@ __all__ = [
     "all_headings",
     "append",
     "boot_id",
+    "drop_interfaces",
     "entries",
     "has_object",
     "headings",
@@ -141,8 +142,10 @@ def _remember(file: tuple[object, ...], heading: Heading) -> Heading:
 _HEADINGS: dict[tuple[object, ...], Heading] = {}
 
 
-def append(folder: Path, entry: JournalEntry) -> None:
-    """Store an entry as the interface's newest. Raises OSError; then nothing was stored."""
+def append(folder: Path, entry: JournalEntry) -> bool:
+    """Store an entry as the interface's newest. Returns whether it is the first (`drop_interfaces`). Raises
+    OSError; then nothing was stored.
+    """
     data, entry_numbers = entry.encode(), _numbers(folder)
     entry_number = max(entry_numbers, default=0)
     while True:
@@ -157,8 +160,7 @@ def append(folder: Path, entry: JournalEntry) -> None:
         _remember(_identity(path), Heading.of(entry))
         for old in [*entry_numbers, entry_number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
-        if not entry_numbers:  # a new interface
-            _drop_interfaces()
+    return not entry_numbers
 
 
 def has_object(sha256: str) -> bool:
@@ -216,15 +218,17 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(name[:-5]) for name in names if _ENTRY.fullmatch(name))
 
 
-def _drop_interfaces() -> None:
-    places = os.scandir(_root() / "interfaces")
-    folders = [folder for place in places for folder in os.scandir(place.path)]
-    if len(folders) <= MOST_INTERFACES:
-        return
-    for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime)[:-MOST_INTERFACES]:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(folder.path))
+def drop_interfaces() -> None:
+    """Remove the histories that are beyond the limit, if possible: those that were changed first."""
+    with contextlib.suppress(OSError):
+        places = os.scandir(_root() / "interfaces")
+        folders = [folder for place in places for folder in os.scandir(place.path)]
+        if len(folders) <= MOST_INTERFACES:
+            return
+        for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime)[:-MOST_INTERFACES]:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(folder.path))
 
 
 def _drop_objects(folder: Path) -> None:
