@@ -15,10 +15,10 @@ import socket
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.observe.discover import reuse_sockets
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
@@ -45,7 +45,7 @@ most that many seconds. A single new interface is served at once, one in a crowd
 Identity = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceFailure:
     """An interface that failed: when to retry, and its error."""
 

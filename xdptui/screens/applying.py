@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from textual import on
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Button, Static
@@ -53,7 +52,7 @@ class Applying(Dialog[Outcome]):
         yield paragraph("starting", id="steps")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
+        yield button("Cancel (esc)", "back")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -88,13 +87,9 @@ class Applying(Dialog[Outcome]):
             self.app.notify(text, severity="warning", timeout=10)
         self.finish(event.outcome)
 
-    @on(Button.Pressed)
-    def cancel(self) -> None:
-        self.action_back()
-
     def action_back(self) -> None:
         # The engine undoes what it began and then reports; the dialog stays until it has.
         if not self._stop.is_set():
             self._stop.set()
-            self.query_one("#cancel", Button).disabled = True
+            self.query_one("#back", Button).disabled = True
             self.on_applying_step(self.Step("cancelling: undoing the steps so far"))

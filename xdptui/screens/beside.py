@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from textual import on
 from textual.app import ComposeResult
 from textual.widget import Widget
-from textual.widgets import Button
 
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog
 from xdptui.widgets.beside_pane import BesidePane
 
 __all__ = ["BesideScreen"]
@@ -34,16 +32,9 @@ class BesideScreen(Dialog[None]):
     def body(self) -> ComposeResult:
         yield BesidePane(self._target)
 
-    def buttons(self) -> ComposeResult:
-        yield button("Close (esc)", "close")
-
     def first_focus(self) -> Widget | None:
         return self.query_one(BesidePane)
 
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one(BesidePane).begin()
-
-    @on(Button.Pressed)
-    def close(self) -> None:
-        self.finish(None)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,15 +12,16 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, OptionList
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdpchain.frozen import frozen
+from xdptui.screens.dialog import Dialog, paragraph
 
 __all__ = ["CopyDialog", "Copyable"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Copyable:
     """Something to copy: its ``key``, ``what`` it is, and the ``text`` (empty for the screen)."""
 
@@ -62,9 +62,6 @@ class CopyDialog(Dialog[Copyable | None]):
         yield options
         yield paragraph(f"Screens are saved in {self._folder}.", classes="gap dim")
 
-    def buttons(self) -> ComposeResult:
-        yield button("Close (esc)", "close")
-
     def first_focus(self) -> Widget | None:
         return self.query_one("#things")
 
@@ -77,7 +74,3 @@ class CopyDialog(Dialog[Copyable | None]):
     @on(OptionList.OptionSelected)
     def selected(self, event: OptionList.OptionSelected) -> None:
         self.finish(self._things[event.option_index])
-
-    @on(Button.Pressed)
-    def closed(self) -> None:
-        self.finish(None)

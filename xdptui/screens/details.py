@@ -13,11 +13,11 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
+from textual.widgets import RichLog, Static, TabbedContent, TabPane
 
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog
 from xdptui.widgets.beside_pane import BesidePane
 from xdptui.words.advice import told
 
@@ -86,9 +86,6 @@ class DetailsScreen(Dialog[None]):
             with TabPane("5 Beside", id="beside"):
                 yield BesidePane(self._target)
 
-    def buttons(self) -> ComposeResult:
-        yield button("Close (esc)", "close")
-
     def first_focus(self) -> Widget | None:
         return self.query_one("#tabs Tabs")
 
@@ -147,10 +144,6 @@ class DetailsScreen(Dialog[None]):
         log = self.query_one(f"#{event.tab}-text", RichLog)
         log.clear()
         log.write(event.text or "The kernel does not reveal the code.", scroll_end=False)
-
-    @on(Button.Pressed)
-    def close(self) -> None:
-        self.finish(None)
 
 
 def _rows(rows: list[tuple[str, str]]) -> Content:

@@ -103,7 +103,6 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         Binding("right", "app.focus_next", show=False),
         Binding("question_mark,f1", "keys", show=False),
         Binding("ctrl+s", "accept", show=False),
-        Binding("ctrl+r", "reset", show=False),
         Binding("up,k", "scroll(-1)", show=False),
         Binding("down,j", "scroll(1)", show=False),
         Binding("pageup", "scroll(0, -1)", show=False),
@@ -128,8 +127,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         raise NotImplementedError
 
     def buttons(self) -> ComposeResult:
-        """The buttons; the harmless one comes first and has the focus."""
-        raise NotImplementedError
+        """The buttons; the harmless one comes first and has the focus. Their ids say what they do: see
+        `pressed`.
+        """
+        yield button("Close (esc)", "close")
 
     def on_mount(self) -> None:
         self._fit()
@@ -180,9 +181,16 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             if main.variant == "primary" and not main.disabled:
                 main.press()
 
-    def action_reset(self) -> None:
-        for reset in self.query("#buttons #reset").results(Button):
-            reset.press()
+    @on(Button.Pressed, "#buttons Button")
+    def _pressed(self, event: Button.Pressed) -> None:
+        self.pressed(event.button.id or "")
+
+    def pressed(self, id: str) -> None:
+        """``close`` and ``cancel`` answer `dismissed`, any other button runs the action with its name."""
+        if id in ("close", "cancel"):
+            self.finish(self.dismissed())
+        else:
+            getattr(self, f"action_{id}")()
 
     def action_keys(self) -> None:
         """Show the keys that work here."""
@@ -199,9 +207,12 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     def _has(self, action: str) -> bool:
         """Whether the button that an action presses exists; True for actions without one."""
         buttons = self.query("#buttons Button").results(Button)
-        if action == "accept":
-            return any(button.variant == "primary" for button in buttons)
-        return action != "reset" or any(button.id == "reset" for button in buttons)
+        return action != "accept" or any(button.variant == "primary" for button in buttons)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is being removed, and its widgets with it."""
+        return not self.display
 
     def finish(self, result: Answer | None) -> None:
         """Answer once. If another dialog covers this one, wait until it is gone, because Textual removes
@@ -233,10 +244,3 @@ class DialogKeys(Dialog[None]):
         for keys, words in self._lines:
             yield Static(Content.assemble((f" {keys:<{width}}  ", "bold"), words))
         yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Close (esc)", "close")
-
-    @on(Button.Pressed)
-    def close(self) -> None:
-        self.finish(None)

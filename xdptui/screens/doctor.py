@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -101,15 +100,3 @@ class DoctorScreen(Dialog[None]):
     def action_again(self) -> None:
         self._findings.update("examining…")
         self._examine()
-
-    @on(Button.Pressed, "#close")
-    def close(self) -> None:
-        self.finish(None)
-
-    @on(Button.Pressed, "#everything")
-    def everything(self) -> None:
-        self.action_everything()
-
-    @on(Button.Pressed, "#again")
-    def again(self) -> None:
-        self.action_again()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -148,19 +147,3 @@ class EventsScreen(Dialog[None]):
 
     def action_again(self) -> None:
         self._hold()
-
-    @on(Button.Pressed, "#close")
-    def close(self) -> None:
-        self.finish(None)
-
-    @on(Button.Pressed, "#turn")
-    def turn(self) -> None:
-        self.action_turn()
-
-    @on(Button.Pressed, "#freeze")
-    def freeze(self) -> None:
-        self.action_freeze()
-
-    @on(Button.Pressed, "#again")
-    def again(self) -> None:
-        self.action_again()

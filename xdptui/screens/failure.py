@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Button
 
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
@@ -33,7 +31,7 @@ class Failure(Dialog[None]):
     Failure.-detailed #detail { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "detail", show=False),
+        Binding("d", "details", show=False),
     ]
     heading = "It failed"
 
@@ -68,16 +66,8 @@ class Failure(Dialog[None]):
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
         if self._detail:
-            yield button("Details (d)", "more")
+            yield button("Details (d)", "details")
 
-    def action_detail(self) -> None:
+    def action_details(self) -> None:
         if self._detail:
             self.toggle_class("-detailed")
-
-    @on(Button.Pressed, "#close")
-    def close(self) -> None:
-        self.finish(None)
-
-    @on(Button.Pressed, "#more")
-    def more(self) -> None:
-        self.action_detail()

@@ -325,17 +325,3 @@ class FollowScreen(TwoPanes[None]):
         else:
             self._saved = f"{len(packets)} packet{'s' * (len(packets) != 1)} written to {path}"
         self._show()
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        acts = {
-            "filter": self.action_filter,
-            "verdict": self.action_verdict,
-            "path": self.action_path,
-            "end": self.action_end,
-            "write": self.action_write,
-        }
-        if event.button.id == "close":
-            self.finish(None)
-        elif event.button.id in acts:
-            acts[event.button.id]()

@@ -38,7 +38,7 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "accept", show=False),
+        Binding("ctrl+r", "reset", show=False),
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),
     ]
@@ -109,16 +109,10 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
     def entered(self) -> None:
         self.app.action_focus_next()
 
-    def action_accept(self) -> None:
+    def action_set(self) -> None:
         if not self.query_one("#set", Button).disabled:
             self.finish(self._assignments())
 
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "cancel":
-            self.finish(None)
-        elif event.button.id == "set":
-            self.action_accept()
-        else:
-            for i, variable in enumerate(self._variables):
-                self.query_one(f"#v{i}", Input).value = variable.text
+    def action_reset(self) -> None:
+        for i, variable in enumerate(self._variables):
+            self.query_one(f"#v{i}", Input).value = variable.text

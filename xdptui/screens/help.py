@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
 from xdptui.screens.dialog import Dialog, button
 from xdptui.view.help_lines import Mode, help_blocks
@@ -50,7 +50,7 @@ class HelpScreen(Dialog[None]):
         yield Static(id="lines")
 
     def buttons(self) -> ComposeResult:
-        yield button("Search (/)", "search")
+        yield button("Search (/)", "filter")
         yield button("Close (esc)", "close")
 
     def first_focus(self) -> Widget | None:
@@ -95,7 +95,7 @@ class HelpScreen(Dialog[None]):
         self._show()
 
     @on(FilterLine.Closed)
-    def closed(self, event: FilterLine.Closed) -> None:
+    def filtered(self, event: FilterLine.Closed) -> None:
         line = self.query_one("#needle", FilterLine)
         if event.clear:
             line.value = ""
@@ -104,13 +104,6 @@ class HelpScreen(Dialog[None]):
 
     def action_keys(self) -> None:
         self.finish(None)
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "search":
-            self.action_filter()
-        else:
-            self.finish(None)
 
 
 def _rows(line: tuple[str, str], width: int) -> list[Content]:

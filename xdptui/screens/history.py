@@ -221,8 +221,3 @@ class HistoryScreen(TwoPanes[int | None]):
         entry = self.query_one("#rows", RowList).under(self._entries)
         if self._page is _Page.CHANGES and entry is not None and self._may_undo:
             self.finish(entry.number)
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        acts = {"turn": self.action_turn, "undo": self.action_undo, "undo_to": self.action_undo_to}
-        acts.get(event.button.id or "", self.action_back)()

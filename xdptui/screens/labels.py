@@ -60,10 +60,5 @@ class LabelsDialog(Dialog[dict[str, str] | None]):
     def entered(self) -> None:
         self.query_one("#set", Button).press()
 
-    @on(Button.Pressed, "#set")
-    def accept(self) -> None:
+    def action_set(self) -> None:
         self.finish(self._change())
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events, on
@@ -12,9 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, OptionList
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Linkage
 from xdpchain.model.interface import Mode
 from xdptui.screens.dialog import Dialog, button, paragraph
@@ -29,7 +29,7 @@ WHAT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """A linkage, and ``why`` it is not available (empty: it is)."""
 
@@ -72,7 +72,7 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
         yield paragraph(f"{modes}\nChanging the mode is not atomic: for a moment no program runs.")
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep it (esc)", "keep")
+        yield button("Keep it (esc)", "cancel")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#offers")
@@ -98,7 +98,3 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
             self.notify(offer.why, title=f"{offer.linkage} is not available", timeout=8)
         else:
             self.finish(offer.linkage)
-
-    @on(Button.Pressed)
-    def kept(self) -> None:
-        self.finish(None)

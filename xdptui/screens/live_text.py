@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from textual import on
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog
 
 __all__ = ["LiveText"]
 
@@ -38,9 +37,6 @@ class LiveText(Dialog[None]):
         with VerticalScroll(id="view"):
             yield Static("reading…", id="live")
 
-    def buttons(self) -> ComposeResult:
-        yield button("Close (esc)", "close")
-
     def first_focus(self) -> Widget | None:
         return self.query_one("#view", VerticalScroll)
 
@@ -59,7 +55,3 @@ class LiveText(Dialog[None]):
         if self.is_mounted:
             more = self.query_one("#view", VerticalScroll).max_scroll_y > 0
             self.query_one("#box").border_subtitle = "↑ ↓ pgup pgdn scroll" if more else ""
-
-    @on(Button.Pressed)
-    def close(self) -> None:
-        self.finish(None)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
 from xdpchain.model.component import Component
 from xdpchain.model.interface import Mode
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "LoadDialog"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What joins the candidate: the slot, its position (None: by priority), and the mode of a new chain."""
 
@@ -86,7 +87,6 @@ class LoadDialog(ObjectFiles[Choice | None]):
         Binding("ctrl+g", "globals", show=False),
         Binding("ctrl+t", "trial", show=False),
         Binding("ctrl+l", "lines", show=False),
-        Binding("ctrl+s", "accept", show=False),
     ]
 
     class Judged(Message):
@@ -479,22 +479,13 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def action_accept(self) -> None:
         self.when_settled(self._accept)
 
+    action_add = action_accept
+
     def _accept(self) -> None:
         if not self.query_one("#add", Button).disabled:
             self.finish(self._choice())
         elif self._object is None and self._error is None:
             self.refuse_path()
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "cancel":
-            self.finish(None)
-        elif event.button.id == "globals":
-            self.action_globals()
-        elif event.button.id == "trial":
-            self.action_trial()
-        elif event.button.id == "add":
-            self.action_accept()
 
 
 SLIM = 78

@@ -9,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import EntryChange, Shape, TableEntry
@@ -95,8 +95,7 @@ class MapEdit(Dialog[EntryChange | None]):
         self.set_focus(self.query_one("#value"))
 
     @on(Input.Submitted, "#value")
-    @on(Button.Pressed, "#go")
-    def entered(self) -> None:
+    def action_go(self) -> None:
         self.run_worker(self._try(), group="try", exclusive=True)
 
     async def _try(self) -> None:
@@ -111,10 +110,6 @@ class MapEdit(Dialog[EntryChange | None]):
         self.query_one("#trouble", Static).update(Content("\n".join(filter(None, lines))))
         wrong_key = self._entry is None and "key" in found.what
         self.set_focus(self.query_one("#key" if wrong_key else "#value"))
-
-    @on(Button.Pressed, "#cancel")
-    def cancelled(self) -> None:
-        self.finish(None)
 
 
 def _members(layout: Layout) -> str:

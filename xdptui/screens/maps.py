@@ -444,22 +444,6 @@ class MapsScreen(TwoPanes[None]):
             self._new = change.raw_key if change.old is None else None
         self._ask()
 
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "close":
-            self.finish(None)
-        elif event.button.id:
-            self.run_action_of(event.button.id)
-
-    def run_action_of(self, id: str) -> None:
-        acts = {
-            "filter": self.action_filter,
-            "edit": self.action_edit,
-            "new": self.action_new,
-            "delete": self.action_delete,
-        }
-        acts[id]()
-
 
 def _changed(before: dict[bytes, TableEntry], now: Sequence[TableEntry]) -> set[bytes]:
     """Keys whose values changed."""

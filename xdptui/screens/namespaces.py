@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from textual import on
 from textual.app import ComposeResult
 from textual.widget import Widget
-from textual.widgets import Button
 
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.namespace_lines import NamespaceView, namespace_cells, namespace_head
@@ -60,11 +59,6 @@ class Namespaces(Dialog[NamespaceView | None]):
         rows.row = next((row for row, view in enumerate(views) if view.netns == self._here), 0)
 
     @on(RowList.Chosen, "#namespaces")
-    @on(Button.Pressed, "#go")
-    def accept(self) -> None:
+    def action_go(self) -> None:
         if (view := self.query_one("#namespaces", RowList).under(self._views)) is not None:
             self.finish(view)
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)

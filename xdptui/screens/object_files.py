@@ -7,7 +7,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from textual import on, work
@@ -19,6 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.objects.objfile import ObjectFile
 from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.screens.object_paths import (
@@ -57,7 +57,7 @@ class _Paths(Suggester):
         return completion(value, await self._found())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     """A directory and what was found in it."""
 
@@ -200,11 +200,16 @@ class ObjectFiles(Dialog[Answer]):
     async def _look_at(self, value: str, pause: float, opens: bool) -> None:
         await asyncio.sleep(pause)
         self._place, is_file = await asyncio.to_thread(_look, value)
+        if self.closed:
+            return
         self._list(value)
         if is_file or opens:
             path = os.path.expanduser(value.strip())
             self.directory = os.path.dirname(os.path.abspath(path))
-            self.open_object(await asyncio.to_thread(self.read_object, path))
+            found = await asyncio.to_thread(self.read_object, path)
+            if self.closed:
+                return
+            self.open_object(found)
         self._settled.set()
         then, self._then = self._then, None
         if then is not None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -167,7 +166,7 @@ class PlanDialog(Dialog[bool]):
     def buttons(self) -> ComposeResult:
         yield button("Back (esc)", "back")
         if not self.plan.empty:
-            yield button("What if (y)", "whatif")
+            yield button("What if (y)", "what_if")
         if not self._barred:
             yield button(self._label, "apply", "primary")
 
@@ -307,12 +306,3 @@ class PlanDialog(Dialog[bool]):
             self.app.push_screen(
                 WhatIfScreen(self.plan.running, self.plan.candidate, adopts=self.plan.adopts)
             )
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "whatif":
-            self.action_what_if()
-        elif event.button.id == "apply":
-            self.action_apply()
-        else:
-            self.finish(False)

@@ -80,10 +80,5 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         self.query_one("#outcome", Static).update(text)
         self.query_one("#set", Button).disabled = not fits
 
-    @on(Button.Pressed, "#set")
-    def accept(self) -> None:
+    def action_set(self) -> None:
         self.finish((self._policy(),))
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)

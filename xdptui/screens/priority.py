@@ -65,12 +65,7 @@ class PriorityDialog(Dialog[int | None]):
         return value if 0 <= value <= MAX_PRIORITY else None
 
     @on(Input.Submitted, "#priority")
-    @on(Button.Pressed, "#set")
-    def accept(self) -> None:
+    def action_set(self) -> None:
         value = self._value()
         if value is not None:
             self.finish(value)
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)

@@ -95,6 +95,5 @@ class Confirm(Dialog[bool]):
         yes = self.query_one("#yes", Button)
         self.set_focus(self.query_one("#no", Button) if yes.disabled else yes)
 
-    @on(Button.Pressed)
-    def answered(self, event: Button.Pressed) -> None:
-        self.finish(event.button.id == "yes" and not event.button.disabled)
+    def pressed(self, id: str) -> None:
+        self.finish(id == "yes" and not self.query_one("#yes", Button).disabled)

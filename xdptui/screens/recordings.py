@@ -62,14 +62,9 @@ class RecordTo(Dialog[str | None]):
         self.query_one("#record", Button).disabled = taken or not path
 
     @on(Input.Submitted, "#path")
-    @on(Button.Pressed, "#record")
-    def accept(self) -> None:
+    def action_record(self) -> None:
         if not self.query_one("#record", Button).disabled:
             self.finish(_meant(self.query_one("#path", Input).value))
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)
 
 
 class OpenRecording(Dialog[str | None]):
@@ -122,13 +117,8 @@ class OpenRecording(Dialog[str | None]):
 
     @on(Input.Submitted, "#path")
     @on(RowList.Chosen, "#files")
-    @on(Button.Pressed, "#replay")
-    def accept(self) -> None:
+    def action_replay(self) -> None:
         typed = _meant(self.query_one("#path", Input).value)
         entry = self.query_one("#files", RowList).under(self._files) if self._files else None
         if path := typed or (entry.path if entry else ""):
             self.finish(path)
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)

@@ -122,10 +122,5 @@ class RoutesDialog(Dialog[Chain | None]):
         self._chain = self._chain.route(self._index, self._code(), key)
         self._show()
 
-    @on(Button.Pressed, "#set")
-    def accept(self) -> None:
+    def action_set(self) -> None:
         self.finish(self._chain)
-
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from textual import on
 from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from xdpchain.frozen import frozen
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.one_of import OneOf
 
 __all__ = ["SaveDialog", "SaveTo"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaveTo:
     """The spec's path, and the folder for object files; None: refer to them where they are."""
 
@@ -63,7 +63,11 @@ class SaveDialog(Dialog[SaveTo | None]):
         elif os.path.isdir(where.path):
             text = "That is a directory: give the path of a file in it."
         else:
-            text = "That file exists: you will be asked before it is changed." if _exists(where.path) else ""
+            text = (
+                "That file exists: you will be asked before it is changed."
+                if os.path.lexists(where.path)
+                else ""
+            )
         self.query_one("#outcome", Static).update(text)
         self.query_one("#save", Button).disabled = where is None or os.path.isdir(where.path)
 
@@ -79,20 +83,11 @@ class SaveDialog(Dialog[SaveTo | None]):
         return SaveTo(self._path, _folder(self._path) if self.query_one(OneOf).chosen else None)
 
     @on(Input.Submitted, "#path")
-    @on(Button.Pressed, "#save")
-    def accept(self) -> None:
+    def action_save(self) -> None:
         where = self._where()
         if where is not None and not self.query_one("#save", Button).disabled:
             self.finish(where)
 
-    @on(Button.Pressed, "#cancel")
-    def cancel(self) -> None:
-        self.finish(None)
-
 
 def _folder(path: str) -> str:
     return os.path.splitext(path)[0] + ".objects"
-
-
-def _exists(path: str) -> bool:
-    return os.path.lexists(path)

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from xdpchain.change.differences import Change
 from xdpchain.model.running import Running
@@ -24,8 +23,8 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
     """Answers ``drop``, ``rebase``, or None to keep looking."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "answer('drop')", show=False),
-        Binding("b", "answer('rebase')", show=False),
+        Binding("d", "drop", show=False),
+        Binding("b", "rebase", show=False),
     ]
 
     class Told(Message):
@@ -77,20 +76,14 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         return self._target.editable
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep looking (esc)", "keep")
+        yield button("Keep looking (esc)", "cancel")
         if self._rebasable:
             yield button("Rebase (b)", "rebase", "primary")
         yield button("Discard mine (d)", "drop", "error")
 
-    def action_answer(self, answer: Literal["drop", "rebase"]) -> None:
-        if answer == "drop" or self._rebasable:
-            self.finish(answer)
+    def action_drop(self) -> None:
+        self.finish("drop")
 
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "drop":
-            self.finish("drop")
-        elif event.button.id == "rebase":
+    def action_rebase(self) -> None:
+        if self._rebasable:
             self.finish("rebase")
-        else:
-            self.finish(None)

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual import on
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.screens.failure import Failure
 from xdptui.workers.trial_frames import NAMED_FRAMES
 
@@ -60,9 +59,6 @@ class TrialDialog(Dialog[None]):
             classes="gap dim",
         )
 
-    def buttons(self) -> ComposeResult:
-        yield button("Close (esc)", "close")
-
     def on_mount(self) -> None:
         super().on_mount()
         self.run_worker(self._work, thread=True, group="trial", exit_on_error=False)
@@ -97,10 +93,6 @@ class TrialDialog(Dialog[None]):
                 )
             )
         self.query_one("#rows", Static).update(Content("\n").join(lines))
-
-    @on(Button.Pressed, "#close")
-    def close(self) -> None:
-        self.finish(None)
 
 
 def _letter(code: Action | int | None) -> str:

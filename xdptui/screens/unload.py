@@ -48,7 +48,7 @@ class UnloadDialog(Dialog[Leaving | None]):
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep all (esc)", "keep")
+        yield button("Keep all (esc)", "cancel")
         yield button("Remove", "remove", "error")
 
     def first_focus(self) -> Widget | None:
@@ -86,11 +86,3 @@ class UnloadDialog(Dialog[Leaving | None]):
     def action_remove(self) -> None:
         if chosen := self.query_one(SlotChoice).marked:
             self.finish(Leaving(chosen, self._keep_maps))
-
-    @on(Button.Pressed, "#keep")
-    def kept(self) -> None:
-        self.finish(None)
-
-    @on(Button.Pressed, "#remove")
-    def removed(self) -> None:
-        self.action_remove()

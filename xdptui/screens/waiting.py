@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Literal, cast
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from xdptui.screens.dialog import Dialog, button, paragraph
 
@@ -42,7 +41,7 @@ class WaitingDialog(Dialog[Answer | None]):
         yield paragraph("C keeps it, B rolls it back, q leaves it to roll back.", classes="gap")
 
     def buttons(self) -> ComposeResult:
-        yield button("Stay (esc)", "stay")
+        yield button("Stay (esc)", "cancel")
         yield button("Keep (C)", "keep")
         yield button("Roll back (B)", "back")
         yield button("Leave (q)", "leave", "error")
@@ -57,6 +56,5 @@ class WaitingDialog(Dialog[Answer | None]):
     def action_answer(self, answer: Answer) -> None:
         self.finish(answer)
 
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        self.finish(None if event.button.id == "stay" else cast("Answer", event.button.id))
+    def pressed(self, id: str) -> None:
+        self.finish(None if id == "cancel" else cast("Answer", id))

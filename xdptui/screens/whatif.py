@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.suggester import Suggester
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
@@ -76,7 +76,7 @@ class WhatIfScreen(TwoPanes[None]):
     panes = ("#packets", "#more")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "back", show=False),
-        Binding("o", "source", show=False),
+        Binding("o", "another", show=False),
     ]
 
     class Tried(Message):
@@ -201,12 +201,5 @@ class WhatIfScreen(TwoPanes[None]):
         self.query_one("#detail", Static).update(text)
         self.query_one("#more").scroll_home(animate=False)
 
-    def action_source(self) -> None:
+    def action_another(self) -> None:
         self.set_focus(self.query_one("#source"))
-
-    @on(Button.Pressed)
-    def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "another":
-            self.action_source()
-        else:
-            self.finish(None)
