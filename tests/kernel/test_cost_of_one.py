@@ -31,7 +31,7 @@ from xdptui.cli import main
 
 FEW, MANY = 2, 120
 
-MOST_CALLS = {Linkage.STATIC: 200, Linkage.TAILCALL: 255}
+MOST_CALLS = {Linkage.STATIC: 160, Linkage.TAILCALL: 235}
 """The most system calls to apply a chain of one slot to one interface more."""
 
 
