@@ -24,8 +24,8 @@ COMPLETE = "--complete"
 AUTOMOUNT = "LIBXDP_BPFFS_AUTOMOUNT"
 
 NEW_OBJECTS = 20_000
-"""How many more objects make Python look for garbage. With its own 700, that took a twentieth of a short command,
-which makes hardly any.
+"""How many more objects make Python look for garbage. With its own 700, that takes a twentieth of a short
+command, which makes hardly any.
 """
 
 
