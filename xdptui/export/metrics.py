@@ -9,7 +9,7 @@ and is never reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
+from xdpchain.sys.netlink import LinkStats
 
 __all__ = [
     "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Value", "memory_values",
@@ -203,19 +204,19 @@ def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
     return *where(running), slot.name, slot.key
 
 
-def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> Iterator[Value]:
-    """The samples of interfaces and their counts. Interfaces without a program have no chain. ``now`` is in
-    seconds of `sys.boot_clock`.
+def values(
+    read: Iterable[tuple[Running, Sample | None]], traffic: Mapping[int, LinkStats], now: float = 0.0
+) -> Iterator[Value]:
+    """The samples of interfaces and their counts. Interfaces without a program have no chain. ``traffic`` is
+    what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`.
     """
     for running, sample in read:
-        device, place = running.device, where(running)
-        for metric, number in (
-            (RECEIVED, device.rx[0]),
-            (RECEIVED_BYTES, device.rx[1]),
-            (SENT, device.tx[0]),
-            (SENT_BYTES, device.tx[1]),
-        ):
-            yield Value(metric, place, number)
+        place = where(running)
+        if (counted := traffic.get(running.interface.ifindex)) is not None:
+            yield Value(RECEIVED, place, counted.rx_packets)
+            yield Value(RECEIVED_BYTES, place, counted.rx_bytes)
+            yield Value(SENT, place, counted.tx_packets)
+            yield Value(SENT_BYTES, place, counted.tx_bytes)
         yield from _confirmed(running, now)
         if running.hook is None:
             continue
