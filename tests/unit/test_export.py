@@ -25,7 +25,6 @@ from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.model.slot import Slot
 from xdpchain.observe.site_shares import SlotReasons
-from xdpchain.sys.netlink import LinkStats
 from xdptui.commands.arguments import COMMANDS
 from xdptui.commands.export import address
 from xdptui.export.exposition import Exposition, _amount
@@ -74,7 +73,7 @@ def sample(**slots: int) -> Sample:
 
 def exported(*read: tuple[Running, Sample | None]) -> dict[tuple[str, ...], float]:
     made: dict[tuple[str, ...], float] = {}
-    for value in values(read, {3: LinkStats(10, 640, 0, 0, 1, 64, 0, 0)}):
+    for value in values(read, {3: ((10, 640), (1, 64))}):
         assert len(value.labels) == len(value.metric.labels), value.metric.name
         series = (value.metric.exported, *value.labels)
         assert series not in made, "each series once"

@@ -12,12 +12,12 @@ from typing import Protocol
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
+from xdpchain.observe.discover import traffic
 from xdpchain.observe.kept_survey import KeptSurvey
 from xdpchain.observe.memory import chain_memory
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.running_sites import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
-from xdpchain.sys.netlink import Netlink
 from xdptui.export.metrics import (
     METRICS,
     SECONDS,
@@ -70,7 +70,6 @@ class ChainCollector:
         self._reasons: dict[int, tuple[Running, tuple[SlotReasons, ...]]] = {}
         self._meter = Meter()
         self._kept: KeptSurvey | None = None
-        self._inode = 0
         self._lock = threading.Lock()
         self.trouble = ""
         """Why the last attempt to read the kernel failed; empty if it succeeded."""
@@ -108,17 +107,15 @@ class ChainCollector:
             self._kept.close()
             self._kept = None
 
-    def _survey(self, inode: int) -> tuple[Running, ...]:
-        if inode != self._inode:  # the name now refers to another namespace
+    def _survey(self) -> tuple[Running, ...]:
+        if self._kept is not None and self._kept.outdated:
             self._forget()
-            self._inode = inode
         if self._kept is None:
             self._kept = KeptSurvey(self._netns)
         return self._kept.look()
 
     def _read(self) -> Iterator[Value]:
-        with Netlink(self._netns) as netlink:
-            runnings, traffic = self._survey(netlink.inode), netlink.stats()
+        runnings, counted = self._survey(), traffic(self._netns)
         if self._interfaces:
             runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
         counting = [running for running in runnings if self._trace or counts_already(running)]
@@ -127,7 +124,7 @@ class ChainCollector:
             running.interface.ifindex: self._meter.counts(running.interface.ifindex) for running in counting
         }
         yield from values(
-            ((running, samples.get(running.interface.ifindex)) for running in runnings), traffic, boot_clock()
+            ((running, samples.get(running.interface.ifindex)) for running in runnings), counted, boot_clock()
         )
         yield from self._site_values(runnings, samples) if self._sites else ()
         for running in runnings:

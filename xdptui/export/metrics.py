@@ -19,12 +19,14 @@ from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
-from xdpchain.sys.netlink import LinkStats
 
 __all__ = [
     "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Value", "memory_values",
     "slot_labels", "values", "where",
 ]  # fmt: skip
+
+Traffic = tuple[tuple[int, int], tuple[int, int]]
+"""Received packets and bytes, and sent ones."""
 
 _WHERE: Final = ("netns", "interface")
 _SLOT: Final = (*_WHERE, "component", "key")
@@ -205,7 +207,7 @@ def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
 
 
 def values(
-    read: Iterable[tuple[Running, Sample | None]], traffic: Mapping[int, LinkStats], now: float = 0.0
+    read: Iterable[tuple[Running, Sample | None]], traffic: Mapping[int, Traffic], now: float = 0.0
 ) -> Iterator[Value]:
     """The samples of interfaces and their counts. Interfaces without a program have no chain. ``traffic`` is
     what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`.
@@ -213,10 +215,11 @@ def values(
     for running, sample in read:
         place = where(running)
         if (counted := traffic.get(running.interface.ifindex)) is not None:
-            yield Value(RECEIVED, place, counted.rx_packets)
-            yield Value(RECEIVED_BYTES, place, counted.rx_bytes)
-            yield Value(SENT, place, counted.tx_packets)
-            yield Value(SENT_BYTES, place, counted.tx_bytes)
+            (received, received_bytes), (sent, sent_bytes) = counted
+            yield Value(RECEIVED, place, received)
+            yield Value(RECEIVED_BYTES, place, received_bytes)
+            yield Value(SENT, place, sent)
+            yield Value(SENT_BYTES, place, sent_bytes)
         yield from _confirmed(running, now)
         if running.hook is None:
             continue

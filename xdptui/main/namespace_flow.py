@@ -25,11 +25,11 @@ class NamespaceFlow(Controller):
         return {"namespaces": lambda: self._desk.begin(self._choose())}
 
     async def _choose(self) -> None:
-        from xdpchain.sys.all_netns import named
+        from xdpchain.observe.discover import named_spellings
         from xdptui.screens.namespaces import Namespaces
 
         try:
-            places = tuple(named().values())
+            places = tuple(named_spellings().values())
         except XdpChainError as error:
             self._desk.fail(error, "The network namespaces can't be listed")
             return

@@ -14,8 +14,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from xdpchain.observe.discover import Glance, glance
-from xdpchain.sys.all_netns import spellings
+from xdpchain.observe.discover import Glance, glance, spellings
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.namespace_lines import NamespaceView, namespace_cells, namespace_head
 from xdptui.widgets.row_list import RowList

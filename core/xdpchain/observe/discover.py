@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.interface import Interface
 from xdpchain.model.running import Device, Running
-from xdpchain.sys import all_netns
+from xdpchain.sys.all_netns import named_spellings, spellings
 from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending, with_pending_of_one
@@ -25,9 +25,12 @@ __all__ = [
     "look",
     "look_again",
     "look_at_hook",
+    "named_spellings",
     "reuse_sockets",
+    "spellings",
     "survey",
     "survey_all",
+    "traffic",
 ]
 
 TRIES = 10
@@ -62,7 +65,7 @@ class Everywhere(NamedTuple):
 
 def survey_all() -> Everywhere:
     """`survey` of every network namespace that can be reached, without any that end meanwhile."""
-    places, complete = all_netns.spellings()
+    places, complete = spellings()
     found, unseen = {}, []
     for place in places:
         try:
@@ -103,6 +106,17 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
     """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound (no such namespace)."""
     with Netlink(netns) as netlink:
         return tuple(Interface(name, ifindex, netns) for ifindex, name in netlink.names().items())
+
+
+def traffic(netns: str | None = None) -> dict[int, tuple[tuple[int, int], tuple[int, int]]]:
+    """What each interface of a namespace counts, by ifindex: received and sent packets and bytes, as in
+    `Device`. A tenth of the cost of a `survey`. Raises NotFound (no such namespace).
+    """
+    with Netlink(netns) as netlink:
+        return {
+            ifindex: ((counted.rx_packets, counted.rx_bytes), (counted.tx_packets, counted.tx_bytes))
+            for ifindex, counted in netlink.stats().items()
+        }
 
 
 def look(name: str | int, netns: str | None = None, *, through: Netlink | None = None) -> Running:

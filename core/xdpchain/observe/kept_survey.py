@@ -35,8 +35,14 @@ class KeptSurvey(Closing):
     def __init__(self, netns: str | None = None) -> None:
         self._netns = netns
         self._watch = Watch(netns)
+        self._inode = namespaces.inode(netns)
         self._found: dict[int, Running] = {}
         self._unread = True
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the name now refers to another namespace. Raises NotFound."""
+        return namespaces.inode(self._netns) != self._inode
 
     def wait(self, timeout: float) -> bool:
         """As `Watch.wait`."""

@@ -21,7 +21,7 @@ from . import netns
 from .namespaces import is_initial
 from .netlink import Netlink
 
-__all__ = ["Sighting", "named", "namespaces", "spellings", "visit", "xdp_programs"]
+__all__ = ["Sighting", "named_spellings", "namespaces", "spellings", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -84,7 +84,7 @@ def namespaces() -> frozenset[int] | None:
     return frozenset(found)
 
 
-def named() -> dict[int, str | None]:
+def named_spellings() -> dict[int, str | None]:
     """Our own network namespace (None) and those with names, sorted, by inode number."""
     found: dict[int, str | None] = {netns.inode(): None}
     for name in netns.names():
@@ -94,10 +94,10 @@ def named() -> dict[int, str | None]:
 
 
 def spellings() -> tuple[tuple[str | None, ...], bool]:
-    """How to write each network namespace that can be reached (`netns_spelling`): those of `named`, then the
+    """How to write each network namespace that can be reached (`netns_spelling`): those of `named_spellings`, then the
     rest, by a process in it or by what holds it; and whether there can be no others.
     """
-    found = named()
+    found = named_spellings()
     for path in _paths():
         with contextlib.suppress(OSError, XdpChainError), _namespace(path) as (_, inode):
             main = re.fullmatch(r"/proc/([0-9]+)/task/\1/ns/net", path)
