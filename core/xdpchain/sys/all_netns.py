@@ -94,7 +94,7 @@ def named_spellings() -> dict[int, str | None]:
 
 
 def spellings() -> tuple[tuple[str | None, ...], bool]:
-    """How to write each network namespace that can be reached (`netns_spelling`): those of `named_spellings`, then the
+    """How to write each network namespace that can be reached (`netns_spelling`): the named ones, then the
     rest, by a process in it or by what holds it; and whether there can be no others.
     """
     found = named_spellings()
