@@ -24,6 +24,7 @@ __all__ = [
     "interfaces",
     "look",
     "look_again",
+    "look_at",
     "look_at_hook",
     "named_spellings",
     "reuse_sockets",
@@ -132,9 +133,23 @@ def look(name: str | int, netns: str | None = None, *, through: Netlink | None =
         )
 
 
+def look_at(names: Iterable[str], netns: str | None = None) -> dict[str, Running]:
+    """Those of these interfaces that are there, by name, as `look`. Raises NotFound (no such namespace)."""
+    with Netlink(netns) as netlink:
+
+        def read() -> tuple[Running, ...]:
+            found = []
+            for name in names:
+                with contextlib.suppress(NotFound):
+                    found.append(look_at_hook(name, netns, netlink))
+            return tuple(found)
+
+        return {running.interface.name: running for running in with_pending(netlink.inode, read)}
+
+
 def look_again(before: Running, netlink: Netlink) -> Running:
-    """The interface of this name now, through sockets in its namespace. The driver and its features are not
-    asked for again if it is the same device, unless a first program came or the last went. Raises NotFound.
+    """The interface of this name now, through sockets in its namespace. If it is the same device, its driver
+    is not asked for again, nor its features, unless a first program came or the last went. Raises NotFound.
     """
     where = before.interface
     return with_pending_of_one(
@@ -150,13 +165,13 @@ def look_at_hook(
 ) -> Running:
     """As `look`, or `look_again` with ``before``, without pending changes and their outcomes."""
     link = netlink.link(name)
-    if before is not None and (link.ifindex, netlink.inode, bool(link.xdp)) == (
-        before.interface.ifindex,
-        before.device.netns_inode,
-        bool(before.hooks),
-    ):
-        return _settled(link, netns, netlink, None, before.device)
-    return _settled(link, netns, netlink, netlink.xdp_features(link.ifindex))
+    known, asked = None, True
+    if before is not None:
+        there = (before.interface.ifindex, before.device.netns_inode)
+        known = before.device if there == (link.ifindex, netlink.inode) else None
+        asked = known is None or bool(link.xdp) is not bool(before.hooks)
+    features = netlink.xdp_features(link.ifindex) if asked else None
+    return _settled(link, netns, netlink, features, known)
 
 
 def _settled(
@@ -195,11 +210,11 @@ def _device(
     features: dict[int, frozenset[str]] | None,
     known: Device | None,
 ) -> Device:
-    if known is not None:
-        driver, able = known.driver, known.features
-    else:
+    driver, able = (known.driver, known.features) if known else (None, None)
+    if driver is None:
         driver = netlink.driver(link.ifindex)
-        able = None if features is None else features.get(link.ifindex, frozenset())
+    if features is not None:
+        able = features.get(link.ifindex, frozenset())
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,
