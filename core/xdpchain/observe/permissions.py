@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
-from pathlib import Path
+import struct
 from typing import NamedTuple
 
 from xdpchain.advice import Advice, Do, advise
@@ -21,6 +22,9 @@ __all__ = [
 ]
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
+
+_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+_libc = ctypes.CDLL(None)
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -48,7 +52,7 @@ NEEDED = (
 def missing_capabilities() -> tuple[Capability, ...]:
     """What prevents editing chains; () if nothing does.
 
-    Capabilities are read from /proc (CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as before kernel 5.8).
+    capget(2) tells the capabilities (CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as before kernel 5.8).
     If all are present, loading a minimal XDP program is tried, since kernel policy may still forbid it.
     """
     if missing := missing_privileges():
@@ -122,7 +126,9 @@ def missing_privileges() -> tuple[Capability, ...]:
 
 
 def _effective() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
+    """This thread's effective capabilities, one bit each."""
+    sets = (ctypes.c_uint32 * 6)()  # two struct __user_cap_data_struct, low bits first
+    if _libc.capget(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), sets) != 0:
+        return 0
+    low, high = int(sets[0]), int(sets[3])
+    return high << 32 | low
