@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from functools import partial
 
-from xdpchain.errors import XdpChainError
+from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.frozen import frozen
 from xdpchain.observe.discover import reuse_sockets
 from xdpchain.observe.interface_watch import Presence, names_of
@@ -47,7 +47,7 @@ Identity = tuple[int, int]
 
 @frozen
 class ServiceFailure:
-    """An interface that failed: when to retry, and its error."""
+    """An interface that failed: when to retry, and its error as it was told, if it was."""
 
     identity: Identity
     retry_at: float
@@ -143,9 +143,10 @@ class _Service:
             return
         before = self._failed.get(target)
         delay = FIRST_RETRY if before is None else min(2 * before.delay, LAST_RETRY)
-        text = str(result.error)
+        # An interface that is gone again is no failure, and won't be due again.
+        text = "" if before is None and isinstance(result.error, NotFound) else str(result.error)
         self._failed[target] = ServiceFailure(identity, time.monotonic() + delay, delay, text)
-        if before is None or before.text != text:
+        if text and (before is None or before.text != text):
             self._say(result)
 
     # Output
