@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import struct
 from typing import NamedTuple
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.capabilities import effective_capabilities
 
 __all__ = [
     "Capability",
@@ -22,9 +21,6 @@ __all__ = [
 ]
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
-
-_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
-_libc = ctypes.CDLL(None)
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -117,18 +113,9 @@ def unseen() -> tuple[str, ...]:
 
 def missing_privileges() -> tuple[Capability, ...]:
     """The capabilities needed for editing that this process lacks."""
-    held = _effective()
+    held = effective_capabilities()
     return tuple(
         Capability(name, why, advise(Do.GET_PERMISSION, name))
         for bit, name, why in NEEDED
         if not held >> bit & 1 and not (bit in (CAP_BPF, CAP_PERFMON) and held >> CAP_SYS_ADMIN & 1)
     )
-
-
-def _effective() -> int:
-    """This thread's effective capabilities, one bit each."""
-    sets = (ctypes.c_uint32 * 6)()  # two struct __user_cap_data_struct, low bits first
-    if _libc.capget(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), sets) != 0:
-        return 0
-    low, high = int(sets[0]), int(sets[3])
-    return high << 32 | low
