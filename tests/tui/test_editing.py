@@ -210,7 +210,8 @@ async def test_a_plan_without_changes(playground: Playground, samples: Path) -> 
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("p", "a")
         assert not driver.dialog()
-        assert len(driver.app._notifications) == 2
+        told = [notice.text for notice in driver.app.main.desk.notices]
+        assert told == ["No changes: there is nothing to plan", "No changes: there is nothing to apply"]
 
 
 async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over(
