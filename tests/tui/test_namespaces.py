@@ -67,7 +67,7 @@ async def test_many_are_listed_at_once_and_read_then(playground: Playground, sam
             await driver.type(playground.netns.rpartition("-")[0][-12:])
             await driver.until(lambda: f" {playground.ifname} " in driver.text())  # XDP is on there
             await driver.press("escape", "slash")
-            await driver.type("many 9")
+            await driver.type(f"{os.getpid()}-many 9")  # not those of a test that runs at the same time
             await driver.press("enter", "end")
             assert f"▶ {[name for name in names if '9' in name][-1][:30]}" in driver.text()
             await driver.press("home", "enter")
