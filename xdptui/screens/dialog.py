@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, TypeVar
 
@@ -24,6 +24,7 @@ from xdptui.widgets.row_list import RowList
 __all__ = ["Dialog", "DialogKeys", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 LOW, NARROW = 16, 90
 """Lines and columns of a terminal below which dialogs have no margins."""
@@ -113,6 +114,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
 
     heading: str = ""
     _answered = False
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._asked: dict[str, int] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
@@ -208,6 +213,26 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         """Whether the button that an action presses exists; True for actions without one."""
         buttons = self.query("#buttons Button").results(Button)
         return action != "accept" or any(button.variant == "primary" for button in buttons)
+
+    def ask(self, work: Callable[[], Found], then: Callable[[Found | Exception], None], group: str) -> None:
+        """Run ``work`` in a thread, then ``then`` in ours with what it returned or raised; of the questions
+        of a ``group`` only the last is answered.
+        """
+        number = self._asked[group] = self._asked.get(group, 0) + 1
+
+        def answer(found: Found | Exception) -> None:
+            if self._asked[group] == number and not self.closed:
+                then(found)
+
+        def run() -> None:
+            found: Found | Exception
+            try:
+                found = work()
+            except Exception as error:  # each dialog shows it
+                found = error
+            self.call_later(answer, found)
+
+        self.run_worker(run, thread=True, group=group, exclusive=True, exit_on_error=False)
 
     @property
     def closed(self) -> bool:
