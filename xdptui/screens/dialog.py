@@ -58,7 +58,9 @@ def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str
 
 
 class Dialog(ModalScreen[Answer], Selecting[Answer]):
-    """Subclasses provide ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
+    """Subclasses provide ``heading`` and ``body()``; escape answers ``dismissed``. ``first`` selects what is
+    focused first, ``primary`` is the label and the id of the main button, if there is one.
+    """
 
     DEFAULT_CSS = """
     Dialog {
@@ -113,6 +115,8 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     ]
 
     heading: str = ""
+    first: ClassVar[str] = "#buttons Button"
+    primary: ClassVar[tuple[str, str] | None] = None
     _answered = False
 
     def __init__(self, *, classes: str | None = None) -> None:
@@ -132,10 +136,12 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         raise NotImplementedError
 
     def buttons(self) -> ComposeResult:
-        """The buttons; the harmless one comes first and has the focus. Their ids say what they do: see
-        `pressed`.
-        """
-        yield button("Close (esc)", "close")
+        """The buttons, the harmless one first; their ids say what they do (`pressed`)."""
+        if self.primary is None:
+            yield button("Close (esc)", "close")
+        else:
+            yield button("Cancel (esc)", "cancel")
+            yield button(*self.primary, "primary")
 
     def on_mount(self) -> None:
         self._fit()
@@ -160,8 +166,8 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         self.query_one("#body").styles.max_height = max(1, height - 2 - max(1, buttons.size.height) - margin)
 
     def first_focus(self) -> Widget | None:
-        """The widget focused first: the first button."""
-        return next(iter(self.query("#buttons Button").results(Button)), None)
+        """The widget focused first."""
+        return next(iter(self.query(self.first).results(Widget)), None)
 
     def dismissed(self) -> Answer | None:
         """The answer that escape gives."""

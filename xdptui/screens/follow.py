@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain import files
@@ -101,6 +100,7 @@ class FollowScreen(TwoPanes[None]):
         Binding("p", "path", show=False),
         Binding("tab,shift+tab", "other", show=False),
     ]
+    first = "#expression"
 
     def __init__(self, running: Running) -> None:
         super().__init__()
@@ -133,9 +133,6 @@ class FollowScreen(TwoPanes[None]):
         yield button("Path (p)", "path")
         yield button("Stop (x)", "end")
         yield button("Write (w)", "write")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#expression")
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -11,7 +11,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from xdptui.screens.dialog import Dialog, button
@@ -39,6 +38,7 @@ class HelpScreen(Dialog[None]):
         Binding("space", "scroll(0, 1)", show=False),
     ]
     heading = "Keys"
+    first = "#close"
 
     def __init__(self, mode: Mode | None = None) -> None:
         super().__init__()
@@ -52,9 +52,6 @@ class HelpScreen(Dialog[None]):
     def buttons(self) -> ComposeResult:
         yield button("Search (/)", "filter")
         yield button("Close (esc)", "close")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#close")
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -15,7 +15,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
@@ -71,6 +70,7 @@ class HistoryScreen(TwoPanes[int | None]):
         Binding("z", "undo", show=False),
         Binding("enter", "undo_to", show=False),
     ]
+    first = "#rows"
 
     def __init__(
         self,
@@ -118,9 +118,6 @@ class HistoryScreen(TwoPanes[int | None]):
         back = button("Back to before this (enter)", "undo_to")
         back.disabled = not self._may_undo
         yield back
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#rows")
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widget import Widget
 
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.view.namespace_lines import NamespaceView, namespace_cells, namespace_head
 from xdptui.widgets.row_list import RowList
 
@@ -25,6 +24,8 @@ class Namespaces(Dialog[NamespaceView | None]):
     Namespaces #namespaces { height: auto; max-height: 16; background: $surface; }
     """
     heading = "Network namespaces"
+    first = "#namespaces"
+    primary = ("Go there (enter)", "go")
 
     def __init__(self, views: Sequence[NamespaceView], here: str | None, unseen: Sequence[str]) -> None:
         super().__init__()
@@ -34,13 +35,6 @@ class Namespaces(Dialog[NamespaceView | None]):
         yield RowList(id="namespaces")
         for text in self._unseen:
             yield paragraph(f"Not seen: {text}")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Go there (enter)", "go", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#namespaces")
 
     def on_mount(self) -> None:
         super().on_mount()

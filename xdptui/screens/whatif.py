@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.suggester import Suggester
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from xdpchain.errors import XdpChainError
@@ -77,6 +76,7 @@ class WhatIfScreen(TwoPanes[None]):
         Binding("y", "back", show=False),
         Binding("o", "another", show=False),
     ]
+    first = "#packets"
 
     def __init__(
         self, running: Running, candidate: Chain, changes: bool = True, *, adopts: int | None = None
@@ -104,9 +104,6 @@ class WhatIfScreen(TwoPanes[None]):
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
         yield button("Other packets (o)", "another")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#packets")
 
     def on_mount(self) -> None:
         super().on_mount()
