@@ -26,6 +26,7 @@ from xdpchain.observe.discover import look
 from xdpchain.observe.recording.writer import older_part
 from xdpchain.trial.replay import replay_packet
 from xdptui.commands import options as values
+from xdptui.commands.ending import handling
 from xdptui.commands.record import size
 from xdptui.outcome import Talk, write
 from xdptui.render.follow_text import WIDTH, packet_document, packet_text
@@ -96,15 +97,8 @@ def _ending(follower: Follower) -> Iterator[list[int]]:
         came.append(signum)
         follower.stop()
 
-    if threading.current_thread() is not threading.main_thread():
+    with handling(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), end)):
         yield came
-        return
-    before = {signum: signal.signal(signum, end) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield came
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
