@@ -24,7 +24,7 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.recording.writer import older_part
-from xdpchain.trial.replay import replay_packet
+from xdpchain.trial.slot_paths import paths_of_packet
 from xdptui.commands import options as values
 from xdptui.commands.ending import handling
 from xdptui.commands.record import size
@@ -72,7 +72,7 @@ def run(options: Namespace) -> int:
         for packet in follower:
             paths = None
             if options.path:
-                paths = replay_packet(running, [view.head for _, view in arrivals(packet)])
+                paths = paths_of_packet(running, [view.head for _, view in arrivals(packet)])
             out.packet(packet, paths)
     if ending:
         return 128 + ending[0]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xdpchain.observe.behind import Behind
     from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
-    from xdpchain.observe.owner_evidence import Evidence, Verdict
+    from xdpchain.observe.owner_evidence import Evidence, Ownership
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
@@ -150,11 +150,11 @@ def beside(seen: Beside) -> Document:
     }
 
 
-def owner_evidence(verdict: Verdict, evidence: Evidence) -> Document:
+def owner_evidence(ownership: Ownership, evidence: Evidence) -> Document:
     """Who owns a program that can't be edited, as far as the evidence shows."""
     return {
-        "owner": verdict.who or None,
-        "how": verdict.how,
+        "owner": ownership.who or None,
+        "how": ownership.how,
         "holders": [
             {"pid": held.pid, "command": held.command, "holds": held.holds} for held in evidence.held
         ],

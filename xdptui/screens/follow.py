@@ -32,8 +32,8 @@ from xdptui.workers.packet_follower import (
     Followings,
     FollowMessage,
     Packets,
+    PathsFound,
     Progress,
-    Replays,
 )
 
 __all__ = ["FollowScreen"]
@@ -280,13 +280,13 @@ class FollowScreen(TwoPanes[None]):
         self._show()
 
     def action_path(self) -> None:
-        """Replay the packet under the cursor to get the lines that ran."""
+        """Run the packet under the cursor once more to get the lines that ran."""
         packet = self.query_one("#packets", RowList).under(self._shown)
         if packet is not None:
-            work = self._followings.replay(packet)
+            work = self._followings.paths_of(packet)
             self.run_worker(work, thread=True, group="path", exclusive=True, exit_on_error=False)
 
-    def on_replays(self, event: Replays) -> None:
+    def on_paths_found(self, event: PathsFound) -> None:
         if not self._old(event):
             self._paths[event.packet] = event.paths
             self._show_packet()
