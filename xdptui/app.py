@@ -21,7 +21,6 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.notifications import Notification, Notify
 from textual.screen import Screen
-from textual.widget import Widget
 
 from xdptui.charset import AsciiFilter, wants_ascii
 from xdptui.key_queue import KeyQueue
@@ -55,6 +54,8 @@ __all__ = ["XdpTui", "run", "tell_waiting"]
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 ENDING_SECONDS = 15.0
+MOST_SHOWN = 4
+"""Messages on the screen at once; the list of messages (`h`) has all."""
 
 
 class XdpTui(App[None]):
@@ -98,8 +99,8 @@ class XdpTui(App[None]):
         """Interfaces with changes still pending when the program ends."""
         self.elsewhere: MainScreen.Elsewhere | None = None
         """The namespace to go to instead of ending."""
-        self._answer: Notification | None = None
-        """The message shown last, if it was an answer to a key."""
+        self._shown: list[Notification] = []
+        """The messages on the screen."""
         self._first = MainScreen(netns, interface, replay, self.settings, copies=self)
 
     @property
@@ -170,12 +171,18 @@ class XdpTui(App[None]):
         shown = f"{title}: {message}" if title else message
         seconds = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
         toast = Notification(shown, "", severity, seconds, markup)
-        if self._answer is not None:  # answers to keys do not pile up
-            for before in self.screen.query("Toast.-information"):
-                self._answer.timeout = 0
-                if isinstance(place := before.parent, Widget):  # without its toast, it would still take room
-                    place.remove()
-        self._answer = toast if severity == "information" else None
+        # Answers to keys do not pile up, and a burst of news does not cover the screen.
+        lasting = [one for one in self._shown if one.severity != "information" and not one.has_expired]
+        kept = lasting[max(0, len(lasting) - MOST_SHOWN + 1) :]
+        for one in self._shown:
+            if one not in kept:
+                one.timeout = 0
+        for place in self.screen.query("ToastHolder"):
+            # Textual (8.2.8) leaves the places of messages that expired as another one came: each would keep
+            # a widget and its task for good, and take room.
+            if not any((place.id or "").endswith(one.identity) for one in kept):
+                place.remove()
+        self._shown = [*kept, toast]
         self.post_message(Notify(toast))
         self._first.desk.noticed(title, message, serious=severity != "information")
 

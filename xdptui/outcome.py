@@ -10,11 +10,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TextIO
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdptui.words.advice import worded
 from xdptui.words.printable import printable
 
@@ -88,7 +88,7 @@ class UsageError(XdpChainError):
     exit_code = ExitCode.USAGE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Talk:
     """Writes to standard error: text, or JSON. With JSON, warnings are part of standard output."""
 

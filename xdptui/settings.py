@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from xdpchain.frozen import frozen
 from xdpchain.model.linkage import Linkage
 
 __all__ = [
@@ -34,7 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {"confirm_seconds": (0, 86_400), "refre
 PANES = ("interfaces", "waterfall", "inspector")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """``confirm_seconds``: changes roll back unless confirmed within that time (0: only if the operator's own
     connection arrives there). ``linkage`` is for new chains, ``refresh_seconds`` the time between two

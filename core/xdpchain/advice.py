@@ -7,9 +7,11 @@ words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Protocol
+
+from xdpchain.frozen import frozen
 
 __all__ = ["SINGLE_BUFFER_MTU", "Advice", "Do", "advise"]
 
@@ -77,7 +79,7 @@ class _Place(Protocol):
     def netns(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Advice:
     """What helps, on which interface, and ``otherwise``. ``netns``: its namespace by name or path, "" for the
     process's own; None: that of the current command.

@@ -123,6 +123,7 @@ def test_commands_that_go_on(chain: Playground, cli: CommandLine, tmp_path: Path
     ), told
     assert json.loads(ended[1][0])["readings"] > 5
     assert Recording(str(file)).reading(0).counted
+    assert "does not exist" not in ended[3][1], "interfaces that were gone again are no failure"
 
 
 async def test_the_screen_goes_on(chain: Playground) -> None:

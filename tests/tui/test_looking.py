@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import subprocess
@@ -21,7 +22,7 @@ from xdpchain.observe.permissions import Capability
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
-from xdptui.app import XdpTui
+from xdptui.app import MOST_SHOWN, XdpTui
 from xdptui.screens.cpus import CpusScreen
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
@@ -446,6 +447,24 @@ async def test_messages_that_vanished_leave_nothing(playground: Playground) -> N
         await kept(3)
         before = await kept(3)
         assert await kept(20) < before + 10
+
+
+async def test_a_burst_of_messages_covers_little_and_leaves_nothing(playground: Playground) -> None:
+    app = XdpTui(playground.netns, playground.ifname)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        driver = Driver(app, pilot)
+        await driver.until(lambda: driver.session.surveyed)
+        most, before = 0, len(asyncio.all_tasks())
+        for number in range(40):  # each expires as another one comes
+            app.notify(f"message {number}", severity="warning", timeout=0.3)
+            await pilot.pause(0.05)
+            most = max(most, len(app.screen.query(Toast)))
+        assert 1 < most <= MOST_SHOWN
+        app.notify("the last", severity="warning", timeout=0.3)
+        await driver.until(lambda: not app.screen.query("ToastHolder"))
+        await driver.until(lambda: len(asyncio.all_tasks()) <= before + 2)
+        shown = [notice.text for notice in app.main.desk.notices]
+        assert shown[-41:] == [*(f"message {number}" for number in range(40)), "the last"]
 
 
 async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.change.confirm.arming import LEAST
 from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
@@ -32,7 +32,7 @@ from xdptui.workers.readings import totals
 __all__ = ["run", "try_out"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangeReport:
     """The report on one interface: its plan with remarks, and what runs ``now``."""
 

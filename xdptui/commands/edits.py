@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdpchain.change.journal.undoing import Undo, undo_of
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["EDITS", "Edit"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proposal:
     """The result of an edit: the candidate, and remarks. An adoption or an undo carries more; an undo holds
     the maps that it brings back, so keep it until the candidate runs. ``mode`` is as for `make_plan`.
@@ -61,7 +62,7 @@ class Proposal:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edit:
     """``make`` turns what runs into a proposal. ``repeatable``: it means the same on another chain (it names
     no slot by number), so it may be retried after a lost race.

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain
 from xdpchain.model.interface import WantedMode
@@ -193,7 +193,7 @@ def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[i
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Which:
     """Which slots are meant: SLOT, or ``--where`` instead. Raises UsageError if both or neither are given."""
 

@@ -14,10 +14,10 @@ import signal
 import socket
 import time
 from argparse import Namespace
-from dataclasses import dataclass
 from functools import partial
 
-from xdpchain.errors import XdpChainError
+from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.observe.discover import reuse_sockets
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
@@ -45,9 +45,9 @@ most that many seconds. A single new interface is served at once, one in a crowd
 Identity = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceFailure:
-    """An interface that failed: when to retry, and its error."""
+    """An interface that failed: when to retry, and its error as it was told, if it was."""
 
     identity: Identity
     retry_at: float
@@ -143,9 +143,10 @@ class _Service:
             return
         before = self._failed.get(target)
         delay = FIRST_RETRY if before is None else min(2 * before.delay, LAST_RETRY)
-        text = str(result.error)
+        # An interface that is gone again is no failure, and won't be due again.
+        text = "" if before is None and isinstance(result.error, NotFound) else str(result.error)
         self._failed[target] = ServiceFailure(identity, time.monotonic() + delay, delay, text)
-        if before is None or before.text != text:
+        if text and (before is None or before.text != text):
             self._say(result)
 
     # Output

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from xdpchain.change.plan import Plan
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.spec.targets import SpecTarget
@@ -33,7 +33,7 @@ class SpecState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """One interface: its plan, what runs there ``now``, and remarks; or why it failed. An interface that was
     not reached, after a failure or ctrl-C, keeps the state that says it would change.

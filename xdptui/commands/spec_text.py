@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.naming import counted, some
 from xdpchain.observe.pending_pins import boot_clock
 from xdptui.commands.spec_report import Result, SpecState
@@ -28,7 +28,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """On one interface, or on several that end alike: warnings, text for standard output, and the error."""
 

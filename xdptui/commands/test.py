@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import load_component
@@ -24,7 +24,7 @@ from xdptui.render.reached_text import Row, places, reached_document, reached_te
 __all__ = ["run"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expected:
     """The expected result for a packet: its verdict and, optionally, the line (``file:line``)."""
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.linkage.choice import choose
 from xdpchain.maps.filling import differing
 from xdpchain.model.chain import Chain
@@ -35,7 +36,7 @@ from xdptui.words.printable import printable
 __all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_wanted"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A spec, and the components of each entry's slots; ``netns`` applies to entries that name none."""
 

@@ -6,10 +6,10 @@ precedes every change.
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.trial.packets.own import OwnTraffic
@@ -21,7 +21,7 @@ from xdptui.outcome import Talk
 __all__ = ["Attempt", "Tried", "guard", "trying"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tried:
     """The results of trying a candidate: the matrix, if requested, with remarks on its packets; and the fate
     of our own connection, if it arrives here.

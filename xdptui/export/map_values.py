@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 from xdpchain.maps import MapTable, Plain, map_refs, open_map
 from xdpchain.model.component import MapRef
 from xdpchain.model.running import Running
@@ -22,7 +22,7 @@ MOST_NUMBERS: Final = 256
 """Maximum series per map."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChosenMap:
     """A slot, by number or name, and the name of one of its maps."""
 

@@ -10,9 +10,9 @@ and is never reused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
@@ -30,7 +30,7 @@ _SLOT: Final = (*_WHERE, "component", "key")
 ACTIONS: Final = (*(action.xdp_name for action in ALL_ACTIONS), "other")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Metric:
     """A family: counters are exported as ``name`` plus ``_total``."""
 

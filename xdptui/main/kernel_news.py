@@ -36,6 +36,8 @@ __all__ = ["KernelNews"]
 
 JOURNAL_DELAY = 1.0
 """Seconds after which the journal has recorded a change."""
+RECENT = 8
+"""Entries of the journal that a change is looked for in: others may have followed it."""
 FEW = 3
 """Up to this many interfaces, each gets its own message."""
 
@@ -119,13 +121,13 @@ class KernelNews(Controller):
 
         await asyncio.sleep(JOURNAL_DELAY)
         for running in changed[:FEW]:
+            now = running.hook.prog_id if running.hook is not None else None
             try:
-                known = await asyncio.to_thread(history, running, 1)
+                known = await asyncio.to_thread(history, running, RECENT)
             except XdpChainError:
                 known = ()
-            now = running.hook.prog_id if running.hook is not None else None
-            entry = known[-1] if known and known[-1].after.program == now else None
-            text = "somebody else changed what runs without xdptui, so the journal does not know who"
+            entry = next((entry for entry in reversed(known) if entry.after.program == now), None)
+            text = "somebody else changed what runs, and xdptui's journal does not know who"
             if entry is not None:
                 text = f"{entry.author.user} changed what runs: {summary(entry)} ({entry.author.command})"
             self._desk.notify(text, title=running.interface.name, severity="warning", timeout=8)

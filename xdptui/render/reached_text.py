@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.frozen import frozen
 from xdptui.words.printable import printable
 from xdptui.words.site_words import site_document, site_words
 
@@ -18,7 +18,7 @@ UNKNOWN = "an unknown place"
 NAME = 34
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A packet: its number (from 1), name and verdict, the index of the site (None: unknown), the expectation
     as text, and whether it was met (None: nothing was expected).

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.paths import RETURN, successors
 from xdpchain.model.routes import OTHER
@@ -46,7 +46,7 @@ Row = tuple[str, Share]
 """The key of a slot, and a part of its counts."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reason:
     """A part of a slot's counts: the code, packets and bytes, and the sites that may have decided it. With
     one site, it decided; with several, they are counted together; with none, the site is unknown, as for

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,12 +14,13 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from xdpchain.frozen import frozen
 from xdptui.screens.dialog import Dialog, paragraph
 
 __all__ = ["CopyDialog", "Copyable"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Copyable:
     """Something to copy: its ``key``, ``what`` it is, and the ``text`` (empty for the screen)."""
 

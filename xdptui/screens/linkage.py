@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events, on
@@ -14,6 +13,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Linkage
 from xdpchain.model.interface import Mode
 from xdptui.screens.dialog import Dialog, button, paragraph
@@ -28,7 +28,7 @@ WHAT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """A linkage, and ``why`` it is not available (empty: it is)."""
 

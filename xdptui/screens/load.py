@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
 from xdpchain.model.component import Component
 from xdpchain.model.interface import Mode
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "LoadDialog", "objection"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What joins the candidate: the slot, its position (None: by priority), and the mode of a new chain."""
 

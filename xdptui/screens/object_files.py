@@ -7,7 +7,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from textual import on, work
@@ -18,6 +17,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.objects.objfile import ObjectFile
 from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.screens.object_paths import (
@@ -56,7 +56,7 @@ class _Paths(Suggester):
         return completion(value, await self._found())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     """A directory and what was found in it."""
 

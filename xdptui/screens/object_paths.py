@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from glob import glob
 from itertools import islice
+
+from xdpchain.frozen import frozen
 
 __all__ = [
     "Entry",
@@ -28,7 +29,7 @@ MOST = 500
 """Entries shown of one directory; typing narrows them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A directory or an object file; ``path`` is absolute, ``size`` in bytes, ``changed`` in seconds since
     1970 (None: unknown).

@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from textual import on
 from textual.app import ComposeResult
 from textual.widgets import Button, Input, Static
 
+from xdpchain.frozen import frozen
 from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.widgets.one_of import OneOf
 
 __all__ = ["SaveDialog", "SaveTo"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaveTo:
     """The spec's path, and the folder for object files; None: refer to them where they are."""
 

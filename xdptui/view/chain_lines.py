@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.shadow import would_have
@@ -31,7 +32,7 @@ OFF = "O"
 """Follows the number of a slot that is off."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChainView:
     """What the chain pane shows; ``action`` is the one that space toggles, None if nothing can be toggled;
     ``drag`` is (dragged slot, place it is over).
@@ -77,7 +78,7 @@ class ChainView:
         return columns(width, TOGGLE + any(len(self.place(target)) > 1 for target in targets))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Columns:
     """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: the width of
     one toggle.

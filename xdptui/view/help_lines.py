@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xdpchain.frozen import frozen
 from xdptui.view.keys import GROUPS, KEYS, text_in, works
 
 __all__ = ["LEGEND", "Mode", "help_blocks"]
@@ -39,7 +38,7 @@ LEGEND = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mode:
     """The main screen's mode, as far as it decides which keys work."""
 

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Owner, Running
 from xdptui.view.cells import DOWN, UP, Cell, Line, left, right, size_of
 from xdptui.view.session import Order
@@ -29,7 +28,7 @@ LONGEST = 15
 COLUMNS = (Order.NAME, Order.LINK, Order.MODE, Order.OWNER, Order.CHAIN, Order.TRAFFIC, Order.DRIVER)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InterfaceView:
     """One interface as listed; ``rate`` is packets/s through its chain, None if not counted. ``alarm``:
     packets were just lost after their program. ``marked``: the next load applies to it too.

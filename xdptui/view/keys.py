@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from xdpchain.frozen import frozen
 
 __all__ = ["GROUPS", "KEYS", "Key", "cost", "hints", "short_label", "text_in", "works"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """``keys`` as Textual names them, ``label`` as people read them; ``hint`` is the word at the bottom of
     the screen.

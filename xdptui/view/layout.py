@@ -8,9 +8,10 @@ interfaces, the key hints, the banner. The chain is what the program is for, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 
+from xdpchain.frozen import frozen
 from xdptui.view.waterfall_lines import rows_needed
 
 __all__ = ["KEY_ROWS", "PANES", "Layout", "Wish", "share"]
@@ -28,7 +29,7 @@ LEAST = 2
 """Rows that a pane keeps when others grow: its heading and a line."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """Rows of each pane, headings included; 0 means hidden. ``lines`` is 1 or 2 lines per slot."""
 
@@ -41,7 +42,7 @@ class Layout:
     lines: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wish:
     """The user's changes to the panes: which are ``hidden``, which has all the room (``zoomed``, empty:
     none), and by how many rows the border below a pane was moved.

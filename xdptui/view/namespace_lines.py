@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xdpchain.frozen import frozen
 from xdptui.view.cells import Cell, left, right
 from xdptui.words.printable import printable
 
@@ -13,7 +12,7 @@ __all__ = ["NamespaceView", "namespace_cells", "namespace_head"]
 NAME, COUNT, XDP = 34, 12, 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NamespaceView:
     """A network namespace as `--netns` spells it (None: the one in which xdptui was started), the number of
     its interfaces, and the names of those with XDP programs.

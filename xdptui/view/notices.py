@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from xdpchain.frozen import frozen
 
 __all__ = ["KEPT", "Notice", "unread"]
 
@@ -11,7 +11,7 @@ KEPT = 500
 """Notices remembered."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """``at`` is in seconds since 1970; ``serious``: a warning or an error."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from functools import cached_property
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.pending_change import PendingState as Pending
@@ -93,7 +94,7 @@ class Edit:
         return count(self.base.chain, self.candidate)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Session:
     """The selected interface is identified by its ifindex, the selected slot by its place in the chain shown.
 

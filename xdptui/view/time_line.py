@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from xdpchain.frozen import frozen
 from xdptui.view.cells import Cell, Line, clip
 
 __all__ = ["TimeView", "time_line"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimeView:
     """The position in a replay: times in seconds since the recording began; ``at``: the same moment since
     1970; ``revisions``: when what runs changed.

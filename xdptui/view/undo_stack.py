@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from xdpchain.frozen import frozen
 
 __all__ = ["History"]
 
@@ -14,7 +15,7 @@ DEPTH = 200
 """Steps remembered; older ones are forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class History(Generic[T]):
     """The present value, its predecessors, and what was undone."""
 

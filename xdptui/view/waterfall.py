@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.paths import RETURN, entry, successors
@@ -18,7 +19,7 @@ OTHER = 5
 """The index of return codes beyond the five actions; the kernel treats them as XDP_ABORTED."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage:
     """One slot: how much entered it, how much goes on to the next, and how much ends here, by action.
 
@@ -38,7 +39,7 @@ class Stage:
     off: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flow:
     """Everything received, the stages in order, and the outcomes as the dispatcher returned them."""
 

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual import events
 
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdptui.view.cells import Cell, Line, clip, size_of
 from xdptui.view.session import BannerState, Session
@@ -28,7 +27,7 @@ STYLE = {
 NOT_EDITABLE = (BannerState.EMPTY, BannerState.FOREIGN, BannerState.VIEW)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pending:
     """A change that rolls back in ``seconds`` unless confirmed; ``but`` says why it won't."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from textwrap import wrap
 
+from xdpchain.frozen import frozen
 from xdptui.words.numbers import short
 from xdptui.words.printable import printable
 
@@ -20,7 +20,7 @@ DIM, HEAD, BAD = "$foreground 65%", "bold $primary", "$error"
 WAY = 25
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """One row: packets that were sent on, or lost, for one reason. Rates are packets per second;
     ``target_sent`` is what the target itself counts as sent meanwhile, None if unknown.
@@ -51,7 +51,7 @@ class Told:
         return way(self.interface, self.target)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Happened:
     """One event; ``at`` is in seconds since 1970. ``head``: the packet's first bytes in hex, if kept.
     ``lost`` counts packets; for policy violations, the packets concerned.
@@ -72,7 +72,7 @@ class Happened:
         return (self.interface, self.target, self.via, self.name, self.words)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PacketEvents:
     """A reading: since ``seconds``. The last ``fresh`` of the events are new. ``untold`` events were counted
     but not reported, ``unplaced`` packets found no row, ``missed`` calls the kernel skipped.

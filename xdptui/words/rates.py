@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Protocol, TypeVar
+
+from xdpchain.frozen import frozen
 
 __all__ = ["CODES", "Counts", "Rates", "Reading", "Snapshot", "Trends", "between"]
 
@@ -47,7 +49,7 @@ class Snapshot(Protocol):
     def sites(self) -> Mapping[str, Mapping[Which, tuple[int, int]]]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rates:
     """Packets and bytes by return code: per second, or as totals."""
 
@@ -68,7 +70,7 @@ class Rates:
         return cls(tuple(counts.packets), tuple(counts.bytes))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """What one look at the counters gives: totals, and rates if there was a look before.
 
@@ -132,7 +134,7 @@ def _site_rates(
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CpuCounts:
     """What a chain returned on one CPU: totals, and rates if there was a look before."""
 

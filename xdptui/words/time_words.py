@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpchain.frozen import frozen
 from xdptui.words.numbers import UNKNOWN, bar, short
 from xdptui.words.printable import printable
 
@@ -21,7 +21,7 @@ DIM, HEAD = "$foreground 65%", "bold $primary"
 NAME, CELL = 26, 6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Times:
     """``run`` is the whole chain on incoming packets; ``slots`` is None if they are not timed, and ``why``
     says why ("" if that is still to come).

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpchain.closing import Closing
+from xdpchain.frozen import frozen
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Identity, Running
 from xdpchain.observe.behind import Behind, maps_of_programs, programs_in
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["BehindMeter", "BehindReading"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BehindReading:
     """A program in a map, and what it returned since counting began: in total, and per second (None in a
     first reading). ``why`` it is not counted, with ``totals`` None.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from textual.message import Message
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.maps import (
     Cursor,
     EntryChange,
@@ -92,7 +92,7 @@ class Trouble(Message):
         self.name, self.error = name, error
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Job:
     name: str | None
     work: Callable[[MapReader], Message]

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpchain.frozen import frozen
 from xdpchain.model.counts import SlotCounts
 from xdpchain.model.running import Running
 from xdptui.words.advice import told
@@ -28,7 +28,7 @@ Known = tuple[Identity, bool]
 """A chain, and whether it is traced."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """Counters opened by a worker: a reader (None if nothing counts), or why there is none.
 

@@ -6,10 +6,10 @@ objections to its new components, and the fate of packets. Attaches nothing.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpchain.errors import InvalidInput, KernelRefused, PermissionDenied, Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdptui.words.advice import told
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate", "sample_plan"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanCheck:
     """``refusal`` is the error that applying would end with, None if the kernel accepts the candidate or
     could not be asked (``note`` says which). ``packets``: what happened to the built-in packets, as text;

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.observe.account import QueueCounts, read_queues
 
 __all__ = ["QueueMeter", "QueueReading"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueReading:
     """``queues`` are totals; ``rates`` packets per second by queue and outcome, None in a first reading.
     ``why`` says why there is nothing.

@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Identity, Running
 from xdpchain.observe.kept_survey import KeptSurvey
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, RecordedReading, Writer
@@ -27,7 +28,7 @@ from xdptui.workers.readings import PAUSE
 __all__ = ["Recorded", "Wanted", "record"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """What to record: ``interval`` and ``duration`` (None: until stopped) are in seconds, ``max_size`` in
     bytes; no ``interfaces``: all of the namespace. ``events``: also what happens to packets after their
@@ -44,7 +45,7 @@ class Wanted:
     events: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recorded:
     """How much was written: readings, and how often what runs changed."""
 

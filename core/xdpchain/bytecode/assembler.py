@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from xdpchain.frozen import frozen
+
 from . import opcodes as op
 from .instructions import Instruction, encode
 
@@ -23,7 +25,7 @@ between.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assembled:
     """The result: all instructions, and the index of each label."""
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .assembler import Assembly
@@ -59,7 +59,7 @@ class Classic(NamedTuple):
     k: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """A filter as eBPF, and how many bytes of a packet it may read. ``beyond``: offsets that it reads and
     that are outside of what it can see.

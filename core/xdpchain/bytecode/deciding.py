@@ -18,9 +18,10 @@ edge or at the exit), but nothing wrong.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .code_values import (
@@ -56,7 +57,7 @@ class Edge(NamedTuple):
     target: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decisions:
     """``edges``: the codes that a deciding edge decides, mostly one. ``last``: the codes that can result when
     that edge was the last deciding one passed; more than one if paths whose code was already decided pass it

@@ -8,8 +8,8 @@ decided are for other codes and change nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 
 from .code_values import Code
@@ -22,7 +22,7 @@ _NOT_CONSTANT = 1 << 32
 """The subject of sites whose code is not a known constant."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitSites:
     """``marks``: edges that `unfolding` must remember. ``others``: by subject, the sites that no edge
     decides. ``silent``: codes whose edges are not remembered.

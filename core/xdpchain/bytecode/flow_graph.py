@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .instructions import Instruction, decode, names_function, successors, whole
@@ -14,7 +14,7 @@ from .instructions import Instruction, decode, names_function, successors, whole
 __all__ = ["Block", "FlowGraph", "Function", "flow_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """Instructions from ``start`` up to ``end`` that run in sequence, and what may follow: the next block
     first, then the jump's target.
@@ -25,7 +25,7 @@ class Block:
     successors: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Function:
     """Instructions from ``start`` up to ``end``. ``callback``: its address is taken, for a helper such as
     bpf_loop to call. Unreachable instructions are in no block.
@@ -37,7 +37,7 @@ class Function:
     callback: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowGraph:
     """A program's instructions, and its functions in order; the first is its main function."""
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, SupportsIndex, TypeVar
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 
@@ -197,7 +197,7 @@ def put_at(image: bytes, places: Iterable[int], instruction: Instruction) -> byt
     return bytes(patched)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Linked:
     """A spliced image, the index at which each component begins (None: there is none), and where the
     dispatcher's own functions begin, by old index.

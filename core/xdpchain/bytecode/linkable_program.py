@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import EOPNOTSUPP
 from typing import Any, SupportsIndex
 
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .instructions import SIZE, Instruction, add_to_immediates, patch_maps, put_at
@@ -35,7 +36,7 @@ MOST_HEAD, MOST_REFERENCES = 16 << 20, 1 << 20
 _HEADER = struct.Struct("<4sIIIII")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkableProgram:
     """A component's instructions, its functions as (instruction index, BTF type ID), its BTF, its map
     references.

@@ -9,7 +9,8 @@ instrumented.
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .assembler import Assembly
@@ -27,7 +28,7 @@ _PASSED, _NOT_PASSED = 1, 2
 """Neither is 0, because the verifier tracks zeros and would then have to check each path separately."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WayMarks:
     """The woven program, and the edge for each byte of the cell."""
 

@@ -9,7 +9,8 @@ writes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .assembler import Assembly
@@ -24,7 +25,7 @@ NO_EDGE = 0
 """The mark of a run that passed no deciding edge."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Marked:
     """The woven program, and the edge of each mark, starting at 1."""
 

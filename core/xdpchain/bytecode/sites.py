@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 
 from . import opcodes as op
@@ -23,7 +24,7 @@ __all__ = ["InlinedCall", "SourceLine", "SourceMap", "VerdictSite", "code_word",
 LONGEST_TEXT = 200
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceLine:
     """A line of source: its file (the last part of the path), line number and text, all printable."""
 
@@ -37,7 +38,7 @@ class SourceLine:
         return cls(_printable(file.rpartition("/")[2]), number, _printable(text.strip())[:LONGEST_TEXT])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InlinedCall:
     """A call in place of which the compiler put the called function's code: that ``function``, and the
     ``line`` that calls it.
@@ -52,7 +53,7 @@ class InlinedCall:
         return cls(_printable(function)[:LONGEST_TEXT], line)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceMap:
     """Which function and source line each instruction comes from: (first instruction, what), in order."""
 
@@ -87,7 +88,7 @@ class SourceMap:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerdictSite:
     """Where one code is decided. ``condition``: after that line only this code was possible; None: no branch
     decides it. ``returns``: the line after it that sets the code, if there is exactly one. ``insn``: the

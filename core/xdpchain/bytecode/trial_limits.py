@@ -7,7 +7,8 @@ Helpers are identified by number (enum bpf_func_id, include/uapi/linux/bpf.h), w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .instructions import instructions
@@ -30,7 +31,7 @@ NO_ELEMENTS = {"queue", "stack", "bloom_filter", "stack_trace"}
 TO_DEVICES = ("devmap", "devmap_hash")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Traits:
     """What a component's code does that a trial can only partly do. ``ingress`` and ``queue``: it may read
     where a packet came in (its code reads a word at that offset of something).
@@ -43,7 +44,7 @@ class Traits:
     queue: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Where:
     """A component in a trial: its slot and name, its maps' types (bpftool's spelling) by name, the names of
     those that were only partly copied, and the names of the devices in its device maps.

@@ -13,10 +13,10 @@ functions and source lines, references to maps. A jump that no longer reaches it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from . import opcodes as op
 from .assembler import Assembly
@@ -43,7 +43,7 @@ class LineRecord(NamedTuple):
     place: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Woven:
     """The result. ``entries``: where a jump to an old index arrives; ``moved``: where the instruction itself
     is; both have one more element, for the end. ``starts``: where functions begin, by old start.

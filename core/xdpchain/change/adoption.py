@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, NotFound, NotOurs, Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.linkage.compile import explain, map_key, shape
 from xdpchain.linkage.linkable_slots import kept_maps
 from xdpchain.model.chain import Chain, Linkage
@@ -38,7 +39,7 @@ NAME_CUT = 15
 """Characters of a map's name that the kernel keeps."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adoption:
     """A program that can be adopted: its ID and tag, the ``component`` that it becomes (with its running
     maps), and ``notes`` for the operator.
@@ -129,7 +130,7 @@ def adoption_of(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Runs:
     """The running program's maps and those of programs that it tail-calls, by ID; and the latter's tags."""
 
@@ -186,7 +187,7 @@ def _same_name(name: str, kernels: str) -> bool:
     return section == name or (len(kernels) == NAME_CUT and len(section) > 1 and name.startswith(section))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Loaded:
     """An object's program as the kernel loaded it: its component with the running maps, tags, names of
     missing maps, a description of a different shape, and the names of changed constants.

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
+from xdpchain.frozen import frozen
 from xdpchain.model.component import Component
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
@@ -17,7 +17,7 @@ __all__ = ["Finding", "check_component"]
 Level = Literal["ok", "warn", "error"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One check's outcome; ``todo`` is empty if there is nothing to do."""
 

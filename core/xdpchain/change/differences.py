@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.labels import labels_text
 from xdpchain.model.map_entries import by_map, entries_text
@@ -41,7 +42,7 @@ SYMBOLS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One difference, as text. ``name`` is the component's and ``key`` the slot's; a change of the whole
     chain has neither.

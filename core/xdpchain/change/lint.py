@@ -7,12 +7,13 @@ Warnings stop nothing, since each of these can be intended. Only what is certain
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.component import Component, MapRef
@@ -35,7 +36,7 @@ TRANSIENT = {"prog_array", "perf_event_array", "cgroup_array", "ringbuf", "user_
 """Map types without state worth keeping: they are refilled or only passed through."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Warning:
     """Something that the chain's author may not intend. ``slot`` is an index, None for the whole chain."""
 
@@ -43,7 +44,7 @@ class Warning:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapFact:
     """Kernel state of a running map: its type as bpftool spells it, its number of elements (None: not
     countable, or not counted), and the ifindexes in it if it is a device map.
@@ -55,7 +56,7 @@ class MapFact:
     pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Neighbour:
     """A device in the same namespace, with its driver's XDP features (None: not reported by this kernel)."""
 
@@ -64,7 +65,7 @@ class Neighbour:
     features: frozenset[str] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Surroundings:
     """The surroundings of a chain: its running maps by ID, the other interfaces, and components' side effects
     by slot key (None: unknown), and verdict sites of components with a policy. Empty: not gathered.

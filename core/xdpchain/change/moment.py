@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 
 __all__ = ["Moment"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moment:
     """A state: ``program`` is the program ID on the hook (None: empty) in the boot with ID ``boot``;
     ``chain`` is None if nothing ran or it could not be read.

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.paths import check_routes, row_changed
@@ -26,7 +27,7 @@ GAP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the ID of the foreign program that becomes the
     candidate's first slot. ``restores``: the journal state that an undo returns to. ``best``: fall back to

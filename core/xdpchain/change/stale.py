@@ -13,11 +13,11 @@ import contextlib
 import errno
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from xdpchain.errors import KernelRefused, NotOurs
+from xdpchain.frozen import frozen
 from xdpchain.linkage.array_pins import components_in, release_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.dispatcher.recognise import recognise
 from xdpchain.linkage.kept_maps import forget_kept, overdue
@@ -35,7 +35,7 @@ while it attaches, so its pins exist before it runs.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StalePins:
     """A directory of pins, the program that it was created for, and why it is stale.
 

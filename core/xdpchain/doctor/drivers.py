@@ -8,8 +8,8 @@ names the function. Drivers without known requirements are not listed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from xdpchain.frozen import frozen
 from xdpchain.model.commands import Commands
 
 from .facts import Facts, Queues
@@ -20,7 +20,7 @@ __all__ = ["SOURCES", "driver_needs"]
 Judge = Callable[[Facts, Queues, Commands], "Need | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Need:
     """An unmet requirement of a driver. ``blocks``: the driver refuses native XDP because of it."""
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 
 __all__ = ["Facts", "Peer", "Queues", "Switch", "Upper"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Queues:
     """Queues in use and their maxima. ``combined``: receive and transmit queues come in pairs."""
 
@@ -22,7 +23,7 @@ class Queues:
     combined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Switch:
     """An offload: whether it is on, and whether it can't be changed."""
 
@@ -30,7 +31,7 @@ class Switch:
     fixed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Upper:
     """A device on top of this one (VLAN, macvlan), or the bridge or bond that it belongs to."""
 
@@ -39,7 +40,7 @@ class Upper:
     runs_xdp: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peer:
     """The peer of a veth, if a command can reach it: in the same namespace or a named one (``netns``; None:
     the process's own). ``tx``: its transmit queues, None if unknown.
@@ -52,7 +53,7 @@ class Peer:
     max_tx: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """One interface. ``cpus`` is the number of possible CPUs, as drivers count them."""
 

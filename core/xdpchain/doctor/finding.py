@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from xdpchain.advice import Advice, Do, advise
+from xdpchain.frozen import frozen
 
 __all__ = ["AS_ROOT", "Finding", "Level", "Topic", "error", "info", "ok", "warn"]
 
@@ -36,7 +36,7 @@ class Topic(StrEnum):
     INTERFACE = "interface"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """``check`` is the stable name of the check (docs/doctor.md lists them all); ``what`` was found, ``why``
     it matters, and ``fix``: what to do, as a command if possible. ``interface`` is set for findings about

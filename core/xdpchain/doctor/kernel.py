@@ -10,12 +10,12 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import LET_PASS, Instruction, encode
 from xdpchain.errors import PermissionDenied, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
 from xdpchain.linkage.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_frags
 from xdpchain.linkage.dispatcher.installed import DEFAULT_VERSION
@@ -52,7 +52,7 @@ class _Lacking(Exception):
     """The attempt failed without an error from the kernel."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Attempt:
     """A feature: its check and name, how to try it, and the level, reason and fix if it is missing."""
 

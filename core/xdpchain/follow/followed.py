@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
 __all__ = ["WAIT", "ByteChange", "Fate", "Followed", "Step", "View", "changes"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """A packet at one moment: its length in bytes, and as many of its first bytes as are known."""
 
@@ -20,7 +19,7 @@ class View:
     head: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ByteChange:
     """Bytes that a slot changed: ``before`` at offset ``at`` of the packet as it entered the slot, ``after``
     at offset ``at_after`` as it left. One of them is empty if bytes were added or removed.
@@ -32,7 +31,7 @@ class ByteChange:
     after: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """What one slot did: its key and component's name, what it returned, the time it took in ns (including
     one clock reading), the packet afterwards, and by how many bytes its start moved (below 0: bytes were
@@ -56,7 +55,7 @@ WAIT = 0.2
 """Seconds to wait for a packet's fate."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fate:
     """What happened to a packet after XDP_PASS. ``reason`` is the kernel's drop reason (`NO_SOCKET`),
     ``function`` the function that dropped it ("": unknown). Without a reason it was freed ``without_drop``,
@@ -68,7 +67,7 @@ class Fate:
     without_drop: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Followed:
     """A packet's path. ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` is what the
     dispatcher returned; ``ns`` is the time from entry to verdict, including recording, and ``clock_ns`` the

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.advice import Do, advise
@@ -21,6 +20,7 @@ from xdpchain.bytecode import instructions
 from xdpchain.bytecode.classic import HEAD, Filter
 from xdpchain.closing import Closing
 from xdpchain.errors import KernelRefused, RaceLost, Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.linkage.dispatcher.emit import function_ids
 from xdpchain.linkage.tap import FILTER, make_maps
 from xdpchain.model.counts import FOREIGN
@@ -49,7 +49,7 @@ WHAT = "packets can't be followed here"
 TODO = advise(Do.USE_STATIC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Attached(Closing):
     """What records, and where packets in fragments come whole (None: nobody asked for as much, or it can't
     be read: ``why``).
@@ -66,7 +66,7 @@ class _Attached(Closing):
             self.perf.close()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Aim:
     """A function of a loaded program."""
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdpchain.bytecode.sites import VerdictSite, only_site
+from xdpchain.frozen import frozen
 from xdpchain.linkage.threaded import SITE_SHIFT
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
@@ -26,7 +27,7 @@ HEAD = struct.Struct("=II")
 """``struct follow_record`` up to its head, and the head without its bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """``struct follow_record`` of bpf/include/follow.h. ``site``: which verdict site decided, if known."""
 

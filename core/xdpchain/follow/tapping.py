@@ -10,10 +10,10 @@ import struct
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.frozen import frozen
 from xdpchain.linkage.tap import HEAD_SIZE, HEADS, PASSED, RING, STATE
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
@@ -25,7 +25,7 @@ BEAT_AT, GRANTED_AT, TAKEN_AT = 0, 8, 128
 TALLY_AT = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FollowTally:
     """Packets that the filter looked at, packets that arrived while none were granted, and records that did
     not fit into the ring buffer.

@@ -30,6 +30,7 @@ from xdpchain.errors import (
     PermissionDenied,
     XdpChainError,
 )
+from xdpchain.frozen import frozen
 from xdpchain.maps.globals import patched
 from xdpchain.model.component import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls, metadata_calls
@@ -71,13 +72,15 @@ class Compiled:
     """A component in linkable form, with all maps of its object open; ``component.maps`` names those that it
     uses.
 
-    ``pins`` are maps that the object wants pinned and that are not pinned yet, as (name, path).
+    ``pins`` are maps that the object wants pinned and that are not pinned yet, as (name, path). ``fresh``:
+    all maps are new, and none is to be pinned.
     """
 
     component: Component
     unit: LinkableProgram
     maps: dict[str, bpf.Fd] = field(default_factory=dict)
     pins: tuple[tuple[str, str], ...] = ()
+    fresh: bool = False
 
     def close(self) -> None:
         for fd in self.maps.values():
@@ -115,6 +118,7 @@ def compile_component(
     label = f"{component.object.path if component.object and component.object.path else component.name}"
     rehearse_load(component, data, reuse, frags, label)
     with Object(data, component.name) as opened:
+        fresh = not reuse and all(bpf_map.pin_path is None for bpf_map in opened.maps())
         pins = shape(opened, component, reuse, frags, isolated=isolated)
         try:
             opened.load()
@@ -138,7 +142,7 @@ def compile_component(
                 fd.close()
             raise
         loaded = as_loaded(component, info, refs)
-        return Compiled(loaded, unit, maps, tuple((n, p) for n, p in pins if n in used))
+        return Compiled(loaded, unit, maps, tuple((n, p) for n, p in pins if n in used), fresh)
 
 
 def as_loaded(component: Component, info: bpf.ProgInfo, maps: tuple[MapRef, ...]) -> Component:
@@ -270,7 +274,7 @@ def main_program(opened: Object, component: Component) -> ObjectProgram:
     raise InvalidInput(f"the object has no program {component.name}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stub:
     """The function of a loaded dispatcher that a component will replace (freplace)."""
 

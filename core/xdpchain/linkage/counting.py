@@ -16,11 +16,12 @@ import contextlib
 import mmap
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import add, itemgetter
 from weakref import WeakValueDictionary
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.counting import (
     COUNTER,
@@ -130,7 +131,7 @@ def clear_rows(counters: bpf.Fd, rows: Sequence[int]) -> None:
                 view[start : start + ROW_SIZE] = bytes(ROW_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnCounters:
     """The map that a new program counts in. ``fresh``: no other program does."""
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.interface import Interface
 from xdpchain.model.slot import Slot
 from xdpchain.sys import bpf, bpffs, netns
@@ -31,7 +32,7 @@ LONGEST = 7 * 24 * 3600.0
 _NAME = re.compile(r"([1-9][0-9]{0,9})-([0-9]{1,12})-([1-9][0-9]{0,9})-([0-9]{1,20})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptMap:
     """A map of a slot, kept since this second of the boot. The interface is given by its ifindex and the
     inode of its network namespace; ``name`` is the kernel's, "?" if it can't be read.

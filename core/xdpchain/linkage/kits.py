@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.frozen import frozen
 from xdpchain.model.component import Component
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
@@ -21,7 +21,7 @@ __all__ = ["CONFIG_VERSION", "Kit", "component_prototype", "kit_of"]
 CONFIG_VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kit:
     """Functions of ours: their object's unit, where each begins, and their BTF names."""
 

@@ -24,6 +24,7 @@ from xdpchain.sys.clones import clone_map
 
 from .compile import Compiled, compile_component, open_maps
 from .counting import assign_rows
+from .loaded_elsewhere import keep_load, load_alike
 from .verifier_words import OWN_TYPES
 
 __all__ = [
@@ -58,7 +59,7 @@ def gather_parts(
 
     With ``cloning`` every map is a copy; slots that share a map share its copy.
     """
-    gathering = _Gathering(candidate, cloning, held)
+    gathering = _Gathering(candidate, running, cloning, held)
     rows = assign_rows(candidate, running)
     slots = candidate.slots
     parts = {place: gathering.part(slots[place], rows[place]) for place in loading_order(slots)}
@@ -66,7 +67,8 @@ def gather_parts(
 
 
 class _Gathering:
-    def __init__(self, candidate: Chain, cloning: bool, held: contextlib.ExitStack) -> None:
+    def __init__(self, candidate: Chain, running: Running, cloning: bool, held: contextlib.ExitStack) -> None:
+        self._place = running.device.netns_inode, running.interface.ifindex
         self._linkage = candidate.linkage
         self._frags = all(slot.component.frags for slot in candidate.slots)
         self._cloning = cloning
@@ -138,14 +140,16 @@ class _Gathering:
             )
         kept = kept_maps(component, maps)
         siblings = self._instances.setdefault(component.instance, {}) if component.instance else {}
-        compiled = compile_component(
-            component,
-            object_bytes(component.object),
-            siblings | kept | shared_maps(component, self._maps_of),
-            frags=self._frags and component.frags,
-            isolated=self._cloning,
-        )
-        self._held.callback(compiled.close)
+        data, frags = object_bytes(component.object), self._frags and component.frags
+        reuse = siblings | kept | shared_maps(component, self._maps_of)
+        compiled = None if reuse or self._cloning else load_alike(component, data, frags, self._place)
+        if compiled is None:
+            compiled = compile_component(component, data, reuse, frags=frags, isolated=self._cloning)
+            self._held.callback(compiled.close)
+            if not self._cloning:
+                keep_load(component, data, frags, self._place, compiled)
+        else:
+            self._held.callback(compiled.close)
         siblings.update(compiled.maps)
         return compiled
 

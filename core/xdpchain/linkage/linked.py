@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 
-from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.main_function import makes_tail_calls
 from xdpchain.model.chain import Chain
 from xdpchain.model.counting import Counting
 from xdpchain.model.manifest import Manifest
@@ -53,11 +53,12 @@ class BuiltChain:
         self._undo: list[Callable[[], None]] = []
 
     def pin(self) -> None:
-        prog_id = bpf.prog_info(self.program).id
-        held = [*self._arrays, *(fd for part in self.parts for fd in part.maps.values())]
+        calling = (part for part in self.parts if makes_tail_calls(part.unit.instructions))
+        held = [*self._arrays, *(fd for part in calling for fd in part.maps.values())]
         infos = {fd: bpf.map_info(fd) for fd in held}
         arrays = {info.id: fd for fd, info in infos.items() if info.type == bpf.MapType.PROG_ARRAY}
         if arrays:
+            prog_id = bpf.prog_info(self.program).id
             self._undo.append(lambda: remove_array_pins(prog_id))
             pin_arrays(prog_id, arrays)
         for part in self.parts:
@@ -105,11 +106,12 @@ def bind_metadata(
             source = component.object
             if source is not None:
                 if source.sha256 not in objects:
+                    content = partial(object_bytes, source)
                     objects[source.sha256] = bind(
-                        program, source.map_id, OBJECT, partial(object_bytes, source), held
+                        program, source.map_id, OBJECT, content, held, source.sha256
                     )
                 source = replace(source, map_id=objects[source.sha256], data=None)
-            unit = bind(program, component.unit_map, UNIT, partial(_encoded, part.unit), held)
+            unit = bind(program, component.unit_map, UNIT, part.unit.encode, held, part.unit)
             if unit != component.unit_map or source != component.object:
                 slot = replace(slot, component=replace(component, object=source, unit_map=unit))
             slots.append(slot)
@@ -129,14 +131,23 @@ def bind_metadata(
     return chain, counting
 
 
-_encoded = lru_cache(maxsize=64)(LinkableProgram.encode)
-"""Equal on many interfaces."""
-
-
 def bind(
-    program: bpf.Fd, map_id: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
+    program: bpf.Fd,
+    map_id: int | None,
+    name: str,
+    content: Callable[[], bytes],
+    held: contextlib.ExitStack,
+    key: Hashable = None,
 ) -> int:
-    """Bind the map with this ID, or a new one with ``content``; returns its ID."""
-    fd = held.enter_context(bpf.map_by_id(map_id) if map_id is not None else blobs.make(name, content()))
-    bpf.prog_bind_map(program, fd)
-    return map_id if map_id is not None else bpf.map_info(fd).id
+    """Bind the map with this ID, or a new one with ``content``, or with a ``key`` perhaps one that other
+    programs have as well (`blobs.shared`); returns its ID.
+    """
+    if map_id is not None:
+        fd = bpf.map_by_id(map_id)
+    elif key is not None:
+        fd, map_id = blobs.shared(name, key, content)
+    else:
+        fd = blobs.make(name, content())
+        map_id = bpf.map_info(fd).id
+    bpf.prog_bind_map(program, held.enter_context(fd))
+    return map_id

@@ -20,6 +20,7 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.main_function import main_length, main_stack, own_tail_calls
 from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
+from xdpchain.frozen import frozen
 from xdpchain.model.flow import code_of, kind_of
 from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.sys.libbpf import merge_btf
@@ -96,7 +97,7 @@ def member_of(
     return Member(code, stack, unfolded, exits.sites)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Described:
     """BTF, the function types by (owner, old index), each owner's source lines, and what was added to each
     owner's type IDs and string offsets.

@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from dataclasses import dataclass
 from functools import cache
 
 from xdpchain.bytecode.instructions import decode
 from xdpchain.bytecode.unfolding import unfold
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Linkage
 from xdpchain.model.flow import KINDS, ways_out
 from xdpchain.sys import bpf, bpffs
@@ -34,7 +34,7 @@ RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 ENOTSUPP = 524
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkageProbe:
     """Whether chains can be linked in one way here; ``reason`` says why, or why not, in words."""
 
@@ -95,7 +95,7 @@ def probe_freplace() -> LinkageProbe:
     return LinkageProbe(True, "this kernel supports freplace, so the chain can be shared with libxdp")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TailcallProbe:
     """Whether chains can be linked by tail calls here (``works``), also with components that have functions
     of their own (``functions``); ``reason`` says what is missing, in words.

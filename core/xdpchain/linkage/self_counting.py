@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import module_calls
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.component import Component
 from xdpchain.model.counting import Counting, Layout
@@ -42,7 +43,7 @@ FORMS = ((Form.THREADED, True), *((form, False) for form in Form))
 """What is tried, in this order; in the first, each verdict site has its own counter."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a component belongs: the loaded dispatcher, and the BTF ID of the function that it replaces."""
 
@@ -50,7 +51,7 @@ class Place:
     function: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SelfCounting:
     """A loaded program that counts, and where; None if the kernel accepted no form. ``reason``: why not in a
     form that tells more or costs less.

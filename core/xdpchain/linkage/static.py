@@ -18,7 +18,7 @@ import errno
 import re
 import struct
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -27,11 +27,17 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions, map_references, patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.flow import Counters, Way, counted_ways, ways_of
+from xdpchain.model.component import Component
+from xdpchain.model.counting import Layout, slot_key
+from xdpchain.model.flow import counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
+from xdpchain.model.routes import Route
+from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
+from xdpchain.model.slot import Slot
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import blobs, bpf, netns
 from xdpchain.sys.libbpf import (
@@ -105,7 +111,7 @@ class StaticLinker:
             remove_array_pins(running.dispatcher.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Made:
     """A linked program, its form, why not a cheaper one, and the slots that codes lead to."""
 
@@ -130,7 +136,7 @@ class _Linking:
     ) -> None:
         """In a ``trial`` each site is counted separately, whatever that costs."""
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
-        self._trial = trial
+        self._alike, self._trial = _alike(chain), trial
         self._frags = all(part.slot.component.frags for part in parts)
         # A slot that is off is not in the program, so it can't be the reason for anything.
         self._on = [part for part in parts if not part.slot.off]
@@ -138,26 +144,17 @@ class _Linking:
         self._bound = not trial and any(part.unit.device_calls for part in self._on)
         self._running = running
         self.counters: OwnCounters | None = None
-        self._counted: Counters = {}
         self._laid_out = held.enter_context(contextlib.ExitStack())
         self._ring = ring_for(chain, running, held)
 
-    def _lay_out(self, *, sited: bool) -> None:
-        """Make the counters, by verdict site if ``sited``."""
-        if not self._chain.counters:
+    def _lay_out(self, alike: Layout | None) -> None:
+        """Make the counters; ``alike`` has the keys of `_alike`."""
+        if alike is None:
             return
-        lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
-        possible = [
-            (Exits(None) if part.slot.off else exits_of(part.unit, sited=sited)).kinds for part in self._parts
-        ]
-        sites = [
-            (sites_name(part.unit) if sited else "", exits)
-            for part, exits in zip(self._parts, possible, strict=True)
-        ]
-        self._laid_out.close()  # nobody counts in those of a form that was refused
-        sums = not self._trial
-        self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
-        self.counters = counters_for(layout, self._running.counting, self._laid_out)
+        layout = alike.of(map(slot_key, self._chain))
+        if self.counters is None or self.counters.layout != layout:
+            self._laid_out.close()  # nobody counts in those of a form that was refused
+            self.counters = counters_for(layout, self._running.counting, self._laid_out)
 
     def load(self) -> _Made:
         """Raises XdpChainError."""
@@ -173,15 +170,12 @@ class _Linking:
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
-        before: bool | None = None
         for form, sited in forms:
-            if sited is not before:
-                self._lay_out(sited=sited)
-                before = sited
             linked = self._linked(form, sited=sited)
             if linked is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
                 continue
+            self._lay_out(linked.layout)
             try:
                 return _Made(self._load(linked), form, reason, linked.entered)
             except bpf.BpfError as error:
@@ -195,19 +189,13 @@ class _Linking:
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
     def _linked(self, form: Form, *, sited: bool) -> _Linked | None:
-        counting = None
-        if self.counters is not None:
-            counters = tuple((way, tuple(sites.items())) for way, sites in self._counted.items())
-            counting = self.counters.layout.stride, possible_cpus(), counters
         design = _Design(
-            tuple(part.slot.name for part in self._parts),
+            self._alike,
             tuple(part.unit for part in self._parts),
-            tuple(None if part.slot.off else sited for part in self._parts),
+            sited,
             form,
-            tuple(ways_of(self._chain).values()),
-            entry(self._chain),
-            self._frags,
-            counting,
+            possible_cpus() if self._chain.counters else None,
+            not self._trial,
         )
         if self._tap is None and self._ring is None:
             return _link_known(design)
@@ -264,29 +252,43 @@ class _Linking:
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
 
-@dataclass(frozen=True, slots=True)
+def _alike(chain: Chain) -> Chain:
+    """The chain without what chains of the same code differ in: its slots' keys are their places."""
+    places = {slot.key: str(place) for place, slot in enumerate(chain)}
+    slots = (
+        Slot(
+            Component(slot.name, frags=slot.component.frags),
+            RunConfig(0, slot.actions),
+            places[slot.key],
+            routes=tuple(Route(route.code, places.get(route.target, "")) for route in slot.routes),
+            shadow=slot.shadow,
+            policy=slot.policy,
+            off=slot.off,
+        )
+        for slot in chain
+    )
+    return Chain(tuple(slots))
+
+
+@frozen
 class _Design:
-    """All that a linked program follows from but the maps of its slots: their names and units, whether their
-    sites are told apart (None: it is off), the ways by slot and kind, the slot that packets enter, and if it
-    counts, the bytes per CPU, the number of CPUs and the counters (`flow.Counters`).
+    """All that a linked program follows from but the maps of its slots: the chain (`_alike`), its slots'
+    units, whether verdict sites are told apart, the CPUs that it counts on (None: it does not count), and
+    whether a way may be the sum of others (`flow.counted_ways`).
     """
 
-    names: tuple[str, ...]
+    chain: Chain
     units: tuple[LinkableProgram, ...]
-    sited: tuple[bool | None, ...]
+    sited: bool
     form: Form
-    ways: tuple[Way, ...]
-    first: int
-    frags: bool
-    counting: (
-        tuple[int, int, tuple[tuple[tuple[int, int], tuple[tuple[int | None, int | None], ...]], ...]] | None
-    )
+    cpus: int | None
+    sums: bool
 
 
 class _Linked(NamedTuple):
     """A linked program as it is loaded, but for the descriptors of maps: ``references`` has the instructions
     that name one, and which (those of the slots, then the counters). ``entered``: the slots that codes
-    lead to.
+    lead to. ``layout``: the meaning of its counters, with the keys of `_alike`.
     """
 
     image: bytes
@@ -295,6 +297,7 @@ class _Linked(NamedTuple):
     func_info: bytes
     line_info: bytes
     entered: frozenset[int]
+    layout: Layout | None
 
 
 def _link(
@@ -303,20 +306,33 @@ def _link(
     """None if the stack is too small."""
     described = _described(design, follow=follow is not None, report=report is not None)
     numbers = count(-1, -1)  # no descriptor is negative
+    chain, units = design.chain, design.units
+    exits = [
+        Exits(None) if slot.off else exits_of(unit, sited=design.sited)
+        for slot, unit in zip(chain, units, strict=True)
+    ]
     members = []
-    for i, (unit, sited) in enumerate(zip(design.units, design.sited, strict=True)):
-        exits = Exits(None) if sited is None else exits_of(unit, sited=sited)
+    for i, unit in enumerate(units):
         maps = dict(zip(_map_names(unit), numbers, strict=False))
-        members.append(member_of(unit, maps, design.form, exits, described.shifts[i]))
-    counting = None
-    if design.counting is not None:
-        stride, cpus, counters = design.counting
-        counting = CountInto(next(numbers), stride, cpus, {way: dict(sites) for way, sites in counters})
+        members.append(member_of(unit, maps, design.form, exits[i], described.shifts[i]))
+    counting = layout = None
+    if design.cpus is not None:
+        counted, layout = counted_ways(
+            chain,
+            [able.kinds for able in exits],
+            [_keeps_length(unit.instructions) for unit in units],
+            [
+                (sites_name(unit) if design.sited else "", able.kinds)
+                for unit, able in zip(units, exits, strict=True)
+            ],
+            sums=design.sums,
+        )
+        counting = CountInto(next(numbers), layout.stride, design.cpus, counted)
     threaded = thread(
         members,
-        {(way.slot, way.kind): way for way in design.ways},
-        frags=design.frags,
-        first=design.first,
+        ways_of(chain),
+        frags=all(slot.component.frags for slot in chain),
+        first=entry(chain),
         counting=counting,
         follow=follow,
         report=report,
@@ -331,6 +347,7 @@ def _link(
         described.func_info(threaded),
         described.line_info(threaded),
         threaded.slots,
+        layout,
     )
 
 
@@ -353,14 +370,15 @@ def _described(design: _Design, *, follow: bool, report: bool) -> Described:
         units["follow"] = kit_of("following").unit
     if report:
         units["report"] = kit_of(REPORTING).unit
-    functions = [(name, FUNC_GLOBAL, prototype) for name in design.names]
+    names = [slot.name for slot in design.chain]
+    functions = [(name, FUNC_GLOBAL, prototype) for name in names]
     bare = [
         (i, at)
         for i, unit in enumerate(design.units)
         if not unit.functions
         for at in function_starts(unit.instructions)[1:]
     ]
-    functions += [(f"{design.names[i]}_{at}", FUNC_STATIC, prototype) for i, at in bare]
+    functions += [(f"{names[i]}_{at}", FUNC_STATIC, prototype) for i, at in bare]
     types, added = described(units, functions, donor)
     mains = [(i, 0) for i in range(len(design.units))]
     return types.knowing({"main": main, **dict(zip((*mains, *bare), added, strict=True))})

@@ -23,7 +23,7 @@ import contextlib
 import errno
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode.instructions import function_starts
@@ -31,6 +31,7 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.main_function import makes_tail_calls
 from xdpchain.bytecode.opcodes import STACK
 from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.flow import STRAIGHT, Counters, counted_apart, ways_out
@@ -134,7 +135,7 @@ def _check_tail_calls(parts: Sequence[Part]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RowUpdate:
     """A change to a running chain that is a single program-array update: from then on, the code of ``row`` in
     the slot's array leads to the program ``leads_to`` (None: out of the chain).

@@ -8,9 +8,9 @@ The maps' layouts are those of bpf/include/follow.h.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from xdpchain.bytecode.classic import HEAD
+from xdpchain.frozen import frozen
 from xdpchain.sys import bpf
 
 __all__ = [
@@ -42,7 +42,7 @@ FILTER = "follow_filter"
 BPF_F_MMAPABLE = 1 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tap:
     """A filter as eBPF instructions, the bytes of a packet that it needs, the maps by their names in the
     dispatcher, and the mark for the program. ``snap`` bytes of a packet are recorded, a multiple of 8.

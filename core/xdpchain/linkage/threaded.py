@@ -21,7 +21,7 @@ it replaces that call by instructions (bpf_fastcall, 5b5f51bff1b6).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from xdpchain.bytecode import opcodes as op
@@ -29,6 +29,7 @@ from xdpchain.bytecode.assembler import Assembled, Assembly
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites
 from xdpchain.bytecode.instructions import Instruction, decode, names_function
 from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
 from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Counters, Way, code_of, kind_of
@@ -70,7 +71,7 @@ class Form(StrEnum):
     CALLS = "calls"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Code:
     """Instructions with this process's map descriptors, and where their functions begin."""
 
@@ -78,7 +79,7 @@ class Code:
     starts: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """A component: its code, its main function's stack in bytes, that function unfolded (None: it is called),
     and how its exits identify the site that decided.
@@ -90,7 +91,7 @@ class Member:
     sites: ExitSites = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Functions:
     """Code that is not a component's; its functions are called by name, and ``starts`` has where each begins.
     ``replaced`` has substitutes for functions, by where those began.
@@ -101,7 +102,7 @@ class Functions:
     replaced: Mapping[int, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CountInto:
     """The counter map's descriptor, its bytes per CPU and its number of CPUs, and the counters of ways."""
 
@@ -116,7 +117,7 @@ class CountInto:
         return None if some is None else some[site if site in some else None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChainCall:
     """Ways out are tail calls: the descriptor of the program array, which has a row for each kind of code,
     and the first of the verdict counters, one per code. If a row is empty, the code is returned. ``last``:
@@ -132,7 +133,7 @@ class ChainCall:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Threaded:
     """``assembled.labels`` has where functions begin, by (owner, old index); the owner is a slot's index or
     the name of some `Functions`. ``origins``: the (owner, old index) of instructions, by index.

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Final
 
+from xdpchain.frozen import frozen
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
@@ -33,7 +34,7 @@ BPF_F_WRONLY: Final = 1 << 4
 BPF_F_RDONLY: Final = 1 << 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """The shape of a map; sizes in bytes. ``closed``: why it can't be browsed; ``locked``: why user space
     can't write to it; empty if it can. ``variables``: it is a data section of named variables.
@@ -58,7 +59,7 @@ class Shape:
         return self.type in PER_CPU
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TableEntry:
     """An element, or a variable of a data section.
 
@@ -89,7 +90,7 @@ def cpu_text(entry: TableEntry, limit: int = 4000) -> str:
     return "  ".join(texts)[:limit]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cursor:
     """Where the next page starts."""
 
@@ -97,7 +98,7 @@ class Cursor:
     batch: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """Some entries; ``next`` is None after the last."""
 
@@ -105,7 +106,7 @@ class Page:
     next: Cursor | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryChange:
     """A write that was checked but not made: the old value as text (None: not in the map yet), the new
     value (None: removal), and its bytes. ``offset`` is a variable's offset in its section.

@@ -9,9 +9,10 @@ has written to ``.data`` and ``.bss`` is in its maps, as usual.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 from xdpchain.model.component import Component, GlobalValue
 from xdpchain.objects.elf import Elf
 from xdpchain.objects.objfile import ObjectFile
@@ -23,7 +24,7 @@ from .values import decode, encode
 __all__ = ["GlobalVariable", "globals_of", "patched", "variable_named", "with_globals"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GlobalVariable:
     """A variable in the object file: its ``offset`` in ``section``, and its initial bytes."""
 

@@ -8,10 +8,11 @@ A value that can't be split into parts (no BTF, a type that does not fit the map
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
+from xdpchain.frozen import frozen
 from xdpchain.objects import btf_types as types
 from xdpchain.objects.btf import Btf, BtfError
 
@@ -46,7 +47,7 @@ class Form(Enum):
     IPV6 = "IPv6 address"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Number:
     """A number of ``bits`` bits in ``size`` bytes; ``names`` are its enumerators."""
 
@@ -58,14 +59,14 @@ class Number:
     """Where the bits start within the bytes (``bit_offset`` of an old integer type)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """An array of char: text up to the first zero byte."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sequence:
     """``count`` consecutive elements."""
 
@@ -74,7 +75,7 @@ class Sequence:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """A member: ``at`` is its bit offset in the record, ``bits`` its width if it is a bitfield, else None."""
 
@@ -84,7 +85,7 @@ class Field:
     bits: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """A struct, union or data section. Fields may overlap; members of anonymous members are members of the
     record itself, as in C.
@@ -97,7 +98,7 @@ class Record:
         return next((field for field in self.fields if field.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prefix:
     """The key of an LPM trie over addresses: 32 bits of prefix length, then an address of ``bits`` bits."""
 
@@ -108,7 +109,7 @@ class Prefix:
         return 4 + self.bits // 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opaque:
     """Bytes of unknown type."""
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.component import Component, MapRef
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
@@ -23,7 +23,7 @@ COUNTED: Final = 10_000
 """Most elements that are counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapSummary:
     """A map in the list. ``entries``: their number, None if unknown (``complete``: all were counted);
     ``pins``: paths; ``users``: descriptions of the other programs and slots that use it.

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 __all__ = ["ALL_ACTIONS", "Action", "ActionSet"]
 
@@ -47,7 +47,7 @@ class Action(IntEnum):
 ALL_ACTIONS: tuple[Action, ...] = tuple(Action)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ActionSet:
     """An immutable set of actions; ``mask`` has bit *n* set for the action with return code *n*."""
 

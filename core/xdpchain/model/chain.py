@@ -10,9 +10,10 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 
 from .actions import Action, ActionSet
 from .component import Component, SharedMap
@@ -31,7 +32,7 @@ PRIORITY_STEP = 10
 """The priority distance to the neighbor when a slot moves to either end."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chain:
     """Slots in the order in which they run, and how they are linked and attached.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xdpchain.advice import Advice, Do
+from xdpchain.frozen import frozen
 from xdpchain.netns_spelling import is_name, netns_path
 
 __all__ = ["Commands", "quote"]
@@ -37,7 +37,7 @@ def _line(words: Sequence[str]) -> str:
     return " ".join(map(quote, words))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commands:
     """Spells commands for the interfaces of a namespace; None is the caller's own."""
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
+
+from xdpchain.frozen import frozen
 
 from .runconfig import DEFAULT, RunConfig
 
@@ -22,7 +24,7 @@ class SharedMap(NamedTuple):
     theirs: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapRef:
     """A map that a loaded component uses: its name in the object file, and its kernel ID."""
 
@@ -30,7 +32,7 @@ class MapRef:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GlobalValue:
     """A value set for a global variable before the load: ``data`` at ``offset`` bytes into ``section``;
     ``text`` is its readable form.
@@ -43,7 +45,7 @@ class GlobalValue:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectRef:
     """The object file of a component: its bytes, or the ID of the frozen map that holds them."""
 
@@ -54,7 +56,7 @@ class ObjectRef:
     data: bytes | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Component:
     """One XDP program of one object file.
 

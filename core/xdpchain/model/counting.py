@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, NamedTuple, TypeVar
 
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .counts import CODES, SiteCounts, SlotCounts
 from .slot import Slot
@@ -70,7 +71,7 @@ class Rest(NamedTuple):
     minus: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SiteTerms:
     """A slot's counted verdict sites: the counters by site index and return code (`counts.CODES`), a subset
     of the code's. ``name`` identifies the program that has these sites. ``apart``: the same for sites of a
@@ -83,7 +84,7 @@ class SiteTerms:
     apart: Mapping[tuple[int, int], Rest] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """The meaning of a map's counters: bytes between the counters of consecutive CPUs, and the terms of
     slots, of the chain's verdict, and of slots' verdict sites.
@@ -93,6 +94,12 @@ class Layout:
     slots: Mapping[SlotKey, Terms]
     verdict: Terms
     sites: Mapping[SlotKey, SiteTerms] = field(default_factory=dict)
+
+    def of(self, slots: Iterable[SlotKey]) -> Layout:
+        """The same counters for these slots in the place of its own."""
+        keys = dict(zip(self.slots, slots, strict=True))
+        terms = {keys[key]: some for key, some in self.slots.items()}
+        return replace(self, slots=terms, sites={keys[key]: some for key, some in self.sites.items()})
 
     @property
     def counters(self) -> int:
@@ -106,7 +113,7 @@ class Layout:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """A map of counters, by ID, and its layout."""
 
@@ -114,7 +121,7 @@ class Source:
     layout: Layout
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counting:
     """The location of a chain's counts. ``origin`` identifies the count: the ID of its first map, unchanged
     for as long as counts continue. ``own`` is the map that the program writes to, one of ``sources`` (None if

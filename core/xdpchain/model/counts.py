@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import add
 from types import TracebackType
 from typing import NamedTuple, Protocol
+
+from xdpchain.frozen import frozen
 
 from .actions import ALL_ACTIONS, Action
 
@@ -58,7 +60,7 @@ SiteCounts = Mapping[tuple[int, int], tuple[int, int]]
 """By verdict site (its index) and return code: packets, bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """A sample: ``at`` in seconds of the monotonic clock, counts by slot key, and the dispatcher's verdicts.
     A single foreign program has the key `FOREIGN`, and its counts are also the verdict. Slots that are not

@@ -23,8 +23,10 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
+
+from xdpchain.frozen import frozen
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain
@@ -77,7 +79,7 @@ Counters = Mapping[WayKey, Mapping[int | None, int | None]]
 Numbered = dict[WayKey, dict[int | None, int]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """Where one kind of a slot's return codes leads: to the slot ``to``, to the end (the chain's length), or
     out of the chain (`paths.RETURN`). ``verdict`` is what the chain then returns, None for the code itself.

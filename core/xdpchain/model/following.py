@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from xdpchain.decoding import ID, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .manifest import Author, author_in, author_out
 
@@ -19,7 +19,7 @@ SILENCE = 3.0
 """Seconds without a heartbeat after which a follower is considered gone."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Following:
     """Who follows which packets (a filter expression) through a chain, and whether they still do: the
     follower keeps writing the time to the map ``state_map``.

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from xdpchain.frozen import frozen
 
 __all__ = ["Interface", "Mode", "WantedMode"]
 
@@ -25,7 +26,7 @@ class WantedMode(StrEnum):
     BEST = "best"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interface:
     """A network device in a network namespace; ``netns`` is its name, None for this process's own."""
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from xdpchain.frozen import frozen
 
 __all__ = ["ARPHRD_ETHER", "BARE_IP", "ETHERNET", "LinkLayer", "Start", "link_layer"]
 
@@ -28,7 +29,7 @@ class Start(Enum):
     UNKNOWN = "?"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkLayer:
     """What an XDP program on a device sees first. ``dlt`` is libpcap's number for it on Linux, ``link_type``
     that in capture files (LINKTYPE_*, which differs for raw IP).

@@ -6,8 +6,9 @@ Outside `xdpchain.linkage`, the engine never asks which linkage it is, only for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from xdpchain.frozen import frozen
 
 __all__ = ["DISPATCHER_SLOTS", "MAX_SLOTS", "UNLINKED", "Linkage", "LinkageFacts"]
 
@@ -20,7 +21,7 @@ DISPATCHER_SLOTS = 10
 """Slots of libxdp's dispatcher, the protocol's MAX_DISPATCHER_ACTIONS."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LinkageFacts:
     """What a linkage can do, and how its chains are built."""
 

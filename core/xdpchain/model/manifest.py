@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .actions import ALL_ACTIONS, Action, ActionSet
 from .chain import DISPATCHER_SLOTS, MAX_SLOTS, Chain, Linkage
@@ -62,7 +63,7 @@ LONG = 5
 FORMATS = (FORMAT, EXTENDED, COUNTED, SWITCHED, LONG)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Author:
     """Who created a chain: user name, PID, command line, and time (seconds since 1970)."""
 
@@ -75,7 +76,7 @@ class Author:
         return f"{self.user}, pid {self.pid} ({self.command})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """A chain as stored with its dispatcher. ``replaces_prog_id``: the ID of an equivalent program that this
     one replaced (None: it is a new state). ``arrays``: map IDs of a tail-call chain's program arrays, one per

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
+
+from xdpchain.frozen import frozen
 
 __all__ = ["MapEntry", "by_map", "entries_text"]
 
@@ -13,7 +15,7 @@ NAMED = 3
 """Most entries of a map that a plan lists; of the rest it gives the number."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapEntry:
     """``key`` and ``value`` are text for `maps.text`; ``old`` is the running value (None: absent, or not
     read).

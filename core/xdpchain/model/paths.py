@@ -49,13 +49,14 @@ def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
     if chain.bare:
         return ((RETURN,) * CODES,) * len(chain)
     places = {slot.key: index for index, slot in enumerate(chain)}
+    onward = [entry(chain, place) for place in range(len(chain) + 1)]
     table = []
     for index, slot in enumerate(chain):
         routes = {route.code: _place(places, chain, index, route.code, route.target) for route in slot.routes}
         rest = routes.get(None, RETURN)
         row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
         ways = (index + 1,) * CODES if slot.shadow or slot.off else (*row, rest)
-        table.append(tuple(way if way == RETURN else entry(chain, way) for way in ways))
+        table.append(tuple(way if way == RETURN else onward[way] for way in ways))
     return tuple(table)
 
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TypeVar
 
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .chain import MAX_SLOTS
 from .interface import Mode
@@ -71,7 +71,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pins:
     """A chain's pins: whether it has a dispatcher directory (freplace), and the program IDs of its
     directories of program arrays.
@@ -81,7 +81,7 @@ class Pins:
     arrays: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PendingChange:
     """A change that is rolled back at ``deadline`` (`sys.boot_clock`) unless confirmed.
 
@@ -190,7 +190,7 @@ class PendingChange:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfirmOutcome:
     """The outcome of a pending change: ``runs`` is the program ID on the hook afterwards (None: empty),
     ``at`` seconds since 1970, ``author`` who made the change. ``detail``: further information, for a rollback

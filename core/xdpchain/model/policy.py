@@ -8,10 +8,10 @@ replaced by the answer: the chain continues as if the component had returned tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .actions import Action, ActionSet
 from .routes import OTHER
@@ -31,7 +31,7 @@ class Answer(StrEnum):
         return {Answer.DROP: Action.DROP, Answer.PASS: Action.PASS}.get(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """``may``: the actions that the slot may return. Every other code is forbidden, including those that are
     not actions. The answer need not be one of ``may``. Raises InvalidInput if nothing is allowed.

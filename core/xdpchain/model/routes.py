@@ -13,9 +13,8 @@ Code 31 always continues with the next slot (`config.USED`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .actions import ALL_ACTIONS, Action
 
@@ -29,7 +28,7 @@ CODES = OTHER + 1
 ANY = ("*", "any")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """After return code ``code`` (None: any without its own rule) the slot with the key ``target`` runs."""
 

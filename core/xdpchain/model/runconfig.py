@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .actions import Action, ActionSet
 
@@ -16,7 +15,7 @@ MAX_PRIORITY = (1 << 31) - 1
 DEFAULT_ACTIONS = ActionSet.of(Action.PASS)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunConfig:
     """Run priority (lower runs first) and chain call actions (the codes after which the next component runs).
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from xdpchain.advice import Advice
+from xdpchain.frozen import frozen
 
 from .chain import Chain, Linkage
 from .interface import Interface, Mode
@@ -36,7 +36,7 @@ class Owner(StrEnum):
     """It can't be read, so its owner is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """Facts about the device that matter to XDP.
 
@@ -67,7 +67,7 @@ class Device:
         return link_layer(self.arphrd, self.kind)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hook:
     """The program on an interface's XDP hook. ``link_id`` is set if a bpf_link holds it."""
 
@@ -78,7 +78,7 @@ class Hook:
     link_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DispatcherInfo:
     """The dispatcher's program ID, the version of its configuration block, and whether it is ``bound`` to the
     interface because a component reads RX metadata.
@@ -89,7 +89,7 @@ class DispatcherInfo:
     bound: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Running:
     """One interface and what runs on it.
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from xdpchain.frozen import frozen
 
 from .actions import ALL_ACTIONS, ActionSet
 from .component import Component
@@ -21,7 +23,7 @@ def _fresh_key() -> str:
     return "new:" + os.urandom(4).hex()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """A component's place in a chain, with the priority and actions in force.
 

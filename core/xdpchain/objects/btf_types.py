@@ -7,9 +7,10 @@ References are type IDs, not objects, since BTF is a graph with cycles. ``Btf.ty
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
+
+from xdpchain.frozen import frozen
 
 __all__ = [
     "Alias",
@@ -90,7 +91,7 @@ class IntEncoding(IntEnum):
     BOOL = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BtfType:
     """The base of all types: an ID and a name (empty if anonymous)."""
 
@@ -99,14 +100,14 @@ class BtfType:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Void(BtfType):
     """Type ID 0."""
 
     kind: ClassVar[Kind] = Kind.VOID
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Int(BtfType):
     """An integer of ``size`` bytes; ``bits`` and ``bit_offset`` are less than the whole in old bitfields."""
 
@@ -117,7 +118,7 @@ class Int(BtfType):
     encoding: IntEncoding
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Float(BtfType):
     """A floating-point number of ``size`` bytes."""
 
@@ -125,7 +126,7 @@ class Float(BtfType):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pointer(BtfType):
     """A pointer to ``target``."""
 
@@ -133,7 +134,7 @@ class Pointer(BtfType):
     target: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Array(BtfType):
     """``count`` elements; ``index`` is the type of the index."""
 
@@ -143,7 +144,7 @@ class Array(BtfType):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """A member of a struct or union; ``bit_size`` is 0 unless it is a bitfield."""
 
@@ -153,7 +154,7 @@ class Member:
     bit_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Composite(BtfType):
     """A struct or union of ``size`` bytes. ``bitfields``: its members' offsets include bit sizes."""
 
@@ -162,21 +163,21 @@ class Composite(BtfType):
     bitfields: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Struct(Composite):
     """A struct."""
 
     kind: ClassVar[Kind] = Kind.STRUCT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Union(Composite):
     """A union."""
 
     kind: ClassVar[Kind] = Kind.UNION
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enumerator:
     """A name in an enumeration."""
 
@@ -184,7 +185,7 @@ class Enumerator:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enumeration(BtfType):
     """An enumeration of ``size`` bytes; ``signed``: its values are signed."""
 
@@ -193,21 +194,21 @@ class Enumeration(BtfType):
     values: tuple[Enumerator, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enum(Enumeration):
     """An enumeration with 32-bit values."""
 
     kind: ClassVar[Kind] = Kind.ENUM
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enum64(Enumeration):
     """An enumeration with 64-bit values (kernel 6.0, 6089fb325cf7)."""
 
     kind: ClassVar[Kind] = Kind.ENUM64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Forward(BtfType):
     """A struct or union that was declared but not defined."""
 
@@ -215,42 +216,42 @@ class Forward(BtfType):
     union: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Alias(BtfType):
     """Another name for ``target`` with the same layout: typedef, qualifier, type tag."""
 
     target: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Typedef(Alias):
     """A typedef."""
 
     kind: ClassVar[Kind] = Kind.TYPEDEF
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Volatile(Alias):
     """A ``volatile`` type."""
 
     kind: ClassVar[Kind] = Kind.VOLATILE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Const(Alias):
     """A ``const`` type."""
 
     kind: ClassVar[Kind] = Kind.CONST
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restrict(Alias):
     """A ``restrict`` type."""
 
     kind: ClassVar[Kind] = Kind.RESTRICT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TypeTag(Alias):
     """``name`` is the tag; ``attribute``: it is a compiler attribute (kernel 6.15, ea70faa1f244)."""
 
@@ -258,7 +259,7 @@ class TypeTag(Alias):
     attribute: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """A parameter of a function; the last one of a variadic function has no name and type 0."""
 
@@ -266,7 +267,7 @@ class Parameter:
     type_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FuncProto(BtfType):
     """The signature of a function: its return type and parameters."""
 
@@ -275,7 +276,7 @@ class FuncProto(BtfType):
     parameters: tuple[Parameter, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Func(BtfType):
     """A function; ``prototype`` is the ID of its FuncProto."""
 
@@ -284,7 +285,7 @@ class Func(BtfType):
     linkage: Linkage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable(BtfType):
     """A variable of type ``type_id``."""
 
@@ -293,7 +294,7 @@ class Variable(BtfType):
     linkage: Linkage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placement:
     """The position of a variable (or external function) in a section: bytes from its start."""
 
@@ -302,7 +303,7 @@ class Placement:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSection(BtfType):
     """A data section. clang sets ``size`` and global variables' offsets to 0: they are in ELF symbols."""
 
@@ -311,7 +312,7 @@ class DataSection(BtfType):
     variables: tuple[Placement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeclTag(BtfType):
     """A tag (``name``) on a declaration, or on its member or parameter ``component`` if that is not -1."""
 
@@ -321,7 +322,7 @@ class DeclTag(BtfType):
     attribute: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opaque(BtfType):
     """A type of an unknown kind (``number``), whose length comes from BTF's layout section."""
 

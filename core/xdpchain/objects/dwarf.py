@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from xdpchain.frozen import frozen
+
 from .elf import Elf
 
 __all__ = ["Address", "Dwarf", "Entry", "NoDwarf", "Unit"]
@@ -64,7 +66,7 @@ class Address(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A debugging information entry: its offset, tag, depth in the tree (the unit: 0), and its attributes as
     (form, value), where the value of a block is None.

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from xdpchain.bytecode.opcodes import Helper
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 
 __all__ = ["Effects", "effects_of"]
 
@@ -36,7 +36,7 @@ READING_KFUNCS = (
 READ_SLICE = "bpf_dynptr_slice"  # unlike bpf_dynptr_slice_rdwr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Effects:
     """``writes``: how it changes the packet: the helpers that it calls, and "stores" if it may store to it
     directly. ``redirects`` and ``tells``: helpers that choose a packet's target, or report to user space.

@@ -11,11 +11,12 @@ from __future__ import annotations
 import io
 import sys
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Final
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 __all__ = ["MAX_FILE", "SHF_EXECINSTR", "Elf", "Relocation", "Section", "Symbol", "bad_object", "readable"]
 
@@ -49,7 +50,7 @@ def readable(text: str, what: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A section. ``size`` is its size in memory; ``data`` is empty if the file has none (SHT_NOBITS)."""
 
@@ -63,7 +64,7 @@ class Section:
     data: memoryview = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbol:
     """A symbol: ``value`` is an offset into section number ``section``, which is -1 for undefined and special
     symbols.
@@ -79,7 +80,7 @@ class Symbol:
     section: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Relocation:
     """A reference to ``symbol`` at ``offset`` in the relocated section."""
 
@@ -87,7 +88,7 @@ class Relocation:
     symbol: Symbol
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Elf:
     """Sections, symbols, and the relocations of code and map definitions, of a BPF object.
 

@@ -8,12 +8,13 @@ DWARF alone (DW_TAG_inlined_subroutine), which objects may lack.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from xdpchain.bytecode.instructions import SIZE
 from xdpchain.bytecode.sites import InlinedCall, SourceLine, SourceMap, VerdictSite
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from . import dwarf
 from .dwarf import Dwarf, NoDwarf
@@ -27,7 +28,7 @@ MOST_PLACES = 16
 """Of one line, that are told."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Region:
     """Code that came from an inlined call: bytes of a section."""
 
@@ -38,7 +39,7 @@ class _Region:
     call: InlinedCall
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inlining:
     """The inlined calls of an object file."""
 

@@ -12,11 +12,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
+from xdpchain.frozen import frozen
 from xdpchain.model.runconfig import RunConfig
 
 from . import btf_types as types
@@ -41,7 +42,7 @@ MAX_BTF_TYPES: Final = 1 << 16
 """Most types in an object file: checking takes about 30 µs each."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProgramSpec:
     """A program of an object file.
 
@@ -67,7 +68,7 @@ class ProgramSpec:
     callees: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectFile:
     """An object file: its bytes, decoded. ``sha256`` is the hexadecimal hash of the whole file.
 

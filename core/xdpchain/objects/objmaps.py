@@ -7,8 +7,10 @@ map type, and so on (``__uint``, ``__type``, ``__array``, ``__ulong`` of bpf_hel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal
+
+from xdpchain.frozen import frozen
 
 from . import btf_types as types
 from .btf import Btf
@@ -80,7 +82,7 @@ _DATA: Final = (".data", ".rodata", ".bss")
 _POINTER: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapSpec:
     """A map as the object defines it.
 
@@ -112,7 +114,7 @@ class MapSpec:
         return MAP_TYPES[self.type] if self.type < len(MAP_TYPES) else f"type {self.type}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable:
     """A global variable, ``offset`` bytes into its section; ``type_id`` is from the object's BTF."""
 

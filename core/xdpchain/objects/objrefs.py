@@ -9,11 +9,11 @@ Documentation/bpf/standardization/instruction-set.rst.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import SIZE, Instruction, decode
+from xdpchain.frozen import frozen
 
 from .elf import SHF_EXECINSTR, Elf, Section, Symbol, bad_object, readable
 from .objmaps import KCONFIG, MapSpec, is_data_section
@@ -24,7 +24,7 @@ INSN_SIZE: Final = SIZE
 MAX_FUNCTIONS: Final = 1 << 12
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectFunction:
     """A function of the object; ``start`` and ``size`` are bytes within section number ``section``."""
 

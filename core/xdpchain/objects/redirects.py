@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 from xdpchain.bytecode.opcodes import Helper
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 from xdpchain.model.component import Component
 
 __all__ = ["RedirectUse", "redirect_use"]
@@ -17,7 +17,7 @@ TO_DEVICES = ("devmap", "devmap_hash")
 ELSEWHERE = ("cpumap", "xskmap")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RedirectUse:
     """``devices``: names of the device maps it refers to; ``others``: of its cpumaps and xskmaps;
     ``anywhere``: it calls bpf_redirect(), so its targets can't be known. False if none of these is known.

@@ -8,8 +8,9 @@ must set the programs' type. ``xdp/filter`` does not match: libbpf 1.0 ended slo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from xdpchain.frozen import frozen
 
 __all__ = ["EXT", "UNKNOWN", "XDP", "SectionKind", "classify"]
 
@@ -18,7 +19,7 @@ EXT: Final = "ext"
 UNKNOWN: Final = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SectionKind:
     """``kind``: ``xdp``, ``ext`` (freplace), the first word of another section that libbpf knows, or empty.
 

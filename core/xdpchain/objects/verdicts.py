@@ -6,7 +6,6 @@ component's linkable form. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 
@@ -16,6 +15,7 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import SourceMap, VerdictSite, verdict_sites
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import NotFound
+from xdpchain.frozen import frozen
 
 from .btf import Btf
 from .elf import Elf
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProgramVerdicts:
     """A program's verdict sites. ``lined``: it has line information. ``throws``: it may also end with a code
     that it throws (bpf_throw), which no site shows.

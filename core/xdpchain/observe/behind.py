@@ -9,8 +9,8 @@ import contextlib
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
@@ -31,7 +31,7 @@ UNCOUNTED = {
 """Why nobody has counted so far what programs in these maps return, and who does."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Behind:
     """A program in a map: the map's name, ID and type, the index (devmap_hash: the key), and the program.
     ``ifindex``: in a devmap, the device that it runs for.

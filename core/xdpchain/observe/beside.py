@@ -11,10 +11,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import Netlink
@@ -32,7 +32,7 @@ HOOKS = {
 SINCE = {"netkit": "6.7", "tcx": "6.6"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Companion:
     """Something else on the interface: ``what`` it is ("AF_XDP socket", "netkit program", "tcx program", "tc
     filter"), ``at`` which point of the interface, its name, its program's ID, and further information as
@@ -47,7 +47,7 @@ class Companion:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Beside:
     """What was found, in the order of incoming packets, and what could not be read, with the reason."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.component import MapRef
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
@@ -18,7 +18,7 @@ from xdpchain.sys import blobs, bpf, bpftool
 __all__ = ["Details", "MapDetails", "describe"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapDetails:
     """A map of a component: sizes in bytes, ``type`` by the kernel's name."""
 
@@ -31,7 +31,7 @@ class MapDetails:
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Details:
     """A slot in detail. ``stack`` (bytes per frame), ``verified`` (instructions that the verifier processed)
     and ``jited`` (bytes of machine code) are the component's, from when it was loaded alone; None if not

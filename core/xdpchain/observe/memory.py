@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
 __all__ = ["ChainMemory", "SlotMemory", "chain_memory"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotMemory:
     """Bytes of a slot's own programs (None: its code is in the chain's program), and of the maps that it
     uses. Shared maps count for each slot.
@@ -24,7 +25,7 @@ class SlotMemory:
     maps: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChainMemory:
     """Bytes of the programs on the hook, and of the slots by key."""
 

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xdpchain.advice import Advice, Do, advise
+from xdpchain.frozen import frozen
 from xdpchain.model.commands import Commands
 from xdpchain.model.interface import Mode
 
 __all__ = ["Evidence", "Held", "Ownership", "judge"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """A process with an open descriptor for the program or the link that attaches it."""
 
@@ -21,7 +20,7 @@ class Held:
     holds: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """What is known about a program on a hook, and its components if it is a dispatcher. ``maps``: names as
     the kernel stores them; ``pins``: paths of the programs, the link (``link_pins``) and the maps;
@@ -42,7 +41,7 @@ class Evidence:
     adoptable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ownership:
     """``who`` owns it, as text, empty if unknown; ``how`` it is attached; and how to change it. It is
     running, so ``fix`` never detaches it.
@@ -53,7 +52,7 @@ class Ownership:
     fix: str | Advice
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """Marks of a product: prefixes of program names; map names, or prefixes if they end in an underscore;
     parts of pin paths.

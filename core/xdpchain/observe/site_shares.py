@@ -8,16 +8,16 @@ it and have no counter: to a single one, or to several together without a breakd
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.frozen import frozen
 from xdpchain.model.counts import CODES
 
 __all__ = ["Share", "SlotReasons", "shares"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotReasons:
     """A slot's sites, with its index in the chain, counts key and name. ``why``: why it has none."""
 

@@ -9,10 +9,10 @@ get some of them.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from operator import attrgetter
 
 from xdpchain.closing import Closing
+from xdpchain.frozen import frozen
 from xdpchain.linkage.policing import rings_of
 from xdpchain.model.actions import Action
 from xdpchain.model.running import Running
@@ -26,7 +26,7 @@ RECORD = struct.Struct("=QIIII96s")
 """``struct violation`` of bpf/include/violations.h."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Violation:
     """A forbidden return code: when (seconds of CLOCK_MONOTONIC), the slot (key and name; empty if it has
     left the chain), the packet's interface, its length in bytes, and its first 96 bytes.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from xdpchain.frozen import frozen
 from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
@@ -36,7 +36,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """``read`` turns the TOML value into the attribute's, and raises ValueError, whose text says what is
     allowed; ``write`` does the reverse.

@@ -9,11 +9,12 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface
 
@@ -27,7 +28,7 @@ from .writing import dump
 __all__ = ["Saved", "saved", "write_spec"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saved:
     """A spec, ``warnings`` about what it can't restore, and the object ``files`` that were written for it.
 

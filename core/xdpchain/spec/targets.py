@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .values import InterfaceSpec, Spec, is_glob
 
 __all__ = ["Missing", "SpecTarget", "namespaces", "targets"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpecTarget:
     """An interface, and the index of its entry in the spec."""
 
@@ -26,7 +26,7 @@ class SpecTarget:
         return f"{self.name} (netns {self.netns})" if self.netns else self.name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """An interface that the spec names and that does not exist."""
 

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.interface import WantedMode
@@ -17,7 +16,7 @@ __all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotSpec:
     """One slot as a spec wants it; what is empty or None is left to the object file or to what runs.
 
@@ -57,7 +56,7 @@ class SlotSpec:
         return self.label or self.program
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InterfaceSpec:
     """What each of these interfaces should run; ``names`` may be globs. ``netns`` None: that of the process
     that applies it. ``linkage`` None: the running chain's, or the machine's default. ``mode`` None: native,
@@ -75,7 +74,7 @@ class InterfaceSpec:
     share_maps: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """A whole file."""
 

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from xdpchain.errors import InvalidInput
 
 from . import bpf
 
-__all__ = ["decoded", "keep", "make", "read"]
+__all__ = ["decoded", "keep", "make", "read", "shared"]
 
 T = TypeVar("T")
 
@@ -29,6 +31,25 @@ def make(name: str, data: bytes) -> bpf.Fd:
         fd.close()
         raise
     return fd
+
+
+def shared(name: str, key: Hashable, content: Callable[[], bytes]) -> tuple[bpf.Fd, int]:
+    """As `make`, and the map's ID: the map that this process made for an equal ``key`` before if it still
+    exists, since nobody can change it. The key says what the content follows from.
+    """
+    known = _made(name, key)
+    with contextlib.suppress(bpf.BpfError):
+        for map_id in known:
+            return bpf.map_by_id(map_id), map_id
+    fd = make(name, content())
+    known[:] = [bpf.map_info(fd).id]
+    return fd, known[0]
+
+
+@lru_cache(maxsize=64)
+def _made(name: str, key: Hashable) -> list[int]:
+    """The ID of the map that was made last. The kernel does not use IDs again."""
+    return []
 
 
 def read(fd: bpf.Fd, most: int = MOST) -> bytes:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from xdpchain.frozen import frozen
 
 __all__ = ["FdOwner", "fd_owners"]
 
@@ -17,7 +18,7 @@ PATIENCE = 1.0
 """Seconds a search may take. 100,000 descriptors take about half of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FdOwner:
     """A process with a descriptor for the program, or for a link that attaches it."""
 

@@ -7,7 +7,9 @@ import contextlib
 import os
 import stat
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from xdpchain.frozen import frozen
 
 from . import bpf, bpffs
 
@@ -20,7 +22,7 @@ DEPTH = 16
 """Deepest level of directories that is searched."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pins:
     """Paths by program ID, link ID and map ID. ``complete`` is false if there were more than `LIMIT` pins, or
     directories that can't be read.

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from xdpchain.frozen import frozen
 
 __all__ = ["Process", "ancestors", "process_of", "processes"]
 
@@ -15,7 +16,7 @@ PROC = Path("/proc")
 SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Process:
     """A process: its command (at most 15 bytes, set by the process: don't trust it), its real user, the
     inodes of its sockets (``readable``: they could be inspected), and its environment if that can be read.

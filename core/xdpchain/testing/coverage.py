@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.objects.components import load_component
 from xdpchain.trial.reached import Ran, SiteTrial
@@ -20,7 +20,7 @@ from xdpchain.trial.reached import Ran, SiteTrial
 __all__ = ["Covered", "cover"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Covered:
     """A program's name, its sites, and the verdict for each packet."""
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from xdpchain.frozen import frozen
 
 __all__ = ["Owned", "Side", "fresh", "parse"]
 
@@ -21,7 +22,7 @@ Side = Literal["near", "peer"]
 _PATTERN = re.compile(r"xdptui-(?P<pid>\d+)-(?P<start>\d+)-(?P<unique>[0-9a-f]{4})-(?P<side>near|peer)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Owned:
     """A playground's namespace. ``start`` is in clock ticks since boot (field 22 of /proc/PID/stat)."""
 

@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import Self
 
 from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.errors import PermissionDenied
+from xdpchain.frozen import frozen
 from xdpchain.sys import bpf, netns
 
 from . import names
@@ -37,7 +37,7 @@ ARRIVAL_TIMEOUT = 5.0  # seconds
 BPF_XDP = 37  # the attach type of a bpf_link that holds an XDP program
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """One veth pair: the interface under test, and its peer in the peer namespace."""
 

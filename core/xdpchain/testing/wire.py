@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 
 from xdpchain.closing import Closing
+from xdpchain.frozen import frozen
 from xdpchain.sys import netns
 from xdpchain.sys.packet_socket import incoming, packet_socket
 
@@ -24,7 +24,7 @@ SO_RCVBUFFORCE = 33  # allows more than net.core.rmem_max, with CAP_NET_ADMIN
 RECEIVE_BUFFER = 16 << 20  # bytes; a frame takes at least 768, whatever its length
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counters:
     """What a device received, as the kernel counts it, including packets that XDP dropped.
 

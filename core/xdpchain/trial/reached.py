@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from dataclasses import dataclass
 
 from xdpchain.bytecode.code_values import Source
 from xdpchain.bytecode.linkable_program import LinkableProgram
@@ -18,6 +17,7 @@ from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.weaving import Woven, complete_lines
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.linkage.compile import compile_component
 from xdpchain.linkage.linkable_slots import object_bytes, shown_sites
 from xdpchain.model.component import Component
@@ -33,7 +33,7 @@ BPF_F_MMAPABLE = 1 << 10
 UNMARKED = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ran:
     """The result for a packet: the return code, the site that decided it (an index into `SiteTrial.sites`;
     None: unknown), and the packet afterwards. After a tail call to another program the site is that of the

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from xdpchain.bytecode.sites import VerdictSite, only_site
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.linkage.linkable_slots import Part, shown_sites
 from xdpchain.linkage.linkers import CLONING_LINKERS
 from xdpchain.maps.filling import Filling
@@ -38,7 +39,7 @@ __all__ = ["MapTooLarge", "Trial", "TrialReport", "TrialRow", "run_trial"]
 NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrialRow:
     """One packet's result: each slot's return code (None: it did not run), the verdict (an int if it is not
     an action), the packet afterwards, the mean time of a run in ns, and for each slot the deciding site
@@ -53,7 +54,7 @@ class TrialRow:
     sites: tuple[int | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrialReport:
     """The results of all packets, in their order."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xdpchain.bytecode.deciding import Edge
 from xdpchain.bytecode.instructions import patch_maps
@@ -18,6 +17,7 @@ from xdpchain.bytecode.path_marks import WAY_SIZE, WayMarks, mark_way, way_of
 from xdpchain.bytecode.sites import SourceLine
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.linkage.linkable_slots import Part, gather_parts
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import source_of_linkable
@@ -29,7 +29,7 @@ from .reached import load_woven, make_cell
 __all__ = ["PathLine", "PathTrial", "SlotPath"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathLine:
     """A line that ran, in its function. ``branch``: it ends in a condition, and the next line is where that
     led. ``line`` is None if the program has no line information; then ``insn`` is the first instruction.
@@ -41,7 +41,7 @@ class PathLine:
     branch: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotPath:
     """What a slot returned for a packet that ran through it once more, and the lines that ran."""
 

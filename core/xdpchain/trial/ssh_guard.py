@@ -8,10 +8,9 @@ nothing is concluded from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.link_layer import LinkLayer
@@ -32,7 +31,7 @@ class ConnectionLost(XdpChainError):
     exit_code = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """A packet of the operator's connection that would not arrive: its name, its verdict, and the slot that
     decides it ("" if unknown).
@@ -50,7 +49,7 @@ class Lost:
         return what + (f" by {self.by}" if self.by else "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judgement:
     """The effect of a change on the operator's connections. ``unchecked``: why all or part of it could not be
     tried; then ``lost`` is empty.

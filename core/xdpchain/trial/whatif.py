@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.bytecode.sites import VerdictSite
@@ -30,6 +30,7 @@ from xdpchain.bytecode.trial_limits import (
     words,
 )
 from xdpchain.errors import PermissionDenied, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface
@@ -52,7 +53,7 @@ the kernel reserves at the end.
 LOST = (Action.DROP, Action.ABORTED)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """One packet's result on one side: each slot's return code (None: it did not run), the verdict (an int if
     it is not an action; None: unknown, see ``why``), and the resulting bytes. ``sites``: each slot's deciding
@@ -71,7 +72,7 @@ class Outcome:
         return self.verdict in LOST or not isinstance(self.verdict, Action)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Crossing:
     """One packet's outcomes on both sides."""
 
@@ -96,7 +97,7 @@ class Crossing:
         return first, second
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Side:
     """A chain that was tried: its slots' names, and which of them are shadows. ``why`` is set if it could not
     be tried at all, ``empty`` if no program runs. ``to_stack``: the slots that redirect only through a
@@ -111,7 +112,7 @@ class Side:
     sites: tuple[tuple[VerdictSite, ...], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tally:
     """The number of packets with an old and a new verdict (None: unknown). If both are the same,
     ``rewritten`` says whether their bytes differ.
@@ -130,7 +131,7 @@ class Tally:
         return self.old != self.new or self.rewritten
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WhatIf:
     """The matrix, in packet order. ``unknown``: its limitations, a sentence each."""
 

@@ -9,10 +9,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from xdpchain.errors import KernelRefused, NotFound
+from xdpchain.frozen import frozen
 from xdpchain.model.interface import Interface
 from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import all_netns, bpf, netns
@@ -26,7 +26,7 @@ PAUSES = (0.0, 0.1, 0.5)
 """Seconds before each search for an interface that left its namespace."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Whereabouts:
     """An interface: its ifindex, the inode of its network namespace, and a netlink socket in that."""
 
@@ -77,7 +77,7 @@ def _hook(home: Whereabouts, pending: PendingChange) -> int | None:
         return GONE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     descriptor: int
     inode: int

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from xdpchain.change.moment import Moment
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.manifest import Author, Manifest, author_in, author_out, chain_in
 
 __all__ = [
@@ -45,7 +46,7 @@ class EntryKind(StrEnum):
     OVERTAKEN = "overtaken"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JournalEntry:
     """A change: who made it, its description, and the states before and after.
 
@@ -100,7 +101,7 @@ class JournalEntry:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heading:
     """What identifies an entry's interface: the boot, the device as in `JournalEntry`, and the program IDs of
     the chains before and after.

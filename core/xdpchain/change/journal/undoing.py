@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.change.moment import Moment
 from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.component import Component
 from xdpchain.model.pending_change import Outcome
@@ -35,7 +36,7 @@ class NothingToUndo(NotFound):
     """The journal has no chain before the running one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Undo:
     """An undo: the ``candidate``, the state that it ``restores`` (for `plan.make_plan`), a description of
     ``what`` it undoes, which map contents are ``lost``, and the components that are counted anew

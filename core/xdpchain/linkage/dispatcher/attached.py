@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from xdpchain.errors import InvalidInput, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.linkage.counting import read_counting
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.component import Component, MapRef
@@ -57,7 +58,7 @@ class PinsMissing(Exception):
     """Some or all of a dispatcher's pins are missing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Facts:
     """What never changes about a loaded component."""
 
@@ -175,7 +176,7 @@ def author_of_component(program: int) -> Author | None:
     return origin.author if origin is not None else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnCounts:
     """How a chain's components count for themselves: where (None if none counts); whether components that we
     load should count, judging by those that we loaded; and why, for each that does not count in the cheapest
@@ -206,7 +207,7 @@ def own_counts(slots: Sequence[Slot]) -> OwnCounts:
     return OwnCounts(Counting.of_components(found), not wanted or any(wanted), "; ".join(reasons))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MadeFor:
     """The slot that we loaded a component for, and whether it was to count for itself."""
 

@@ -8,9 +8,9 @@ version. All integers are in host byte order.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import DISPATCHER_SLOTS
 from xdpchain.model.slot import Slot
@@ -33,7 +33,7 @@ VERSIONS = tuple(SIZES)
 _ARRAY = f"={DISPATCHER_SLOTS}I"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotConfig:
     """One used slot: mask of chain call actions (without the USED bit), run priority, program flags."""
 
@@ -49,7 +49,7 @@ def mask_of(slot: Slot) -> int:
     return EVERY_CODE if slot.shadow else slot.actions.mask
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DispatcherConfig:
     """A dispatcher's configuration block."""
 

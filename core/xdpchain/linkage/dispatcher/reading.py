@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import InvalidInput, PermissionDenied
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.interface import Interface, Mode
 from xdpchain.model.running import Owner
@@ -29,7 +30,7 @@ BPFMAN_PINS = (Path("/run/bpfman/fs/xdp"), Path("/sys/fs/bpf/bpfman/xdp"))
 """Where bpfman's Rust and Go versions pin their dispatchers and links."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DispatcherReading:
     """``chain`` is None if it can't be edited: ``note`` then says why, ``todo`` what helps, ``shown`` is what
     is known, and ``link_id`` the bpf_link that holds the dispatcher. For an editable chain ``note`` says what

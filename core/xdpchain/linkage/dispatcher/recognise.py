@@ -7,11 +7,11 @@ and its shape, the magic byte or else the version in BTF, and the size of the co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from struct import unpack_from
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.chain import DISPATCHER_SLOTS
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.runconfig_btf import read_metadata_version
@@ -32,7 +32,7 @@ MOST_CONFIG = 4096
 """Most bytes of a configuration of any version, present or future."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recognised:
     """A dispatcher. If they can't be read, ``version`` is 0, ``config`` is None, and ``trouble`` says why.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.counts import SlotCounts
 
@@ -35,7 +35,7 @@ REST = {
 """Names of verdicts that a driver does not count."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceCounts:
     """A device's counters: the interface's own, and its driver's under our names (None: it has none).
     ``groups`` are in the order of `Driver.groups`.
@@ -51,7 +51,7 @@ class DeviceCounts:
     unsent: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccountReading:
     """All counters at about the same time. ``slots`` are by key; ``failures``: from the tracepoints, None if
     not listened to.
@@ -64,7 +64,7 @@ class AccountReading:
     after: DeviceCounts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """``device`` and ``chain`` are packets since the account started; ``device`` is None if it does not count
     them. ``expected``: what the device should have counted, the chain's number adjusted for later failures.
@@ -89,7 +89,7 @@ class Line:
         return max(0, self.low - self.expected) or -max(0, self.expected - self.high)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """``exact``: no counter changed while being read, at the start and now. The first of ``lines`` is what
     was received (with some drivers, the second is what reached the program); the chain's numbers of ``parts``

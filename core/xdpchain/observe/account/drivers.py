@@ -10,9 +10,10 @@ given.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 
 __all__ = ["DRIVERS", "OTHER", "Driver", "DriverFailure", "Group", "driver_of"]
@@ -29,7 +30,7 @@ class DriverFailure(StrEnum):
     REDIRECT = "redirect"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """``what`` happened to packets, by the driver's ``counters``: as many as the chain returned ``codes``,
     plus those of ``plus``, less those of ``minus``.
@@ -42,7 +43,7 @@ class Group:
     minus: tuple[DriverFailure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Driver:
     """``received``: counters of packets that reached the program, "" if none. ``consumed_are_received``: the
     interface's rx_packets include those that XDP consumed. ``sent``: frames redirected there that it

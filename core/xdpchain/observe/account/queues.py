@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from xdpchain.errors import Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.sys.netlink import Netlink
@@ -20,7 +20,7 @@ __all__ = ["RECEIVED", "QueueCounts", "by_queue", "read_queues"]
 RECEIVED = "received"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueCounts:
     """One RX queue: packets since the device was set up, by what happened to them (`RECEIVED`, or a group's
     ``what``). What a driver does not count is missing.

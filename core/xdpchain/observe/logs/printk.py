@@ -14,12 +14,12 @@ import struct
 import time
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from xdpchain.bytecode.sites import SourceLine
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.closing import Closing
 from xdpchain.errors import Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.source_lines import source_map
@@ -40,7 +40,7 @@ FRAMES = 16
 _HEAD = struct.Struct(f"=QII{FRAMES}Q")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Code:
     """A program in kernel memory: the addresses of its functions, and its source lines by address. ``slot``:
     its slot; None: it is a whole chain.

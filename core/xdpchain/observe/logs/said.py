@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from xdpchain.bytecode.sites import SourceLine
+from xdpchain.frozen import frozen
 
 __all__ = ["Output", "Said"]
 
@@ -21,7 +21,7 @@ class Output(StrEnum):
     STDERR = "stderr"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """A printed line: ``at`` in seconds since 1970 (of a stream: when it was read; None: printed before
     anybody listened), the CPU (None: a stream does not tell), the text, the slot (index and name; None: not

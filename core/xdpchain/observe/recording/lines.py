@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from xdpchain.advice import Do, advise
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import MAX_SLOTS
 from xdpchain.model.counts import CODES, Sample, SlotCounts
@@ -53,7 +54,7 @@ MOST_INTERFACES, MOST_SLOTS = 1 << 16, 32
 _NAMES: Final = (*(action.xdp_name for action in ALL_ACTIONS), "other")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Header:
     """A file's header. ``recording`` is the same in all parts of a recording, ``part`` numbers them;
     ``started``: seconds since 1970; ``interval``: seconds between readings.
@@ -68,7 +69,7 @@ class Header:
     made_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counted:
     """An interface in a reading: ``sample`` is None if nothing was counted (``note`` says why). ``cost``: ns
     that counting added per packet, if done from outside.
@@ -82,7 +83,7 @@ class Counted:
     netns: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedReading:
     """The counters at one time, by ifindex. The samples' clock is ``elapsed``."""
 
@@ -91,7 +92,7 @@ class RecordedReading:
     counted: Mapping[int, Counted] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revision:
     """What ran from this time on."""
 
@@ -102,7 +103,7 @@ class Revision:
     """By ifindex."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Happened:
     """What happened to packets: ``told`` has everything since the recording started, and the events since the
     previous such line.

@@ -8,12 +8,12 @@ import os
 import stat
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.observe.site_shares import SlotReasons
 
@@ -27,7 +27,7 @@ LONGEST_HEADER: Final = 1 << 16
 MOST_TOLD: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     part: int
     offset: int

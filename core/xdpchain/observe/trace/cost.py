@@ -9,10 +9,10 @@ of such a chain.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from functools import cache
 
 from xdpchain.errors import KernelRefused
+from xdpchain.frozen import frozen
 from xdpchain.linkage.counting import make_counters
 from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
 from xdpchain.linkage.dispatcher.emit import MAIN, load_dispatcher
@@ -32,7 +32,7 @@ ROUNDS = 5
 ROUND_NS = 4_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CountingCost:
     """Nanoseconds per packet through all slots of a chain, without and with counting."""
 

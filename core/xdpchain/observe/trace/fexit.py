@@ -14,7 +14,6 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import (
@@ -24,6 +23,7 @@ from xdpchain.errors import (
     Unsupported,
     XdpChainError,
 )
+from xdpchain.frozen import frozen
 from xdpchain.linkage.counting import COUNTERS, ROWS
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.btf_types import Alias, Func, FuncProto, Pointer, Struct
@@ -40,7 +40,7 @@ CONTEXT = "xdp_md"
 _STATIC = advise(Do.USE_STATIC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TracedFunction:
     """A function of a loaded program. ``declared``: its argument is a ``struct xdp_md *`` as expected; for
     others the kernel provides less, and bytes in fragments are not counted.
@@ -50,7 +50,7 @@ class TracedFunction:
     declared: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Aim:
     """A function to count, and its row of counters."""
 

@@ -15,10 +15,10 @@ import contextlib
 import errno
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import Unsupported, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.linkage.counting import ROWS, clear_rows, counter_layout, make_counters
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
@@ -38,7 +38,7 @@ _DIRECTORY = re.compile(r"(?:0|[1-9][0-9]*)-[1-9][0-9]*")
 _LINK = re.compile(r"row([0-9]|1[0-9]|20)-prog([1-9][0-9]*)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pinned:
     """Opened pinned counters: the map with its ID, and by program ID the row and link."""
 

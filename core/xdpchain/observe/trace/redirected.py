@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.linkage.counting import make_counters
 from xdpchain.model.counts import Sample
 from xdpchain.observe.behind import Behind
@@ -34,7 +34,7 @@ ROW = 1
 ANYWHERE = Place(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Counted:
     link: bpf.Fd
     rows: CounterRows

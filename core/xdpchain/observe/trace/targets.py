@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xdpchain.frozen import frozen
 from xdpchain.model.counting import slot_key
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Owner, Running
@@ -20,7 +19,7 @@ _HANDS_DOWN = frozenset(("bonding", "hv_netvsc"))
 """Drivers that run the program on lower devices: packets come in there, not on the interface."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """The interface whose packets count: its ifindex (0: any), and its network namespace's inode."""
 
@@ -28,7 +27,7 @@ class Place:
     netns: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A program to count: the slot's key, `FOREIGN` or `VERDICT`, and its program ID."""
 

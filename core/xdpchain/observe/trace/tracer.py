@@ -18,10 +18,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xdpchain.closing import Closing
 from xdpchain.errors import Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.linkage.counting import ROWS, clear_rows, make_counters
 from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.running import Running
@@ -38,7 +39,7 @@ __all__ = ["Tracer", "trace"]
 _NOTHING = SlotCounts()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Source:
     """A row in which a program is counted, and an offset to add: earlier counts from elsewhere, less what the
     row already had.
@@ -49,7 +50,7 @@ class _Source:
     offset: SlotCounts = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _View:
     """What a reading uses; replaced as a whole, so that readers in other threads need no lock."""
 
@@ -71,7 +72,7 @@ class _View:
         return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, counts.get(VERDICT))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Traced:
     """A counted program: its row, its link, and the row's initial counts (None: it was already counted)."""
 

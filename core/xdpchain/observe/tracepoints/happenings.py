@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import NamedTuple
+
+from xdpchain.frozen import frozen
 
 __all__ = [
     "EVENT_SIZE",
@@ -88,7 +90,7 @@ class TracepointTally(NamedTuple):
         return TracepointTally(self.times + other.times, self.sent + other.sent, self.lost + other.lost)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A place and what happened there, with its interfaces' names at the time ("" if not reported)."""
 
@@ -98,7 +100,7 @@ class Row:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """A failure, ``at`` seconds on the monotonic clock."""
 
@@ -106,7 +108,7 @@ class Event:
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """Everything since the listener was opened; ``at`` is in seconds on the monotonic clock.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 
 from xdpchain.advice import Advice, Do, advise
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 
 from .happenings import LossPlace, Tracepoint
@@ -22,7 +22,7 @@ DEVMAPS = (14, 25)  # BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH
 CPUMAP, XSKMAP = 16, 17
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reason:
     """``name`` is the code's ("ENETDOWN", "XDP_ABORTED"); ``words``: why packets are lost; ``todo``: what to
     do ("" if there is no general advice); ``source``: the kernel's function and file.

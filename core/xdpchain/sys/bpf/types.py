@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import struct
+from functools import lru_cache
 
 from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, read_info
 
@@ -12,7 +14,25 @@ __all__ = ["btf_by_id", "btf_load", "btf_raw"]
 
 
 def btf_load(data: bytes) -> Fd:
-    """Load BTF. Raises BpfError with the parser's log."""
+    """Load BTF, or open what was loaded before of the same data if it still exists. Raises BpfError with the
+    parser's log.
+    """
+    known = _loaded(data)
+    with contextlib.suppress(BpfError):
+        for btf_id in known:
+            return btf_by_id(btf_id)
+    fd = _load(data)
+    known[:] = struct.unpack_from("<I", read_info(fd, 16), 12)
+    return fd
+
+
+@lru_cache(maxsize=32)
+def _loaded(data: bytes) -> list[int]:
+    """The ID of the BTF object that was loaded last. The kernel does not use IDs again."""
+    return []
+
+
+def _load(data: bytes) -> Fd:
     memory = Memory()
     try:
         return Fd(bpf_call(Command.BTF_LOAD, struct.pack("<QQIII", memory.at(data), 0, len(data), 0, 0))[0])

@@ -8,16 +8,16 @@ import os
 import struct
 from collections.abc import Iterable
 from ctypes import c_uint32
-from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput
+from xdpchain.frozen import frozen
 
 from .shared_library import check, library
 
 __all__ = ["FUNC_GLOBAL", "FUNC_STATIC", "MergedBtf", "kernel_function_ids", "merge_btf"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MergedBtf:
     """Merged BTF: the bytes, the offset added to each part's type IDs, and the IDs of the added functions.
     ``strings``: the offset added to each part's string offsets, if all strings were included: line_info

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from xdpchain.errors import KernelRefused
+from xdpchain.frozen import frozen
 from xdpchain.sys import netns as namespaces
 
 from .messages import DUMP, HEADER, request
@@ -25,7 +25,7 @@ _MESSAGE = struct.Struct("=BBBB2H16s16sI8s5I")  # struct inet_diag_msg; the port
 _PROTOCOLS: tuple[tuple[Literal["TCP", "UDP"], int], ...] = (("TCP", 6), ("UDP", 17))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Socket:
     """A socket: its state ("established", "listening", "" for any other; UDP: "established" if it has a
     peer), both ends (addresses in the kernel's spelling, IPv4-mapped ones as IPv4), the ifindex that it is

@@ -7,7 +7,8 @@ The layouts are those of the kernel's linux/rtnetlink.h, pkt_sched.h and pkt_cls
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from xdpchain.frozen import frozen
 
 from .messages import DUMP, HEADER, attributes, native, request, text
 
@@ -33,7 +34,7 @@ _SKIP_SW, _IN_HW = 1 << 1, 1 << 2
 _BPF_NAME, _BPF_ID = 7, 11
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """A filter: its classifier ("bpf", "flower"...), priority and chain; for bpf also the program's name and
     ID. ``in_hw``: the NIC does it, with ``skip_sw`` only the NIC.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from xdpchain.frozen import frozen
 
 from .messages import DUMP, attributes, ip_text, native, request
 
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tunnel:
     """How a tunnel device encapsulates packets: the outer addresses (None: any, or several), ``ident``
     (VXLAN's or Geneve's network, GRE's key), the UDP port at our end, and the device that it is bound to.
@@ -47,7 +48,7 @@ class Tunnel:
     limited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WireguardPeer:
     """A peer: where its packets come from (None: not heard from yet), and the networks behind it."""
 
@@ -55,7 +56,7 @@ class WireguardPeer:
     networks: tuple[IPv4Network | IPv6Network, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IpsecPolicy:
     """An IPsec policy for incoming packets: those from ``source`` to ``destination`` (``protocol`` 0: any)
     arrive in ESP from ``outer_source`` to ``outer_destination`` (None, None: between the same addresses).
@@ -75,7 +76,7 @@ class IpsecPolicy:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IpsecState:
     """An IPsec state (security association) for ESP between two addresses: its SPI, and the receiver's UDP
     port if ESP is encapsulated in UDP.

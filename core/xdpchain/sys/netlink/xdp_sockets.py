@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from xdpchain.errors import Unsupported
+from xdpchain.frozen import frozen
 from xdpchain.sys import netns as namespaces
 
 from .messages import DUMP, HEADER, attributes, request
@@ -23,7 +23,7 @@ _INFO, _UMEM = 1, 5
 _UMEM_FLAGS, _ZERO_COPY = 28, 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class XdpSocket:
     """A bound socket: its device and queue, its inode, and whether it receives packets without copying."""
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from ipaddress import ip_address
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.link_layer import Start, link_layer
 from xdpchain.sys.netlink import TUNNELS, LinkInfo, NeighborEntry, Netlink, Way
 from xdpchain.sys.netlink.tunnels import IpsecPolicy, IpsecState, Tunnel
@@ -32,7 +33,7 @@ MOST_REMOTES = 32
 PROTOCOLS = {"TCP": 6, "UDP": 17}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arrival:
     """Packets arrive on the device with this ifindex, in ``wrappings`` (innermost first). ``note`` says which
     part of them is made up.

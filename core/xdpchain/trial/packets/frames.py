@@ -8,9 +8,10 @@ other end sees exactly ``len(frame)`` bytes.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
+
+from xdpchain.frozen import frozen
 
 __all__ = [
     "ACK",
@@ -54,7 +55,7 @@ ALL_NODES_MAC = bytes.fromhex("333300000001")
 Version = Literal[4, 6]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """A sender or receiver: one MAC, one IPv4 and one IPv6 address."""
 

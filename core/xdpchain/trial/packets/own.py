@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from xdpchain.frozen import frozen
 from xdpchain.model.interface import Interface
 from xdpchain.sys.netlink import Netlink
 
@@ -17,7 +17,7 @@ from .ssh import Ends, ssh_packets
 __all__ = ["OwnPackets", "OwnTraffic"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnPackets:
     """Packets, notes on their made-up parts, and ``doubts``: what else may arrive on the interface but can't
     be built, a sentence each.

@@ -20,9 +20,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from xdpchain.errors import XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.sys import socket_owners
 from xdpchain.sys.netlink import Netlink
 from xdpchain.sys.netlink.sockets import Socket, list_sockets, list_sockets_at
@@ -48,7 +48,7 @@ MOST = 128
 """Most connections that are guarded."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SshConnection:
     """Both ends of a connection: addresses in the kernel's spelling, and ports. ``zone`` is the interface of
     link-local addresses, by name or index. ``outbound``: it was opened from here. ``mosh``: mosh's UDP.
@@ -79,7 +79,7 @@ class SshConnection:
         return self.client, self.client_port, self.server, self.server_port
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnConnections:
     """Connections that end in a namespace, likeliest first. ``doubts``: others that can't be determined, a
     sentence each.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from xdpchain.frozen import frozen
 
 __all__ = ["SHORTEST", "Packet"]
 
@@ -11,7 +11,7 @@ SHORTEST = 14
 """Shortest test packet in bytes that the kernel accepts, on any device: an Ethernet header."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packet:
     """A packet as an XDP program sees it: an Ethernet frame without FCS, or an IP packet on devices without
     such headers (`link_layer`). ``own``: it belongs to the operator's ssh connection. ``length`` is the

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import groupby
 from operator import ne
+
+from xdpchain.frozen import frozen
 
 __all__ = ["Rewriting", "compare"]
 
@@ -15,7 +16,7 @@ some more.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rewriting:
     """``ranges``: (first, last) offsets in the output packet whose bytes differ. ``head``: bytes added before
     the packet (negative: removed); ``tail``: the same at its end.

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from itertools import islice
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
+from xdpchain.frozen import frozen
 from xdpchain.model.interface import Interface
 from xdpchain.model.link_layer import LinkLayer, link_layer
 from xdpchain.sys.netlink import LinkInfo, NeighborEntry, Netlink
@@ -51,7 +51,7 @@ ANYWHERE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
 UNKNOWN_MAC = Host.number(254).mac
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Supply:
     """Packets, and notes on their limitations."""
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from xdpchain.frozen import frozen
 
 from .frames import ACK, PSH, SYN, Host, Version, ip_of, tcp, udp
 from .packet import Packet
@@ -33,7 +34,7 @@ MOSH = bytes(60)
 NOWHERE = bytes(6)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ends:
     """Both ends of a connection; addresses of one IP version, as text. ``outbound``: it was opened from here,
     so the other end would not reconnect. ``mosh``: mosh's UDP.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
+
+from xdpchain.frozen import frozen
 
 from .frames import Host, Version, ip, tagged, udp
 
@@ -24,7 +25,7 @@ IPIP, IPV6, GRE, ESP, DESTINATION_OPTIONS = 4, 41, 47, 50, 60
 SCRAMBLED = bytes((0x9D, 0x3B, 0xE4, 0x72, 0x58, 0xC1, 0x0F, 0xA6))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ethernet:
     """An Ethernet header."""
 
@@ -32,14 +33,14 @@ class Ethernet:
     source: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tag:
     """An 802.1Q tag."""
 
     vlan: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inside:
     """A tunnel of rtnetlink's ``kind`` ("esp" for IPsec) from ``remote`` to ``local``. ``ident`` is the
     VNI, key or SPI, ``port`` the UDP port at our end, ``remote_port`` that at the other end.

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 
 from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound
+from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
@@ -26,7 +26,7 @@ WHAT = "the kernel's BPF statistics are not available"
 NEEDS = "They need kernel 5.8 and CAP_SYS_ADMIN (root has it)"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LookingCost:
     """The cost of measuring, determined on this machine with an empty program: ``extra_ns`` is added to every
     run of every BPF program meanwhile, and ``clock_ns`` of it are included in the kernel's figures.
@@ -36,7 +36,7 @@ class LookingCost:
     clock_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunTime:
     """Packets (``runs``) and their time in ns, since the start and since the last reading."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.errors import Cancelled
+from xdpchain.frozen import frozen
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
 from xdpchain.sys import bpf
@@ -28,7 +28,7 @@ SINGLES = 200
 MOST = 50_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FrameTime:
     """One packet's times: ns in each slot (None: not reached), in total, and its verdict. ``steady`` is false
     if runs were timed one by one because each changes the packet, which is less precise.
@@ -41,7 +41,7 @@ class FrameTime:
     steady: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotTimes:
     """All packets' times; ``names`` are the slots'. The first slot's time includes the dispatcher's."""
 
