@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpchain.model.running import Running
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 from xdptui.view.session import running_chain
 
 if TYPE_CHECKING:
@@ -21,24 +21,12 @@ __all__ = ["LookFlow"]
 class LookFlow(Controller):
     """Opens screens for the selected interface of ``netns``, or of a recording."""
 
+    keys = ("details", "what_if", "maps", "why", "events", "follow", "cpus", "doctor", "help")
+
     def __init__(self, desk: Desk, netns: str | None, replay: Replay | None, meter: Meter) -> None:
         super().__init__(desk)
         self._meter = meter
         self._netns, self._replay = netns, replay
-
-    @property
-    def actions(self) -> Actions:
-        return {
-            "details": self.details,
-            "what_if": self.what_if,
-            "maps": self.maps,
-            "why": self.why,
-            "events": self.events,
-            "follow": self.follow,
-            "cpus": self.cpus,
-            "doctor": self.doctor,
-            "help": self.help,
-        }
 
     def help(self) -> None:
         from xdptui.screens.help import HelpScreen
