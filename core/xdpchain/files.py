@@ -109,33 +109,32 @@ def _place(path: str, folder_mode: int | None, *, last: bool = True) -> Iterator
             if not rest and not last:
                 yield here, name
                 return
-            target = _link(name, here, path)
-            if target is not None and not _is_kernels(here):
+            found = _found(name, here, path)
+            if isinstance(found, str) and not _is_kernels(here):
                 links += 1
                 if links > MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-                rest[:0] = [part for part in target.split("/") if part] or ["."]
-                if target.startswith("/"):
+                rest[:0] = [part for part in found.split("/") if part] or ["."]
+                if found.startswith("/"):
                     here = _moved(here, os.open("/", _FOLDER))
                 continue
             if not rest:
+                if isinstance(found, int):
+                    os.close(found)
                 yield here, name
                 return
-            flags = _FOLDER if target is None else _FOLDER & ~os.O_NOFOLLOW
-            here = _moved(here, _opened(name, flags, here, folder_mode))
+            if isinstance(found, str):
+                found = os.open(name, _FOLDER & ~os.O_NOFOLLOW, dir_fd=here)
+            here = _moved(here, _made(name, here, folder_mode) if found is None else found)
     finally:
         os.close(here)
 
 
-def _opened(name: str, flags: int, parent: int, folder_mode: int | None) -> int:
-    try:
-        return os.open(name, flags, dir_fd=parent)
-    except FileNotFoundError:
-        if folder_mode is None:
-            raise
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, folder_mode, dir_fd=parent)
-    return os.open(name, flags, dir_fd=parent)
+def _made(name: str, parent: int, folder_mode: int | None) -> int:
+    if folder_mode is not None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, folder_mode, dir_fd=parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
 
 
 def _moved(old: int, new: int) -> int:
@@ -143,20 +142,25 @@ def _moved(old: int, new: int) -> int:
     return new
 
 
-def _link(name: str, folder: int, path: str) -> str | None:
-    """Where a link leads; None if the name is not a link. Raises PermissionError for another user's link."""
+def _found(name: str, folder: int, path: str) -> int | str | None:
+    """An O_PATH descriptor of what has this name, or where it leads if it is a link; None if there is
+    nothing. Raises PermissionError for another user's link.
+    """
     try:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return None
+    link = True
     try:
         found = os.fstat(fd)
-        if not stat.S_ISLNK(found.st_mode):
-            return None
+        link = stat.S_ISLNK(found.st_mode)
+        if not link:
+            return fd
         check_owner(found, f"it leads through a link of uid {found.st_uid}", path)
         return os.readlink("", dir_fd=fd)
     finally:
-        os.close(fd)
+        if link:
+            os.close(fd)
 
 
 def _is_kernels(folder: int) -> bool:
@@ -220,14 +224,10 @@ def _new(folder: int, mode: int) -> tuple[int, str]:
 def _sweep(folder: int) -> None:
     """Remove what killed processes left there; nothing of other users, nothing that is being written."""
     with contextlib.suppress(OSError):
-        listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            left = [name for name in os.listdir(listed) if _LEFT.fullmatch(name)]
-        finally:
-            os.close(listed)
-        for name in left:
-            with contextlib.suppress(OSError):
-                _remove_leftover(folder, name)
+        for name in os.listdir(f"/proc/self/fd/{folder}"):
+            if _LEFT.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _remove_leftover(folder, name)
 
 
 def _remove_leftover(folder: int, name: str) -> None:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Call", "changes_something", "run_until"]
+__all__ = ["Call", "changes_something", "run_until", "told_to_the_kernel"]
 
 TRACEME, SYSCALL, SETOPTIONS, GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
 TRACESYSGOOD, TRACECLONE, EXITKILL = 0x1, 0x8, 0x100000
@@ -40,6 +40,9 @@ NAMES = {number: name for name, number in NUMBERS.items()}
 # LINK_UPDATE, LINK_DETACH, PROG_BIND_MAP; the others look something up.
 CHANGING_COMMANDS = {0, 2, 5, 6, 17, 18, 22, 28, 29, 34, 35}
 
+# Memory, other threads: mmap, mprotect, munmap, brk, mremap, madvise, futex.
+INTERNAL = {9, 10, 11, 12, 25, 28, 202} if NUMBERS is X86 else {222, 226, 215, 214, 216, 233, 98}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -61,6 +64,11 @@ def changes_something(call: Call) -> bool:
     if call.name == "bpf":
         return call.first in CHANGING_COMMANDS
     return call.name in NUMBERS
+
+
+def told_to_the_kernel(call: Call) -> bool:
+    """Whether the call is not the interpreter's own, whose number depends on what it did before."""
+    return not (call.name.isdecimal() and int(call.name) in INTERNAL)
 
 
 def run_until(

@@ -8,6 +8,7 @@ failure stops the rest unless --keep-going was given; interfaces changed before 
 
 from __future__ import annotations
 
+import gc
 import json
 from argparse import Namespace
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.options import seconds
 from xdptui.commands.spec_report import Result, SpecState, report_document
 from xdptui.commands.spec_text import reports, summary
-from xdptui.commands.targets import carry_out, planned
+from xdptui.commands.targets import all_planned, carry_out
 from xdptui.commands.wanted import awaited, read_wanted
 from xdptui.commands.whatif import trying
 from xdptui.outcome import ExitCode, Talk, write
@@ -53,8 +54,9 @@ def _run(options: Namespace, talk: Talk, only_plan: bool, waits: float | None, p
         Result(absent.name, absent.netns, SpecState.FAILED, error=_absent(absent)) for absent in missing
     ]
     attempts = partial(trying, options, talk, only_plan=dry, own_traffic=OwnTraffic())
-    results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
+    results += all_planned(wanted, found, talk, attempts if dry else None)
     if not dry and (options.keep_going or not any(result.error for result in results)):
+        gc.freeze()  # what is loaded and planned stays to the end: it need not be searched again and again
         try:
             carry_out(wanted, results, talk, attempts, confirm=waits, keep_going=options.keep_going)
         except KeyboardInterrupt:  # between two interfaces, or before a swap: report what was changed

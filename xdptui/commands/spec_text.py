@@ -69,8 +69,21 @@ def reports(results: Sequence[Result], *, dry: bool, whole: bool = False) -> Ite
 
 def _unnamed(texts: Iterable[str], result: Result) -> tuple[str, ...]:
     """The texts without what differs between interfaces that run the same."""
-    name = re.compile(rf"(?<![\w.-]){re.escape(result.label)}(?![\w.-])")
-    return tuple(re.sub(r"\b(dispatcher|program) \d+", r"its \1", name.sub(EACH, text)) for text in texts)
+    told = (_unnamed_in(text, result.label) for text in texts)
+    return tuple(re.sub(r"\b(dispatcher|program) \d+", r"its \1", text) for text in told)
+
+
+def _unnamed_in(text: str, label: str) -> str:
+    # A regular expression for each name would take longer to compile than all else here.
+    first, *rest = text.split(label)
+    said = first
+    for part in rest:
+        inside = _IN_NAME.match(said[-1:]) or _IN_NAME.match(part[:1])
+        said += (label if inside else EACH) + part
+    return said
+
+
+_IN_NAME = re.compile(r"[\w.-]")
 
 
 def _names(group: Sequence[Result], *, whole: bool) -> str:

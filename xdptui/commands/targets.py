@@ -6,12 +6,14 @@ service.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
 from xdpchain.errors import XdpChainError
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look_at
 from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.change import try_out
 from xdptui.commands.spec_report import Result, SpecState
@@ -19,13 +21,35 @@ from xdptui.commands.wanted import Wanted, apply_target, plan_target
 from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk
 
-__all__ = ["carry_out", "planned"]
+__all__ = ["all_planned", "carry_out", "planned"]
 
 
-def planned(wanted: Wanted, target: SpecTarget, talk: Talk, attempt: Attempt | None = None) -> Result:
-    """The plan for one interface; with ``attempt``, the candidate is tried as well."""
+def all_planned(
+    wanted: Wanted, found: Sequence[SpecTarget], talk: Talk, attempts: Callable[[], Attempt] | None
+) -> list[Result]:
+    """The plans for several interfaces, as `planned`; these are looked at together."""
+    seen: dict[str | None, dict[str, Running]] = {}
+    for netns in {target.netns for target in found}:
+        with suppress(XdpChainError):  # each says so itself
+            seen[netns] = look_at([target.name for target in found if target.netns == netns], netns)
+    return [
+        planned(wanted, target, talk, attempts and attempts(), seen.get(target.netns, {}).get(target.name))
+        for target in found
+    ]
+
+
+def planned(
+    wanted: Wanted,
+    target: SpecTarget,
+    talk: Talk,
+    attempt: Attempt | None = None,
+    running: Running | None = None,
+) -> Result:
+    """The plan for one interface, where ``running`` was just seen; with ``attempt``, the candidate is tried
+    as well.
+    """
     try:
-        plan, notes = plan_target(wanted, target)
+        plan, notes = plan_target(wanted, target, running)
         tried = Tried()
         if attempt is not None and not plan.empty:
             notes = (*notes, *filter(None, [try_out(plan, talk)]))

@@ -89,9 +89,13 @@ def awaited(wanted: Wanted, patience: float) -> tuple[tuple[SpecTarget, ...], tu
             presence.wait(left)
 
 
-def plan_target(wanted: Wanted, target: SpecTarget) -> tuple[Plan, tuple[str, ...]]:
-    """The plan for one interface, and remarks. Raises what `make_plan` and `choose` raise."""
-    running = look(target.name, target.netns)
+def plan_target(
+    wanted: Wanted, target: SpecTarget, running: Running | None = None
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan for one interface, and remarks; ``running``: what a look just found there. Raises what `look`,
+    `make_plan` and `choose` raise.
+    """
+    running = running or look(target.name, target.netns)
     made, notes = _change(wanted, target)(running)
     return with_kernel_warnings(_plan(wanted, target, running, made)), notes
 

@@ -21,7 +21,7 @@ from xdpchain.sys.device_maps import device_targets
 from xdpchain.sys.netlink import Netlink
 from xdpchain.sys.pinned import find_pins
 
-from .lint import MapFact, Neighbour, Surroundings, lint
+from .lint import NOTHING_KNOWN, MapFact, Neighbour, Surroundings, lint
 from .plan import Plan
 
 __all__ = ["kernel_context", "with_kernel_warnings"]
@@ -39,6 +39,8 @@ def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan
     """
     if around is None:
         around = kernel_context(plan.running, plan.candidate)
+    if around == NOTHING_KNOWN:
+        return plan
     plain = lint(plan.candidate, plan.running, keep_maps=plan.keep_maps)
     of_the_change = tuple(warning for warning in plan.warnings if warning not in plain)
     known = lint(plan.candidate, plan.running, around, keep_maps=plan.keep_maps)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from xdpchain.sys.trusted_directory import Untrusted
 
 from .confirm.pinning import discard
 
-__all__ = ["StalePins", "clean", "stale_pins", "sweep"]
+__all__ = ["StalePins", "clean", "stale_pins", "sweep", "swept_once"]
 
 GRACE = 10.0
 """Seconds allowed between the load and attachment of another tool's dispatcher: libxdp does not hold the lock
@@ -56,7 +57,7 @@ def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
     Raises BpffsMissing, PermissionDenied.
     """
     look = cache(all_netns.xdp_programs)
-    stale = [judged for candidate in _candidates(ifindex) if (judged := _judge(candidate, look))]
+    stale = [judged for candidate in bpffs.dispatch_dirs(ifindex) if (judged := _judge(candidate, look))]
     if ifindex is None:
         stale += _pending(look)
         why = "the program whose arrays it holds is gone"
@@ -97,17 +98,30 @@ def sweep(ifindex: int, running: int | None) -> None:
 
     Every change calls this, so it is cheap if there is nothing suspicious. Take the lock first.
     """
-    for path in stale_array_pins():
-        remove_array_pins(int(path.name))
+    swept = _SWEPT.get()
+    if not swept:
+        for path in stale_array_pins():
+            remove_array_pins(int(path.name))
+    if swept is not None:
+        swept.append(ifindex)
     with contextlib.suppress(bpffs.BpffsMissing):
-        if any(candidate.prog_id != running for candidate in _candidates(ifindex)):
+        if any(candidate.prog_id != running for candidate in bpffs.dispatch_dirs(ifindex)):
             for stale in stale_pins(ifindex):
                 if stale.certain:
                     _remove(stale)
 
 
-def _candidates(ifindex: int | None) -> list[bpffs.DispatchDir]:
-    return [folder for folder in bpffs.dispatch_dirs() if ifindex in (None, folder.ifindex)]
+_SWEPT: ContextVar[list[int] | None] = ContextVar("swept", default=None)
+
+
+@contextlib.contextmanager
+def swept_once() -> Iterator[None]:
+    """Within this, `sweep` looks at what belongs to no interface only the first time."""
+    token = _SWEPT.set([])
+    try:
+        yield
+    finally:
+        _SWEPT.reset(token)
 
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting]) -> StalePins | None:

@@ -146,7 +146,7 @@ def compile_component(
 
 
 def as_loaded(component: Component, info: bpf.ProgInfo, maps: tuple[MapRef, ...]) -> Component:
-    """The component with what the kernel says of its program."""
+    """The component with what the kernel says of its program; its linkable form is not stored yet."""
     return replace(
         component,
         id=info.id,
@@ -154,6 +154,7 @@ def as_loaded(component: Component, info: bpf.ProgInfo, maps: tuple[MapRef, ...]
         loaded_at=info.load_time,
         instructions=info.xlated_len // instructions.SIZE,
         maps=maps,
+        unit_map=None,
     )
 
 

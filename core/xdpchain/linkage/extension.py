@@ -183,7 +183,7 @@ class ExtensionLoader:
             )
         info = bpf.prog_info(extension.program)
         refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)
-        loaded = replace(as_loaded(component, info, refs), unit_map=None)
+        loaded = as_loaded(component, info, refs)
         kinds = {name: bpf.map_info(maps[name]) for name in used}
         extension.slot = replace(slot, component=loaded, row=None, program=None)
         extension.arrays = {i.id: maps[name] for name, i in kinds.items() if i.type == bpf.MapType.PROG_ARRAY}

@@ -84,17 +84,17 @@ class _Gathering:
         return part
 
     def _part(self, slot: Slot, row: int) -> Part:
-        slot = replace(slot, row=row, program=None)
         component = slot.component
         maps = self._maps(component)
         partial = tuple(ref.name for ref in component.maps if ref.id in self._partial)
         unit = self._unit(component)
         if unit is not None:
-            return Part(slot, self._judged(unit), maps, partial=partial)
+            kept = replace(slot, row=row, program=None)
+            return Part(kept, self._judged(unit), maps, partial=partial)
         compiled = self._compile(component, maps)
         used = {ref.name: compiled.maps[ref.name] for ref in compiled.component.maps}
-        fresh = replace(compiled.component, unit_map=None)
-        return Part(replace(slot, component=fresh), self._judged(compiled.unit), used, compiled.pins, partial)
+        loaded = replace(slot, row=row, program=None, component=compiled.component)
+        return Part(loaded, self._judged(compiled.unit), used, compiled.pins, partial)
 
     def _judged(self, unit: LinkableProgram) -> LinkableProgram:
         """The kernel runs no trials of programs that are bound to a device."""

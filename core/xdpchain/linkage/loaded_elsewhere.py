@@ -114,7 +114,7 @@ def load_alike(component: Component, data: bytes, frags: bool, place: Place) -> 
     known = load.component
     made.component = replace(
         component, id=known.id, tag=known.tag, loaded_at=known.loaded_at, instructions=known.instructions,
-        maps=refs,
+        maps=refs, unit_map=None,
     )  # fmt: skip
     return made
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from functools import cache
 
 from xdpchain.errors import InvalidInput
 from xdpchain.frozen import frozen
@@ -98,7 +99,12 @@ class ActionSet:
 
     def names(self) -> tuple[str, ...]:
         """The kernel's names in the order of their codes."""
-        return tuple(action.xdp_name for action in self)
+        return _names(self)
 
     def __str__(self) -> str:
         return ",".join(self.names()) or "none"
+
+
+@cache
+def _names(actions: ActionSet) -> tuple[str, ...]:
+    return tuple(action.xdp_name for action in actions)

@@ -6,6 +6,7 @@ kernel; nothing is changed.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from xdpchain.errors import NotFound, XdpChainError
@@ -16,7 +17,16 @@ from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending
 
-__all__ = ["Everywhere", "interfaces", "look", "look_again", "reuse_sockets", "survey", "survey_all"]
+__all__ = [
+    "Everywhere",
+    "interfaces",
+    "look",
+    "look_again",
+    "look_at",
+    "reuse_sockets",
+    "survey",
+    "survey_all",
+]
 
 TRIES = 10
 """How often a chain is reread if it changes while being read."""
@@ -81,25 +91,41 @@ def look(name: str | int, netns: str | None = None, *, through: Netlink | None =
         return _look(name, netns, through or held.enter_context(Netlink(netns)))
 
 
+def look_at(names: Iterable[str], netns: str | None = None) -> dict[str, Running]:
+    """Those of these interfaces that are there, by name, as `look`. Raises NotFound (no such namespace)."""
+    with Netlink(netns) as netlink:
+
+        def read() -> tuple[Running, ...]:
+            found = []
+            for name in names:
+                with contextlib.suppress(NotFound):
+                    found.append(_read(name, netns, netlink))
+            return tuple(found)
+
+        return {running.interface.name: running for running in with_pending(netlink.inode, read)}
+
+
 def look_again(before: Running, netlink: Netlink) -> Running:
-    """The interface of this name now, through sockets in its namespace. The driver and its features are not
-    asked for again if it is the same device, unless a first program came or the last went. Raises NotFound.
+    """The interface of this name now, through sockets in its namespace. If it is the same device, its driver
+    is not asked for again, nor its features, unless a first program came or the last went. Raises NotFound.
     """
     return _look(before.interface.name, before.interface.netns, netlink, before)
 
 
 def _look(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
-    def read() -> tuple[Running, ...]:
-        link = netlink.link(name)
-        if before is not None and (link.ifindex, netlink.inode, bool(link.xdp)) == (
-            before.interface.ifindex,
-            before.device.netns_inode,
-            bool(before.hooks),
-        ):
-            return (_settled(link, netns, netlink, None, known=before.device),)
-        return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
+    return with_pending(netlink.inode, lambda: (_read(name, netns, netlink, before),))[0]
 
-    return with_pending(netlink.inode, read)[0]
+
+def _read(name: str | int, netns: str | None, netlink: Netlink, before: Running | None = None) -> Running:
+    """Without what `with_pending` adds."""
+    link = netlink.link(name)
+    known, asked = None, True
+    if before is not None:
+        there = (before.interface.ifindex, before.device.netns_inode)
+        known = before.device if there == (link.ifindex, netlink.inode) else None
+        asked = known is None or bool(link.xdp) is not bool(before.hooks)
+    features = netlink.xdp_features(link.ifindex) if asked else None
+    return _settled(link, netns, netlink, features, known=known)
 
 
 def _settled(
@@ -142,11 +168,11 @@ def _device(
     drivers: bool,
     known: Device | None,
 ) -> Device:
-    if known is not None:
-        driver, able = known.driver, known.features
-    else:
-        driver = netlink.driver(link.ifindex) if drivers or link.xdp else None
-        able = None if features is None else features.get(link.ifindex, frozenset())
+    driver, able = (known.driver, known.features) if known else (None, None)
+    if driver is None and (drivers or link.xdp):
+        driver = netlink.driver(link.ifindex)
+    if features is not None:
+        able = features.get(link.ifindex, frozenset())
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,

@@ -157,7 +157,7 @@ def _settled(fd: bpf.Fd) -> ConfirmOutcome:
     return ConfirmOutcome.decode(blobs.read(fd))
 
 
-def opened(*names: str, make: bool = False) -> contextlib.AbstractContextManager[TrustedDirectory]:
+def opened(*names: str, make: bool = False) -> TrustedDirectory:
     """Our directory in the BPF filesystem, or one below it, as `bpffs.open_below`."""
     return bpffs.open_below(_ROOT, *names, make=make)
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 from typing import NamedTuple
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.capabilities import effective_capabilities
 
 __all__ = [
     "Capability",
@@ -48,7 +48,7 @@ NEEDED = (
 def missing_capabilities() -> tuple[Capability, ...]:
     """What prevents editing chains; () if nothing does.
 
-    Capabilities are read from /proc (CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as before kernel 5.8).
+    capget(2) tells the capabilities (CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as before kernel 5.8).
     If all are present, loading a minimal XDP program is tried, since kernel policy may still forbid it.
     """
     if missing := missing_privileges():
@@ -113,16 +113,9 @@ def unseen() -> tuple[str, ...]:
 
 def missing_privileges() -> tuple[Capability, ...]:
     """The capabilities needed for editing that this process lacks."""
-    held = _effective()
+    held = effective_capabilities()
     return tuple(
         Capability(name, why, advise(Do.GET_PERMISSION, name))
         for bit, name, why in NEEDED
         if not held >> bit & 1 and not (bit in (CAP_BPF, CAP_PERFMON) and held >> CAP_SYS_ADMIN & 1)
     )
-
-
-def _effective() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0

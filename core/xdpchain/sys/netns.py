@@ -27,6 +27,7 @@ from xdpchain.netns_spelling import is_name, netns_path
 __all__ = [
     "NetnsError",
     "inode",
+    "inode_at",
     "name_of",
     "names",
     "opened",
@@ -62,7 +63,7 @@ def names() -> tuple[str, ...]:
         return ()
     except PermissionError as error:
         raise _denied(f"Can't list {RUN_DIR}", error) from error
-    return tuple(name for name in entries if _inode_of(name) is not None)
+    return tuple(name for name in entries if _inode_of(RUN_DIR / name) is not None)
 
 
 @contextmanager
@@ -84,14 +85,24 @@ def inode(name: str | None = None) -> int:
         return os.fstat(fd).st_ino
 
 
+def inode_at(name: str) -> int | None:
+    """The inode number of a named namespace if it can be seen without opening anything, else None: enough to
+    tell whether the name stands for a namespace that is held open.
+    """
+    path = netns_path(name)
+    return None if path is None else _inode_of(path)
+
+
 def name_of(inode_number: int) -> str | None:
     """The (alphabetically first) name of the namespace with this inode number; None if unnamed. A name that
     it has had is kept as long as it still has that one.
     """
     global _named
     known = _named.get(inode_number)
-    if known is None or _inode_of(known) != inode_number:
-        _named = named = {found: name for name in reversed(names()) if (found := _inode_of(name)) is not None}
+    if known is None or _inode_of(RUN_DIR / known) != inode_number:
+        _named = named = {
+            found: name for name in reversed(names()) if (found := _inode_of(RUN_DIR / name)) is not None
+        }
         known = named.get(inode_number)
     return known
 
@@ -272,10 +283,10 @@ def _nsfs() -> int:
     return OWN.stat().st_dev
 
 
-def _inode_of(name: str) -> int | None:
-    """The inode number of a name in /run/netns; None if no namespace is there."""
+def _inode_of(path: str | os.PathLike[str]) -> int | None:
+    """The inode number of the namespace at a path; None if none is there."""
     try:
-        found = os.stat(RUN_DIR / name)
+        found = os.stat(path)
     except OSError:  # deleted meanwhile, or not readable: unusable either way
         return None
     return found.st_ino if found.st_dev == _nsfs() else None

@@ -47,16 +47,16 @@ class TrustedDirectory(Closing):
     write to it, and NotOurs if another filesystem is mounted on it.
     """
 
-    __slots__ = ("_fd", "_mounted_over", "_shared", "path")
+    __slots__ = ("_fd", "_found", "_mounted_over", "_shared", "path")
 
     def __init__(self, fd: int, path: Path, parent: TrustedDirectory | None = None) -> None:
         """Takes ownership of ``fd`` (an O_PATH descriptor). Raises Untrusted."""
         self._fd = fd
         self.path = path
         try:
-            found = os.fstat(fd)
+            self._found = found = os.fstat(fd)
             self._shared = others_write(found)
-            self._mounted_over = parent is not None and found.st_dev != os.fstat(parent._fd).st_dev
+            self._mounted_over = parent is not None and found.st_dev != parent._found.st_dev
             if not is_ours(found):
                 raise _of_another(path, found, parent)
             if others_write(found, sticky=True):
@@ -109,11 +109,7 @@ class TrustedDirectory(Closing):
 
     def names(self) -> tuple[str, ...]:
         """The names in it, sorted."""
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
-        try:
-            return tuple(sorted(os.listdir(fd)))
-        finally:
-            os.close(fd)
+        return tuple(sorted(os.listdir(f"/proc/self/fd/{self._fd}")))
 
     def descriptor(self) -> int:
         """A new descriptor for flock(2); the caller closes it."""
@@ -125,7 +121,7 @@ class TrustedDirectory(Closing):
             there = os.stat(self.path.name, dir_fd=parent._fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return os.path.samestat(os.fstat(self._fd), there)
+        return os.path.samestat(self._found, there)
 
     def holds_file(self, name: str) -> bool:
         """Whether it contains a regular file of this name (not a directory or link)."""
@@ -194,13 +190,10 @@ class TrustedDirectory(Closing):
 
 
 def _check_above(fd: int, path: Path) -> None:
-    here = os.dup(fd)
+    below = os.fstat(fd)
+    here = os.open("..", _FLAGS, dir_fd=fd)
     try:
         while True:
-            below = os.fstat(here)
-            upper = os.open("..", _FLAGS, dir_fd=here)
-            os.close(here)
-            here = upper
             found = os.fstat(here)
             if found.st_dev != below.st_dev or os.path.samestat(found, below):
                 return
@@ -209,6 +202,9 @@ def _check_above(fd: int, path: Path) -> None:
                 raise _of_another(path, found, None)
             if others_write(found, sticky=True):
                 raise _writable(path, found)
+            below, upper = found, os.open("..", _FLAGS, dir_fd=here)
+            os.close(here)
+            here = upper
     finally:
         os.close(here)
 

@@ -8,7 +8,6 @@ from xdpchain.model.counting import slot_key
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Owner, Running
 from xdpchain.model.slot import Slot
-from xdpchain.sys import netns
 
 __all__ = ["VERDICT", "Place", "Target", "place_of", "targets", "traceable"]
 
@@ -69,7 +68,6 @@ def _slots(running: Running) -> tuple[Slot, ...]:
 
 
 def place_of(running: Running) -> Place:
-    """Whose packets count. Raises NotFound for a namespace that is gone."""
-    interface = running.interface
+    """Whose packets count."""
     below = running.device.driver in _HANDS_DOWN
-    return Place(0 if below else interface.ifindex, netns.inode(interface.netns))
+    return Place(0 if below else running.interface.ifindex, running.device.netns_inode)

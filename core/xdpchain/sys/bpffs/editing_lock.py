@@ -14,7 +14,7 @@ from pathlib import Path
 from xdpchain.errors import Busy
 from xdpchain.sys.trusted_directory import TrustedDirectory
 
-from .mounting import is_bpffs, kept_open, lock_place, refused
+from .mounting import FALLBACK_LOCK, kept_open, lock_place, refused
 
 __all__ = ["lock"]
 
@@ -41,7 +41,7 @@ def lock(timeout: float | None = 10.0) -> Iterator[Path]:
             held.callback(os.close, _locked(above, name, deadline))
         except OSError as error:
             raise refused(f"Can't lock {parent / name}", error) from error
-        if is_bpffs(parent):
+        if parent != FALLBACK_LOCK.parent:
             held.enter_context(kept_open(above))
         yield parent / name
 

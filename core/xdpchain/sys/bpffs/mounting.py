@@ -8,8 +8,8 @@ import errno
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -115,19 +115,15 @@ def mounts() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(place) for _, place in _bpf_mounts()))
 
 
-@contextmanager
-def open_below(*names: str, make: bool = False) -> Iterator[TrustedDirectory]:
-    """The directory ``<bpffs>/<name>/...``, checked at each step, and created with ``make``.
+def open_below(*names: str, make: bool = False) -> TrustedDirectory:
+    """Open the directory ``<bpffs>/<name>/...``, checked at each step, and created with ``make``.
 
     Raises BpffsMissing, Untrusted, PermissionDenied, and FileNotFoundError without ``make``.
     """
     held = _HELD.get()
-    if held is not None and held.path == _wanted():
-        with _below(held, names, make=make) as directory:
-            yield directory
-    else:
-        with _open(find(), names, make=make) as directory:
-            yield directory
+    if held is not None and names:
+        return _below(held, names, make=make)
+    return _open(find(), names, make=make)
 
 
 @contextmanager
@@ -145,39 +141,40 @@ def kept_open(root: TrustedDirectory) -> Iterator[None]:
 _HELD: ContextVar[TrustedDirectory | None] = ContextVar("root", default=None)
 
 
-@contextmanager
-def directory_of(path: Path, *, make: bool = False) -> Iterator[TrustedDirectory]:
-    """The directory of a pin's path, in any BPF filesystem; as `open_below`."""
+def directory_of(path: Path, *, make: bool = False) -> TrustedDirectory:
+    """Open the directory of a pin's path, in any BPF filesystem; as `open_below`."""
     directory = Path(os.path.normpath(path)).parent
     roots = [root for root in (_wanted(), *reversed(mounts())) if directory.is_relative_to(root)]
     root = next((root for root in roots if is_bpffs(root)), None)
     if root is None:
         raise _missing(directory)
-    with _open(root, directory.relative_to(root).parts, make=make) as opened:
-        yield opened
+    return _open(root, directory.relative_to(root).parts, make=make)
 
 
-@contextmanager
-def _open(root: Path, names: Iterable[str], *, make: bool) -> Iterator[TrustedDirectory]:
+def _open(root: Path, names: Sequence[str], *, make: bool) -> TrustedDirectory:
     try:
         opened = TrustedDirectory.open(root)
     except PermissionError as error:
         raise _denied(f"Can't open {root.joinpath(*names)}", error) from error
-    with opened, _below(opened, names, make=make) as directory:
-        yield directory
+    if not names:
+        return opened
+    with opened:
+        return _below(opened, names, make=make)
 
 
-@contextmanager
-def _below(root: TrustedDirectory, names: Iterable[str], *, make: bool) -> Iterator[TrustedDirectory]:
-    with ExitStack() as held:
-        directory = root
-        try:
-            for name in names:
-                step = directory.make_child(name) if make else directory.child(name)
-                directory = held.enter_context(step)
-        except PermissionError as error:
-            raise _denied(f"Can't open {root.path.joinpath(*names)}", error) from error
-        yield directory
+def _below(root: TrustedDirectory, names: Sequence[str], *, make: bool) -> TrustedDirectory:
+    directory = root
+    try:
+        for name in names:
+            above = directory
+            try:
+                directory = above.make_child(name) if make else above.child(name)
+            finally:
+                if above is not root:
+                    above.close()
+    except PermissionError as error:
+        raise _denied(f"Can't open {root.path.joinpath(*names)}", error) from error
+    return directory
 
 
 def mount() -> Path:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +36,9 @@ class DispatchDir(NamedTuple):
     prog_id: int
 
 
-def dispatch_dirs() -> tuple[DispatchDir, ...]:
-    """The pin directories of all dispatchers, from any tool, sorted. Other entries are ignored.
+def dispatch_dirs(ifindex: int | None = None) -> tuple[DispatchDir, ...]:
+    """The pin directories of all dispatchers, or those of one ifindex, from any tool, sorted. Other entries
+    are ignored.
 
     Raises BpffsMissing and PermissionDenied.
     """
@@ -50,7 +49,9 @@ def dispatch_dirs() -> tuple[DispatchDir, ...]:
         return ()
     except OSError as error:
         raise refused(f"Can't list {find() / SUBDIRECTORY}", error) from error
-    matches = (_DISPATCH_DIR.fullmatch(name) for name in names)
+    if ifindex is not None:
+        names = tuple(name for name in names if name.startswith(DISPATCH_DIR.format(ifindex, "")))
+    matches = map(_DISPATCH_DIR.fullmatch, names)
     return tuple(
         sorted(DispatchDir(path / match[0], int(match[1]), int(match[2])) for match in matches if match)
     )
@@ -62,11 +63,9 @@ def dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
     return DispatchDir(path, ifindex, prog_id)
 
 
-@contextmanager
-def open_dispatch_dir(directory: DispatchDir, *, make: bool = False) -> Iterator[TrustedDirectory]:
+def open_dispatch_dir(directory: DispatchDir, *, make: bool = False) -> TrustedDirectory:
     """Open a dispatcher's pin directory, as `open_below`."""
-    with open_below(SUBDIRECTORY, directory.path.name, make=make) as opened:
-        yield opened
+    return open_below(SUBDIRECTORY, directory.path.name, make=make)
 
 
 def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:

@@ -182,6 +182,7 @@ def _opened() -> _Library:
     return _Library()
 
 
+@cache
 def possible_cpus() -> int:
     """The number of possible CPUs, and so of elements in a per-CPU value. libbpf reads it from /sys; if that
     is missing, a map is used to ask the kernel. Raises Unsupported.

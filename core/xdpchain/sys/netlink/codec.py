@@ -109,7 +109,7 @@ def encode_get_link(which: int | str) -> bytes:
     else:
         short = len(which.encode()) < _IFNAMSIZ
         body = _about(0) + attribute(_IFNAME if short else _ALT_IFNAME, which)
-    return request(_RTM_GETLINK, ACK, body)
+    return request(_RTM_GETLINK, 0, body)
 
 
 def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int | None) -> bytes:
@@ -125,7 +125,7 @@ def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int |
 
 def encode_get_nsid(fd: int) -> bytes:
     """Get the ID that a namespace, given by its descriptor, has here."""
-    return request(_RTM_GETNSID, ACK, _RTGENMSG.pack(0) + attribute(_NSID_FD, fd))
+    return request(_RTM_GETNSID, 0, _RTGENMSG.pack(0) + attribute(_NSID_FD, fd))
 
 
 def decode_nsid(message: bytes) -> int | None:
@@ -136,7 +136,7 @@ def decode_nsid(message: bytes) -> int | None:
 
 def encode_get_family(name: str) -> bytes:
     """Ask generic netlink's controller for a family."""
-    return _generic(_GENL_ID_CTRL, ACK, _CTRL_CMD_GETFAMILY, attribute(_FAMILY_NAME, name))
+    return _generic(_GENL_ID_CTRL, 0, _CTRL_CMD_GETFAMILY, attribute(_FAMILY_NAME, name))
 
 
 def decode_family_id(message: bytes) -> int:
@@ -148,7 +148,7 @@ def encode_get_xdp_features(family: int, ifindex: int | None) -> bytes:
     """Ask for the XDP features of one device's driver, or of all in the namespace."""
     if ifindex is None:
         return _generic(family, DUMP, _NETDEV_CMD_DEV_GET)
-    return _generic(family, ACK, _NETDEV_CMD_DEV_GET, attribute(_DEV_IFINDEX, ifindex))
+    return _generic(family, 0, _NETDEV_CMD_DEV_GET, attribute(_DEV_IFINDEX, ifindex))
 
 
 def decode_xdp_features(message: bytes) -> tuple[int, frozenset[str]]:

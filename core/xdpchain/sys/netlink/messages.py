@@ -31,7 +31,7 @@ ERROR, DONE = 2, 3
 """Message types: an ack (or a refusal), and the end of a dump."""
 
 ACK, DUMP = 0x4, 0x300
-"""How a request is answered: by an ack after the reply, or by a list."""
+"""How a request is answered: by an ack, or by a list; with neither by one reply."""
 
 REQUEST = 0x1
 _CAPPED, _ACK_TLVS = 0x100, 0x200  # of an ack: without the request's body, with attributes

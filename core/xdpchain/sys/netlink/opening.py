@@ -56,10 +56,10 @@ class _Reused:
         """
         if netns is None or not self._wanted:
             return False, None
-        inode = namespaces.inode(netns)
+        inode = namespaces.inode_at(netns)
         with self._lock:
-            idle = self._idle.get(inode)
-            return True, (inode, *idle.pop()) if idle else None
+            idle = self._idle.get(inode) if inode is not None else None
+            return True, (inode, *idle.pop()) if inode is not None and idle else None
 
     def give(self, inode: int, route: Transport, generic: Transport) -> bool:
         """Keep these for the next who wants such; False where nothing is kept (any more)."""

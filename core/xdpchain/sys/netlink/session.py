@@ -7,7 +7,6 @@ import contextlib
 import errno
 import operator
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, SupportsIndex, TypeVar
@@ -32,7 +31,6 @@ __all__ = ["Netlink"]
 MOST_NAMESPACES = 64
 """Most namespaces searched for a missing interface: about 1 ms each."""
 
-SO_NETNS_COOKIE = 71  # not in Python's socket module
 
 T = TypeVar("T")
 
@@ -65,11 +63,7 @@ class Netlink(Closing):
 
     def cookie(self) -> int | None:
         """The kernel's number of the namespace, unique within a boot; None before kernel 5.14."""
-        try:
-            cookie = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
-        except OSError:
-            return None
-        return int.from_bytes(cookie, sys.byteorder)
+        return self._route.cookie
 
     def links(self, *, settled: bool = True) -> tuple[LinkInfo, ...]:
         """All devices of the namespace, by ifindex, from a consistent dump (Busy: they keep changing).

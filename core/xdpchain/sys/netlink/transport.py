@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
+import sys
 import threading
 import time
-from functools import cache
+from functools import cache, cached_property
 
 from xdpchain.errors import Busy, KernelRefused
 
-from .messages import DONE, ERROR, HEADER, ack_text, messages
+from .messages import ACK, DONE, DUMP, ERROR, HEADER, ack_text, messages
 
 __all__ = ["NETLINK_GENERIC", "NETLINK_ROUTE", "NETLINK_XFRM", "Refusal", "Transport"]
 
@@ -25,6 +27,7 @@ NETLINK_ROUTE = 0
 NETLINK_GENERIC = 16
 NETLINK_XFRM = 6
 
+_SO_NETNS_COOKIE = 71  # not in Python's socket module
 _SOL_NETLINK = 270
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
@@ -32,7 +35,7 @@ _NETLINK_GET_STRICT_CHK = 12
 _NLM_F_DUMP_INTR = 0x10
 
 _BUFFER = 1 << 16  # the kernel fills at most 32 KiB of a dump at once
-_TIMEOUT_S = 10.0  # answers are ready when sendmsg returns: this only ends the wait for a lost one
+_TIMEOUT_S = 10.0  # answers are ready when sendmsg returns, so nobody waits but for a lost one
 _DUMP_ATTEMPTS = 10
 # Python calls 95 ENOTSUP; 524 is internal to the kernel, but some drivers return it.
 _NAMES = dict(errno.errorcode) | {errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}
@@ -74,10 +77,19 @@ class Transport:
                 except OSError as error:
                     if error.errno != errno.ENOPROTOOPT:  # before 4.12 and 4.20: less text, same answers
                         raise
-            self.socket.settimeout(_TIMEOUT_S)
+            self.socket.setblocking(False)
         except BaseException:
             self.socket.close()
             raise
+
+    @cached_property
+    def cookie(self) -> int | None:
+        """The kernel's number of the socket's namespace, unique within a boot; None before kernel 5.14."""
+        try:
+            cookie = self.socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return None
+        return int.from_bytes(cookie, sys.byteorder)
 
     def close(self) -> None:
         """Close, after waiting for a pending request. Closing twice is harmless."""
@@ -90,13 +102,13 @@ class Transport:
             if self.socket.fileno() < 0:
                 return None
             other = Transport.__new__(Transport)
-            other._lock, other._sequence = threading.Lock(), self._sequence
-            other.socket, self.socket = self.socket, _closed_socket()
+            other.__dict__.update(self.__dict__, _lock=threading.Lock())
+            self.socket = _closed_socket()
             return other
 
     def exchange(self, request: bytes, *, settled: bool = True) -> list[tuple[int, bytes]]:
-        """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
-        without the ack.
+        """Send a dump, a request that asks for an ack, or one that is answered by one reply; return its
+        replies (type, message with header) without the ack.
 
         Raises Refusal if the kernel answers with an error, and Busy if a dump is interrupted repeatedly; with
         ``settled`` false, such a dump is returned as it is.
@@ -120,6 +132,7 @@ class Transport:
     def _once(self, request: bytearray) -> list[tuple[int, bytes]]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         struct.pack_into("=I", request, 8, self._sequence)
+        more = struct.unpack_from("=H", request, 6)[0] & (ACK | DUMP)
         replies: list[tuple[int, bytes]] = []
         interrupted = False
         try:
@@ -135,6 +148,8 @@ class Transport:
                             raise _Interrupted(replies)
                         return replies
                     replies.append((kind, message))
+                    if not more:
+                        return replies
         except TimeoutError as error:
             why = f"no answer within {_TIMEOUT_S:.0f} s"
             raise KernelRefused("Can't talk to the kernel over netlink", why, "Try again") from error
@@ -144,7 +159,14 @@ class Transport:
 
     def _receive(self) -> bytes:
         while True:
-            data, _, flags, sender = self.socket.recvmsg(_BUFFER)
+            try:
+                data, _, flags, sender = self.socket.recvmsg(_BUFFER)
+            except BlockingIOError:
+                ready = select.poll()
+                ready.register(self.socket, select.POLLIN)
+                if not ready.poll(_TIMEOUT_S * 1000):
+                    raise TimeoutError from None
+                continue
             if sender[0] != 0:  # only the kernel has port 0; anything else is from another process
                 continue
             if flags & socket.MSG_TRUNC:
