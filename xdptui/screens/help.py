@@ -82,9 +82,7 @@ class HelpScreen(Dialog[None]):
         self.query_one("#lines", Static).update(Content("\n").join(rows))
 
     def action_filter(self) -> None:
-        line = self.query_one("#needle")
-        line.display = True
-        line.focus()
+        self.query_one(FilterLine).open()
 
     @on(Input.Changed, "#needle")
     def typed(self, event: Input.Changed) -> None:
@@ -93,10 +91,7 @@ class HelpScreen(Dialog[None]):
 
     @on(FilterLine.Closed)
     def filtered(self, event: FilterLine.Closed) -> None:
-        line = self.query_one("#needle", FilterLine)
-        if event.clear:
-            line.value = ""
-        line.display = bool(line.value)
+        self.query_one(FilterLine).close(event.clear)
         self.set_focus(self.query_one("#close"))
 
     def action_keys(self) -> None:

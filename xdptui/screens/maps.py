@@ -327,9 +327,7 @@ class MapsScreen(TwoPanes[None]):
     # The filter
 
     def action_filter(self) -> None:
-        line = self.query_one("#needle")
-        line.display = True
-        line.focus()
+        self.query_one(FilterLine).open()
 
     @on(Input.Changed, "#needle")
     def typed(self, event: Input.Changed) -> None:
@@ -344,10 +342,7 @@ class MapsScreen(TwoPanes[None]):
             super().action_back()
 
     def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        line = self.query_one("#needle", FilterLine)
-        if event.clear:
-            line.value = ""
-        line.display = bool(line.value)
+        self.query_one(FilterLine).close(event.clear)
         self.set_focus(self.query_one("#entries"))
 
     # Changing a value
