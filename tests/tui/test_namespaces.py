@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,8 @@ from xdptui.screens.namespaces import Namespaces
 from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
 
+CONTAINERS = 120
+
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_the_program_goes_on_in_the_other_namespace(playground: Playground, samples: Path) -> None:
@@ -22,7 +28,9 @@ def test_the_program_goes_on_in_the_other_namespace(playground: Playground, samp
     with Tmux(playground.peer_netns, "peer0", size=(120, 30)) as tmux:
         tmux.until(lambda lines: "peer0" in str(lines) and playground.ifname not in str(lines))
         tmux.keys("N")
-        lines = tmux.until(lambda lines: f" {playground.netns} " in str(lines))
+        lines = tmux.until(
+            lambda lines: "Reading" not in str(lines) and f" {playground.netns} " in str(lines)
+        )
         (row,) = (line for line in lines if f" {playground.netns} " in line)
         assert playground.ifname in row
         tmux.keys("/")
@@ -30,6 +38,61 @@ def test_the_program_goes_on_in_the_other_namespace(playground: Playground, samp
         tmux.keys("Enter")
         tmux.keys("Enter")
         tmux.until(lambda lines: playground.netns in lines[0] and "xdp_firewall" in str(lines))
+
+
+@contextmanager
+def containers(count: int) -> Iterator[list[str]]:
+    """As many named namespaces, each with a veth pair."""
+    names = [f"xdptui-{os.getpid()}-many-{i:03}" for i in range(count)]
+    made = [f"netns add {name}" for name in names]
+    links = [f"link add eth0 netns {name} type veth peer name peer netns {name}" for name in names]
+    try:
+        for lines in (made, links):
+            subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+        yield names
+    finally:
+        gone = "\n".join(f"netns del {name}" for name in names)
+        subprocess.run(["ip", "-force", "-batch", "-"], input=gone, text=True, check=False)
+
+
+async def test_many_are_listed_at_once_and_read_then(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "firewall")
+    with containers(CONTAINERS) as names:
+        async with driving(playground.netns, playground.ifname, size=(80, 24)) as driver:
+            await driver.press("N")
+            await driver.until(lambda: driver.dialog(Namespaces))
+            await driver.until(lambda: f"▶ {playground.netns[:20]}" in driver.text())
+            await driver.until(lambda: "Reading" not in driver.text())
+            await driver.press("slash")
+            await driver.type(playground.netns.rpartition("-")[0][-12:])
+            await driver.until(lambda: f" {playground.ifname} " in driver.text())  # XDP is on there
+            await driver.press("escape", "slash")
+            await driver.type("many 9")
+            await driver.press("enter", "end")
+            assert f"▶ {[name for name in names if '9' in name][-1][:30]}" in driver.text()
+            await driver.press("home", "enter")
+            await driver.until(lambda: driver.app.elsewhere is not None)
+        assert driver.app.elsewhere is not None
+        assert driver.app.elsewhere.netns in names
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_one_of_many_in_a_terminal(playground: Playground, size: tuple[int, int]) -> None:
+    with containers(CONTAINERS) as names, Tmux(playground.netns, playground.ifname, size=size) as tmux:
+        tmux.until(lambda lines: playground.ifname in str(lines))
+        tmux.keys("N")
+        lines = tmux.until(lambda lines: names[0] in str(lines) and "Reading" not in str(lines))
+        shown = [line for line in lines if "-many-" in line]
+        assert len(shown) > size[1] // 3, "the list uses the terminal's height"
+        assert all("  3  -" in line for line in shown)
+        assert any("Go there (enter)" in line for line in lines)
+        tmux.keys("/")
+        tmux.keys("-l", names[77])
+        tmux.until(lambda lines: "1 of " in str(lines))
+        tmux.keys("Enter")
+        tmux.keys("Enter")
+        tmux.until(lambda lines: names[77] in lines[0] and "peer" in str(lines))
 
 
 async def test_a_candidate_is_not_lost_on_the_way(playground: Playground, samples: Path) -> None:

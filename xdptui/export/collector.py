@@ -12,7 +12,8 @@ from typing import Protocol
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import survey
+from xdpchain.observe.discover import traffic
+from xdpchain.observe.kept_survey import KeptSurvey
 from xdpchain.observe.memory import chain_memory
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.running_sites import reasons_of
@@ -46,7 +47,8 @@ class MetricSource(Protocol):
 
 
 class ChainCollector:
-    """Reads each interface once per scrape; counters stay open between scrapes. Safe for concurrent scrapes.
+    """Reads counters at each scrape, and of what runs only what changed (`KeptSurvey`); counters stay open
+    between scrapes. Safe for concurrent scrapes.
 
     ``interfaces``: only these (empty: all); ``trace``: also count, from outside, what has no counters of its
     own, for as long as this object lives; ``sites``: also by source line; ``sources``: what else to export
@@ -67,6 +69,7 @@ class ChainCollector:
         self._sites = sites
         self._reasons: dict[int, tuple[Running, tuple[SlotReasons, ...]]] = {}
         self._meter = Meter()
+        self._kept: KeptSurvey | None = None
         self._lock = threading.Lock()
         self.trouble = ""
         """Why the last attempt to read the kernel failed; empty if it succeeded."""
@@ -81,6 +84,7 @@ class ChainCollector:
             except (XdpChainError, OSError) as error:
                 found.clear()
                 self.trouble = told(error)
+                self._forget()
             found.append(Value(UP, (), float(not self.trouble)))
         found.append(Value(SECONDS, (), time.monotonic() - began))
         metrics = (
@@ -96,9 +100,22 @@ class ChainCollector:
     def close(self) -> None:
         with self._lock:
             self._meter.close()
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _survey(self) -> tuple[Running, ...]:
+        if self._kept is not None and self._kept.outdated:
+            self._forget()
+        if self._kept is None:
+            self._kept = KeptSurvey(self._netns)
+        return self._kept.look()
 
     def _read(self) -> Iterator[Value]:
-        runnings = survey(self._netns, drivers=False)
+        runnings, counted = self._survey(), traffic(self._netns)
         if self._interfaces:
             runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
         counting = [running for running in runnings if self._trace or counts_already(running)]
@@ -107,7 +124,7 @@ class ChainCollector:
             running.interface.ifindex: self._meter.counts(running.interface.ifindex) for running in counting
         }
         yield from values(
-            ((running, samples.get(running.interface.ifindex)) for running in runnings), boot_clock()
+            ((running, samples.get(running.interface.ifindex)) for running in runnings), counted, boot_clock()
         )
         yield from self._site_values(runnings, samples) if self._sites else ()
         for running in runnings:

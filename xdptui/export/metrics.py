@@ -9,7 +9,7 @@ and is never reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from xdpchain.frozen import frozen
@@ -24,6 +24,9 @@ __all__ = [
     "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Value", "memory_values",
     "slot_labels", "values", "where",
 ]  # fmt: skip
+
+Traffic = tuple[tuple[int, int], tuple[int, int]]
+"""Received packets and bytes, and sent ones."""
 
 _WHERE: Final = ("netns", "interface")
 _SLOT: Final = (*_WHERE, "component", "key")
@@ -203,19 +206,20 @@ def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
     return *where(running), slot.name, slot.key
 
 
-def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> Iterator[Value]:
-    """The samples of interfaces and their counts. Interfaces without a program have no chain. ``now`` is in
-    seconds of `sys.boot_clock`.
+def values(
+    read: Iterable[tuple[Running, Sample | None]], traffic: Mapping[int, Traffic], now: float = 0.0
+) -> Iterator[Value]:
+    """The samples of interfaces and their counts. Interfaces without a program have no chain. ``traffic`` is
+    what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`.
     """
     for running, sample in read:
-        device, place = running.device, where(running)
-        for metric, number in (
-            (RECEIVED, device.rx[0]),
-            (RECEIVED_BYTES, device.rx[1]),
-            (SENT, device.tx[0]),
-            (SENT_BYTES, device.tx[1]),
-        ):
-            yield Value(metric, place, number)
+        place = where(running)
+        if (counted := traffic.get(running.interface.ifindex)) is not None:
+            (received, received_bytes), (sent, sent_bytes) = counted
+            yield Value(RECEIVED, place, received)
+            yield Value(RECEIVED_BYTES, place, received_bytes)
+            yield Value(SENT, place, sent)
+            yield Value(SENT_BYTES, place, sent_bytes)
         yield from _confirmed(running, now)
         if running.hook is None:
             continue

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from xdpchain.errors import XdpChainError
@@ -26,21 +25,14 @@ class NamespaceFlow(Controller):
         return {"namespaces": lambda: self._desk.begin(self._choose())}
 
     async def _choose(self) -> None:
-        from xdpchain.observe.discover import survey_all
+        from xdpchain.observe.discover import named_spellings
         from xdptui.screens.namespaces import Namespaces
-        from xdptui.view.namespace_lines import NamespaceView
 
         try:
-            found, unseen = await asyncio.to_thread(survey_all)
+            places = tuple(named_spellings().values())
         except XdpChainError as error:
             self._desk.fail(error, "The network namespaces can't be listed")
             return
-        views = [
-            NamespaceView(
-                place, len(there), tuple(running.interface.name for running in there if running.hooks)
-            )
-            for place, there in found.items()
-        ]
-        chosen = await self._desk.ask(Namespaces(views, self._netns, unseen))
+        chosen = await self._desk.ask(Namespaces(places, self._netns))
         if chosen is not None and chosen.netns != self._netns:
             self._go(chosen.netns)

@@ -15,16 +15,16 @@ NAME, COUNT, XDP = 34, 12, 16
 @frozen
 class NamespaceView:
     """A network namespace as `--netns` spells it (None: the one in which xdptui was started), the number of
-    its interfaces, and the names of those with XDP programs.
+    its interfaces (None: not read yet; -1: it can't be read), and the names of those with XDP programs.
     """
 
     netns: str | None
-    interfaces: int
-    with_xdp: tuple[str, ...]
+    interfaces: int | None = None
+    with_xdp: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        return "(this one)" if self.netns is None else printable(self.netns)
+        return "(where xdptui was started)" if self.netns is None else printable(self.netns)
 
     @property
     def words(self) -> str:
@@ -45,10 +45,12 @@ def namespace_head(width: int, position: str) -> tuple[Cell, ...]:
 def namespace_cells(view: NamespaceView, width: int) -> tuple[Cell, ...]:
     """A namespace."""
     name = _name(width)
-    names = ", ".join(map(printable, view.with_xdp)) or "-"
+    count = "…" if view.interfaces is None else "?" if view.interfaces < 0 else str(view.interfaces)
+    none = "" if view.interfaces is None else "can't be read" if view.interfaces < 0 else "-"
+    names = ", ".join(map(printable, view.with_xdp)) or none
     return (
         left(f"  {_end(view.label, name - 2)}", name, "name"),
-        right(str(view.interfaces), COUNT),
+        right(count, COUNT),
         left(f"  {names}", width - name - COUNT, "plain" if view.with_xdp else "off"),
     )
 

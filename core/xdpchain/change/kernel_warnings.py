@@ -84,7 +84,7 @@ def _facts(running: Running, candidate: Chain) -> dict[int, MapFact]:
     kept = {ref.id for slot in candidate for ref in slot.component.maps}
     facts = {map_id: fact for map_id in sorted(old | kept) if (fact := _fact(map_id, old - kept))}
     if old - kept:
-        pinned = find_pins().maps
+        pinned = find_pins(of_chains=False).maps
         facts |= {map_id: replace(fact, pinned=True) for map_id, fact in facts.items() if map_id in pinned}
     return facts
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
-from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
@@ -25,7 +25,9 @@ from xdpchain.model.running import Device, Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import redirect_use
-from xdpchain.objects.verdicts import verdicts_of
+
+if TYPE_CHECKING:
+    from xdpchain.bytecode.sites import VerdictSite
 
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
 
@@ -178,6 +180,8 @@ def _sites(slot: Slot, around: Surroundings) -> Sequence[VerdictSite]:
     source = slot.component.object
     if slot.key in around.sites or source is None or source.data is None:
         return around.sites.get(slot.key, ())
+    from xdpchain.objects.verdicts import verdicts_of  # late: plans of running chains read no object file
+
     try:
         return verdicts_of(source.data, slot.component.name).sites
     except XdpChainError:  # what can't be read has no lines to name

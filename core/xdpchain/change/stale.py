@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -29,6 +30,9 @@ from xdpchain.sys.trusted_directory import Untrusted
 from .confirm.pinning import discard
 
 __all__ = ["StalePins", "clean", "stale_pins", "sweep", "swept_once"]
+
+FEW = 4
+"""How many of others' pins a change examines."""
 
 GRACE = 10.0
 """Seconds allowed between the load and attachment of another tool's dispatcher: libxdp does not hold the lock
@@ -57,7 +61,13 @@ def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
     Raises BpffsMissing, PermissionDenied.
     """
     look = cache(all_netns.xdp_programs)
-    stale = [judged for candidate in bpffs.dispatch_dirs(ifindex) if (judged := _judge(candidate, look))]
+    candidates = bpffs.dispatch_dirs(ifindex)
+    needed = pending_programs() if candidates else ()  # by a rollback
+    stale = [
+        judged
+        for candidate in candidates
+        if candidate.prog_id not in needed and (judged := _judge(candidate, look))
+    ]
     if ifindex is None:
         stale += _pending(look)
         why = "the program whose arrays it holds is gone"
@@ -94,18 +104,21 @@ def _counters(dry_run: bool) -> tuple[StalePins, ...]:
 
 
 def sweep(ifindex: int, running: int | None) -> None:
-    """Remove what earlier changes of this interface left behind. ``running`` is the program ID on its hook.
+    """Remove what earlier changes left behind. ``running`` is the program ID on the interface's hook.
 
-    Every change calls this, so it is cheap if there is nothing suspicious. Take the lock first.
+    Every change calls this, so what it costs must not grow with the number of chains: of many program arrays,
+    it examines some, at random; and where many other namespaces have dispatchers for the same ifindex, it
+    looks for stale ones as much more rarely as that takes longer. Take the lock first.
     """
     swept = _SWEPT.get()
     if not swept:
-        for path in stale_array_pins():
+        for path in stale_array_pins(FEW):
             remove_array_pins(int(path.name))
     if swept is not None:
         swept.append(ifindex)
     with contextlib.suppress(bpffs.BpffsMissing):
-        if any(candidate.prog_id != running for candidate in bpffs.dispatch_dirs(ifindex)):
+        suspects = [there for there in bpffs.dispatch_dirs(ifindex) if there.prog_id != running]
+        if suspects and random.random() * len(suspects) < FEW:
             for stale in stale_pins(ifindex):
                 if stale.certain:
                     _remove(stale)
@@ -126,8 +139,6 @@ def swept_once() -> Iterator[None]:
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting]) -> StalePins | None:
     prog_id = directory.prog_id
-    if prog_id in pending_programs():  # a rollback may need it
-        return None
     try:
         with bpf.prog_by_id(prog_id) as program:
             info = bpf.prog_info(program)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -72,14 +73,19 @@ def remove_array_pins(program: int) -> None:
             raise
 
 
-def stale_array_pins() -> tuple[Path, ...]:
-    """Directories whose program is gone: left by a killed process, or created by another tool."""
+def stale_array_pins(most: int | None = None) -> tuple[Path, ...]:
+    """Directories whose program is gone: left by a killed process, or created by another tool. ``most``:
+    examine only so many, chosen at random.
+    """
     try:
         with bpffs.open_below(DIRECTORY) as directory:
             path, names = directory.path, directory.names()
     except (XdpChainError, FileNotFoundError, NotADirectoryError, PermissionError):
         return ()
-    return tuple(path / name for name in names if _is_id(name) and not bpf.prog_lives(int(name)))
+    programs = [name for name in names if _is_id(name)]
+    if most is not None and len(programs) > most:
+        programs = random.sample(programs, most)
+    return tuple(path / name for name in programs if not bpf.prog_lives(int(name)))
 
 
 def components_in(directories: Iterable[bpffs.DispatchDir]) -> set[int]:

@@ -62,7 +62,7 @@ def map_refs(running: Running, slot: int | None = None) -> tuple[MapRef, ...]:
 def maps_of(running: Running, slot: int | None = None) -> tuple[MapSummary, ...]:
     """The maps of a slot, without those that disappeared meanwhile. Raises NotFound, PermissionDenied."""
     refs = map_refs(running, slot)
-    pins = find_pins().maps if refs else {}
+    pins = find_pins(of_chains=False).maps if refs else {}
     users = _users(running, slot, {ref.id for ref in refs})
     definitions = _definitions(running, slot) if refs else None
     summaries = []

@@ -13,7 +13,7 @@ from xdpchain.model.running import Running
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import Netlink
 
-from .discover import look, survey
+from .discover import look_at_hook, survey
 from .link_watch import Watch
 from .pending_state import with_pending
 
@@ -28,14 +28,21 @@ class KeptSurvey(Closing):
     by a bpf_link (its changes send no notification) and what a pending change is about; all interfaces at
     first, every few seconds (`Watch`), and if asked. So an interface's own packet counts may be that old.
 
-    Use it in one thread, but for `close`. Raises NotFound for an unknown namespace, PermissionDenied.
+    Use it in one thread at a time, but for `close`. Raises NotFound for an unknown namespace,
+    PermissionDenied.
     """
 
     def __init__(self, netns: str | None = None) -> None:
         self._netns = netns
         self._watch = Watch(netns)
+        self._inode = namespaces.inode(netns)
         self._found: dict[int, Running] = {}
         self._unread = True
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the name now refers to another namespace. Raises NotFound."""
+        return namespaces.inode(self._netns) != self._inode
 
     def wait(self, timeout: float) -> bool:
         """As `Watch.wait`."""
@@ -63,7 +70,7 @@ class KeptSurvey(Closing):
                 for ifindex in ifindexes:
                     self._found.pop(ifindex, None)
                     with contextlib.suppress(NotFound):  # it is gone
-                        self._found[ifindex] = look(ifindex, self._netns, through=netlink)
+                        self._found[ifindex] = look_at_hook(ifindex, self._netns, netlink)
         return tuple(_bare(self._found[ifindex]) for ifindex in sorted(self._found))
 
     def close(self) -> None:

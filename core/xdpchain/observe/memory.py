@@ -14,6 +14,19 @@ from xdpchain.sys import bpf
 
 __all__ = ["ChainMemory", "SlotMemory", "chain_memory"]
 
+NO_PREALLOC = 1
+PREALLOCATED = frozenset(
+    {
+        bpf.MapType.ARRAY,
+        bpf.MapType.PERCPU_ARRAY,
+        bpf.MapType.PROG_ARRAY,
+        bpf.MapType.HASH,
+        bpf.MapType.PERCPU_HASH,
+        bpf.MapType.LRU_HASH,
+        bpf.MapType.LRU_PERCPU_HASH,
+    }
+)
+
 
 @frozen
 class SlotMemory:
@@ -39,7 +52,7 @@ def chain_memory(running: Running) -> ChainMemory:
     slots = {}
     for slot in running.chain or running.shown or ():
         refs = {ref.id for ref in slot.component.maps}
-        maps |= {map_id: _taken(bpf.map_by_id, map_id) for map_id in refs - maps.keys()}
+        maps |= {map_id: _map(map_id) for map_id in refs - maps.keys()}
         # Under static linkage neither exists: programs loaded for verification were freed again.
         ids = {prog_id for prog_id in (slot.program, slot.component.id) if prog_id is not None}
         own = [taken for prog_id in ids if (taken := _program(prog_id)) is not None]
@@ -52,6 +65,22 @@ def chain_memory(running: Running) -> ChainMemory:
 def _program(prog_id: int) -> int | None:
     """As `_taken`. It does not change as long as the program exists, and its ID is not used again."""
     return _taken(bpf.prog_by_id, prog_id)
+
+
+def _map(map_id: int) -> int | None:
+    """As `_taken`."""
+    return _taken(bpf.map_by_id, map_id) if (fixed := _fixed(map_id)) is None else fixed
+
+
+@lru_cache(maxsize=4096)
+def _fixed(map_id: int) -> int | None:
+    """As `_taken`, of a map whose memory was all allocated when it was made; None of another."""
+    try:
+        with bpf.map_by_id(map_id) as fd:
+            info = bpf.map_info(fd)
+            return bpf.memory_of(fd) if info.type in PREALLOCATED and not info.flags & NO_PREALLOC else None
+    except bpf.BpfError:
+        return None
 
 
 def _taken(open_by_id: Callable[[int], bpf.Fd], object_id: int) -> int | None:

@@ -7,6 +7,9 @@ duplicate the pins in its own directory, since other tools may remove those as s
 and disappears atomically, by a rename. The guardian holds an flock on it, which the kernel releases however
 the guardian ends, so any process can tell whether it is still alive, from any PID namespace.
 
+``armed/program-<new prog id>`` pins the record once more, to find the change after its interface has moved to
+another namespace without reading those of all others.
+
 The outcome of the last change is pinned as ``<bpffs>/xdptui/settled/<netns inode>-<ifindex>``.
 """
 
@@ -17,7 +20,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,7 +47,10 @@ __all__ = [
     "open_held",
     "opened",
     "pending_programs",
+    "program_name",
     "read_pending",
+    "read_pending_of",
+    "record_in",
     "unguarded",
 ]
 
@@ -93,6 +99,30 @@ def read_pending(inode: int) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcom
     return tuple(found for _, found in pending), ended
 
 
+def read_pending_of(
+    inode: int, ifindex: int, program: int | None
+) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcome]]:
+    """As `read_pending`, of one interface that has this program on its hook. Reads nothing of others."""
+    name = entry_name(inode, ifindex)
+    pending: list[tuple[Path, Found]] = []
+    ended: dict[int, ConfirmOutcome] = {}
+    with contextlib.suppress(OSError, XdpChainError), opened() as root:
+        with contextlib.suppress(OSError, XdpChainError), root.child(PENDING) as parent:
+            names = [name]
+            if program is not None:
+                with contextlib.suppress(OSError, XdpChainError), parent.get(program_name(program)) as fd:
+                    change = _decoded(fd)
+                    names.append(entry_name(change.inode, change.ifindex))
+            pending = _read_each(parent, dict.fromkeys(names))
+        with (
+            contextlib.suppress(OSError, XdpChainError),
+            root.child(SETTLED) as directory,
+            directory.get(name) as fd,
+        ):
+            ended[ifindex] = _settled(fd)
+    return tuple(found for _, found in pending), ended
+
+
 def all_pending() -> tuple[Found, ...]:
     """Only the pending changes."""
     return read_pending(0)[0]
@@ -100,10 +130,14 @@ def all_pending() -> tuple[Found, ...]:
 
 def _all_in(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
     """Each pending change that can be read, and its directory."""
+    return _read_each(parent, filter(wanted, parent.names()))
+
+
+def _read_each(parent: TrustedDirectory, names: Iterable[str]) -> list[tuple[Path, Found]]:
     found = []
-    for name in filter(wanted, parent.names()):
+    for name in names:
         with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
-            change = _record(directory)
+            change = record_in(directory)
             with directory.get(DECISION) as decision:
                 if bpf.map_info(decision).id == change.decision:
                     said = Found(change, decided(decision), _guarded(directory))
@@ -167,17 +201,27 @@ def entry_name(inode: int, ifindex: int) -> str:
     return f"{inode}-{ifindex}"
 
 
+def program_name(program: int | None) -> str:
+    """The name of the second pin of a record, by the program that the change put on the hook."""
+    return f"program-{program}"
+
+
 def entry_place(name: str) -> tuple[int, int] | None:
     """Inode and ifindex from an entry's name; None if it is not ours."""
     match = _ENTRY.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _record(directory: TrustedDirectory) -> PendingChange:
+def record_in(directory: TrustedDirectory) -> PendingChange:
+    """The change that is described there. Raises OSError, XdpChainError."""
+    with directory.get(RECORD) as fd:
+        return _decoded(fd)
+
+
+def _decoded(record: bpf.Fd) -> PendingChange:
     from xdpchain.model.pending_change import PendingChange
 
-    with directory.get(RECORD) as fd:
-        return PendingChange.decode(blobs.read(fd))
+    return PendingChange.decode(blobs.read(record))
 
 
 def _guarded(directory: TrustedDirectory) -> bool:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xdpchain.model.running import Running
 
-from .pending_pins import Found, read_pending
+from .pending_pins import Found, read_pending, read_pending_of
 
 if TYPE_CHECKING:
     from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 
-__all__ = ["with_pending"]
+__all__ = ["with_pending", "with_pending_of_one"]
 
 TRIES = 10
 """Most retries because a change was settled meanwhile."""
@@ -29,26 +29,37 @@ def with_pending(inode: int, read: Callable[[], tuple[Running, ...]]) -> tuple[R
     """The result of ``read`` for the network namespace with this inode, with pending changes and outcomes
     added.
     """
-    before = _Snapshot.take(inode)
+    before = _Snapshot(inode, *read_pending(inode))
     for _ in range(TRIES):
         running_all = read()
-        after = _Snapshot.take(inode)
+        after = _Snapshot(inode, *read_pending(inode))
         if after == before:
             break
         before = after
     return tuple(after.of(running) for running in running_all)
 
 
+def with_pending_of_one(
+    inode: int, ifindex: int, program: int | None, read: Callable[[], Running]
+) -> Running:
+    """As `with_pending`, for one interface; ``program`` was on its hook just now. Reads no pins of others."""
+    before = _Snapshot(inode, *read_pending_of(inode, ifindex, program))
+    for _ in range(TRIES):
+        running = read()
+        program = running.hook.prog_id if running.hook else None
+        after = _Snapshot(inode, *read_pending_of(inode, running.interface.ifindex, program))
+        if after == before:
+            break
+        before = after
+    return after.of(running)
+
+
 class _Snapshot(NamedTuple):
-    """The pins: pending changes of all network namespaces, and outcomes of one."""
+    """The pins: pending changes, also of other network namespaces, and outcomes of this one."""
 
     inode: int
     pending: tuple[Found, ...]
     settled: Mapping[int, ConfirmOutcome]
-
-    @classmethod
-    def take(cls, inode: int) -> _Snapshot:
-        return cls(inode, *read_pending(inode))
 
     def of(self, running: Running) -> Running:
         if not self.pending and not self.settled:

@@ -21,7 +21,7 @@ from . import netns
 from .namespaces import is_initial
 from .netlink import Netlink
 
-__all__ = ["Sighting", "namespaces", "spellings", "visit", "xdp_programs"]
+__all__ = ["Sighting", "named_spellings", "namespaces", "spellings", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -84,14 +84,20 @@ def namespaces() -> frozenset[int] | None:
     return frozenset(found)
 
 
-def spellings() -> tuple[tuple[str | None, ...], bool]:
-    """How to write each network namespace that can be reached (`netns_spelling`): our own (None), those with
-    names, sorted, then the rest, by a process in it or by what holds it; and whether there can be no others.
-    """
+def named_spellings() -> dict[int, str | None]:
+    """Our own network namespace (None) and those with names, sorted, by inode number."""
     found: dict[int, str | None] = {netns.inode(): None}
     for name in netns.names():
         with contextlib.suppress(*_GONE):
             found.setdefault((netns.RUN_DIR / name).stat().st_ino, name)
+    return found
+
+
+def spellings() -> tuple[tuple[str | None, ...], bool]:
+    """How to write each network namespace that can be reached (`netns_spelling`): the named ones, then the
+    rest, by a process in it or by what holds it; and whether there can be no others.
+    """
+    found = named_spellings()
     for path in _paths():
         with contextlib.suppress(OSError, XdpChainError), _namespace(path) as (_, inode):
             main = re.fullmatch(r"/proc/([0-9]+)/task/\1/ns/net", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Generator
 from dataclasses import field
@@ -34,15 +35,20 @@ class Pins:
     complete: bool = True
 
 
+_OF_CHAIN = re.compile(r"/xdp/dispatch-.*|/xdptui/(?:[0-9]+|armed|settled)")
+"""Paths within a filesystem."""
+
 KINDS = (("prog_id", "programs"), ("link_id", "links"), ("map_id", "maps"))
 """The fdinfo line that identifies each kind of object; a link's fdinfo has a prog_id too."""
 
 
-def find_pins() -> Pins:
-    """Open and identify every pin. Changes nothing."""
+def find_pins(*, of_chains: bool = True) -> Pins:
+    """Open and identify every pin. Changes nothing. Without ``of_chains`` not what we and libxdp pin for each
+    chain: the only maps among that are program arrays.
+    """
     found: dict[str, dict[int, tuple[str, ...]]] = {kind: {} for _, kind in KINDS}
     complete = True
-    with contextlib.closing(_paths()) as paths:
+    with contextlib.closing(_paths(of_chains)) as paths:
         for count, pin in enumerate(paths):
             if pin is None:
                 complete = False
@@ -57,7 +63,7 @@ def find_pins() -> Pins:
     return Pins(found["programs"], found["links"], found["maps"], complete)
 
 
-def _paths() -> Generator[tuple[str, int] | None, None, None]:
+def _paths(of_chains: bool) -> Generator[tuple[str, int] | None, None, None]:
     """The path of every file and directory with a descriptor, which is closed after use; None for a directory
     that can't be read or is too deep. Each filesystem is walked once; links are not followed.
     """
@@ -69,10 +75,12 @@ def _paths() -> Generator[tuple[str, int] | None, None, None]:
             continue
         if device not in seen:
             seen.add(device)
-            yield from _walk(os.fspath(mount), None, 0)
+            yield from _walk(os.fspath(mount), None, "" if of_chains else "/", 0)
 
 
-def _walk(path: str, parent: int | None, depth: int) -> Generator[tuple[str, int] | None, None, None]:
+def _walk(
+    path: str, parent: int | None, within: str, depth: int
+) -> Generator[tuple[str, int] | None, None, None]:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         if parent is None:
@@ -86,12 +94,15 @@ def _walk(path: str, parent: int | None, depth: int) -> Generator[tuple[str, int
         return
     try:
         for name in os.listdir(directory):
-            yield from _entry(f"{path}/{name}", name, directory, depth)
+            if not (within and _OF_CHAIN.fullmatch(f"{within}{name}")):
+                yield from _entry(f"{path}/{name}", name, directory, within, depth)
     finally:
         os.close(directory)
 
 
-def _entry(path: str, name: str, directory: int, depth: int) -> Generator[tuple[str, int] | None, None, None]:
+def _entry(
+    path: str, name: str, directory: int, within: str, depth: int
+) -> Generator[tuple[str, int] | None, None, None]:
     try:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except OSError:  # gone
@@ -101,7 +112,7 @@ def _entry(path: str, name: str, directory: int, depth: int) -> Generator[tuple[
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             return
         if depth < DEPTH:
-            yield from _walk(path, directory, depth + 1)
+            yield from _walk(path, directory, within and f"{within}{name}/", depth + 1)
         else:
             yield None
     finally:

@@ -26,6 +26,8 @@ from xdpchain.observe.pending_pins import (
     entry_place,
     open_held,
     opened,
+    program_name,
+    record_in,
 )
 from xdpchain.sys import all_netns, blobs, bpf
 from xdpchain.sys.trusted_directory import TrustedDirectory
@@ -74,6 +76,8 @@ def write_pending(pending: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
                 with parent.make_child(making, exist_ok=False) as directory:
                     with blobs.make("xdptui_armed", pending.encode()) as record:
                         directory.pin(RECORD, record)
+                        if pending.new is not None:
+                            parent.pin(program_name(pending.new), record)
                     for name, fd in held.items():
                         directory.pin(name, fd)
                     locked = directory.descriptor()
@@ -145,6 +149,8 @@ def _making(pending: PendingChange) -> str:
 def _remove(parent: TrustedDirectory, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         with parent.child(name) as directory:
+            with contextlib.suppress(OSError, XdpChainError):  # killed before it was pinned
+                parent.unlink(program_name(record_in(directory).new))
             for pin in directory.names():
                 directory.unlink(pin)
         parent.rmdir(name)
