@@ -197,7 +197,9 @@ async def test_a_plan_without_changes(playground: Playground, samples: Path) -> 
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("p", "a")
         assert not driver.dialog()
-        assert len(driver.app._notifications) == 2
+        assert (
+            len(driver.app.main.desk.notices) == 2
+        )  # a message of the same kind takes the place of the one before
 
 
 async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over(
