@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -106,16 +107,15 @@ def lint(
     )
 
 
-def _ways(chain: Chain) -> Iterator[Warning]:
+@lru_cache(maxsize=8)  # the same chain may be planned for many interfaces
+def _ways(chain: Chain) -> tuple[Warning, ...]:
     try:
         ways = successors(chain)
     except InvalidInput as error:
-        yield Warning(None, str(error))
-        return
-    if chain.slots and entry(chain) == len(chain):
-        yield Warning(None, "every slot is off: all packets pass")
-    yield from _unreachable(chain)
-    yield from _verdicts(chain, ways)
+        return (Warning(None, str(error)),)
+    off = chain.slots and entry(chain) == len(chain)
+    passes = (Warning(None, "every slot is off: all packets pass"),) if off else ()
+    return (*passes, *_unreachable(chain), *_verdicts(chain, ways))
 
 
 def _unreachable(chain: Chain) -> Iterator[Warning]:
