@@ -87,6 +87,9 @@ class XdpTui(App[None]):
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
         self.theme = choose(environ, self.console.color_system, self.settings.theme).name
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._styled = self.theme
+        """The theme that the styles were read for."""
         if self.settings.ascii == "always" or (
             self.settings.ascii == "auto" and settings and wants_ascii(environ)
         ):
@@ -117,6 +120,12 @@ class XdpTui(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         return self._first
+
+    def refresh_css(self, animate: bool = True) -> None:
+        # Textual would read and apply all styles a second time at the start, since the theme was chosen.
+        if self._styled != self.theme:
+            self._styled = self.theme
+            super().refresh_css(animate)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return VARIABLES

@@ -17,7 +17,6 @@ from xdpchain.change.journal.folders import searched_once
 from xdpchain.change.journal.keeping import Journal
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
-from xdpchain.change.stale import swept_once
 from xdpchain.change.under_way import ChangeUnderWay
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
@@ -157,9 +156,9 @@ def edit_all(
 @contextlib.contextmanager
 def one_by_one() -> Iterator[None]:
     """Within this, what changes of many interfaces have in common is opened and searched once: netlink
-    sockets, the journal, and what killed processes left.
+    sockets, and the journal.
     """
-    with reuse_sockets(), searched_once(), swept_once():
+    with reuse_sockets(), searched_once():
         yield
 
 

@@ -24,7 +24,7 @@ from xdpchain.errors import Busy, RaceLost
 from xdpchain.model.chain import Chain
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 

@@ -121,7 +121,7 @@ def test_only_what_differs_changes_and_the_rest_goes_on_counting(
     cli.ok("apply", str(file))
     cli.playground.send(FRAMES)
     before = cli.status()
-    file.write_text(spec(cli, f'object = "{objects}/monitor.o"; priority = 5', one.replace("10", "30")))
+    file.write_text(spec(cli, f'object = "{objects}/monitor.o"; priority = 5', one.replace("= 10", "= 30")))
     planned = cli("plan", str(file), "--json")
     assert planned.code == 2, planned.err
     changes = planned.json["interfaces"][0]["plan"]["changes"]

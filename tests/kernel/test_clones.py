@@ -15,7 +15,7 @@ import pytest
 
 from xdpchain.sys import bpf, clones
 from xdpchain.sys.clones import MapTooLarge, clone_map
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="maps take root")
 

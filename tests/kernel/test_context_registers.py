@@ -18,7 +18,7 @@ from xdpchain.linkage.prog_array_entries import make_array, set_row
 from xdpchain.linkage.threaded import ChainCall, Code, CountInto, Member, thread
 from xdpchain.model.flow import KINDS, ways_out
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 
 STRIDE, VERDICTS = 256, len(KINDS)
 DROPS = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)

@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 FEW, MANY = 32, scaled(200, 500, 60)
 """More interfaces. A change examines a few of others' pins at random, and with ``FEW`` there are as many."""
 
-MOST_CALLS = {Linkage.STATIC: 200, Linkage.TAILCALL: 255}
+MOST_CALLS = {Linkage.STATIC: 160, Linkage.TAILCALL: 250}
 """The most system calls to apply a chain of one slot to one interface more."""
 
 

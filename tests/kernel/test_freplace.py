@@ -32,7 +32,7 @@ from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdpchain.sys import all_netns, bpf, bpffs
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing import frames
 from xdpchain.testing.playground import LET_PASS, Playground

@@ -21,7 +21,7 @@ from xdpchain.maps.values import encode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture

@@ -29,7 +29,8 @@ from xdpchain.model.running import Owner
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, bpffs, netns
-from xdpchain.sys.libbpf import Object, possible_cpus
+from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.playground import Playground
 from xdptui.words.advice import worded

@@ -323,6 +323,18 @@ def test_history_follows_an_interface_to_another_namespace(
     assert len(history(look("moved0", guarded.peer_netns))) == 3
 
 
+def test_changes_of_many_are_bounded_at_their_end(
+    three: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(store.STATE, str(tmp_path))
+    monkeypatch.setattr(store, "MOST_INTERFACES", 2)
+    with one_by_one():
+        for link in range(3):
+            change(three, chain_of(samples, "pass"), link)
+        assert len(list((tmp_path / "interfaces").glob("*/*"))) == 3
+    assert len(list((tmp_path / "interfaces").glob("*/*"))) == 2
+
+
 def test_the_journal_is_bounded(
     guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -31,7 +31,8 @@ from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import component_of, programs_of
 from xdpchain.objects.verdicts import sites_of_linkable, verdicts_of
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, possible_cpus
+from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS
 from xdpchain.trial.packets.builtin import builtin
 from xdpchain.trial.packets.frames import Host
 

@@ -15,7 +15,7 @@ from tests.kernel.command_line import CommandLine
 from tests.unit.test_decoding import HOSTILE
 from xdpchain.observe.discover import survey
 from xdpchain.sys import blobs, bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from tests.stress.children import forking
 from xdpchain.model.component import MapRef
 from xdpchain.sys import bpf, netns
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 

@@ -165,6 +165,17 @@ def test_without_a_capability_it_looks_and_says_which(
     assert look_at(playground).identity == before.identity
 
 
+def test_the_first_screen_is_painted_once(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    with Terminal(playground.netns, playground.ifname, size=(120, 40)) as terminal:
+        terminal.await_text("xdptui")
+        before, _ = terminal.written.split(b"xdptui", 1)
+        assert len(before) < 1000, "something was painted before the top line"
+        terminal.await_text("received")
+        terminal.type("q")
+        assert terminal.exit_code() == 0
+
+
 def test_a_light_theme(playground: Playground, samples: Path, tmp_path: Path) -> None:
     run_chain(playground, samples, *THREE)
     (tmp_path / "xdptui").mkdir()

@@ -98,7 +98,7 @@ class Panes:
 
     def _arrange(self) -> None:
         session = self._desk.session
-        screen = self._screen.size
+        screen = self._screen.app.size
         height = screen.height - self.filter.display - self.time.display
         rows = len(session.chain) + len(session.removed)
         note = len(message(chain_note(session), screen.width)) if rows == 0 else 0

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from textual import events
-
 from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdptui.view.cells import Cell, Line, clip, size_of
@@ -125,9 +123,9 @@ class Banner(CellGrid):
         self, session: Session, pending: Pending | None = None, *, recording: bool = False, unread: int = 0
     ) -> None:
         self._session, self._pending, self._recording, self._unread = session, pending, recording, unread
-        self.on_resize()
+        self.resized()
 
-    def on_resize(self, event: events.Resize | None = None) -> None:
+    def resized(self) -> None:
         line = banner_line(
             self._session, self.size.width, self._pending, recording=self._recording, unread=self._unread
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Offset, Region
+from textual.geometry import Offset, Region, Size
 from textual.screen import Screen, ScreenResultType
 from textual.selection import Selection
 from textual.strip import Strip
@@ -38,6 +38,8 @@ class CellGrid(Widget):
         super().__init__(id=id)
         self._lines: list[Line] = []
         self._styles_by_name: dict[tuple[str, str], Style] = {}
+        self._resizing = False
+        """Whether lines of another size are being made: the compositor is about to paint all of them."""
         self.painted = 0
         """Cells painted since the start, for tests and benchmarks."""
 
@@ -53,6 +55,22 @@ class CellGrid(Widget):
     def focus_changed(self) -> None:
         """Called when the focus came or went."""
 
+    def resized(self) -> None:
+        """Called when the size has changed; makes the lines for it."""
+
+    def _size_updated(
+        self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True
+    ) -> bool:
+        # Textual's event comes after the first frame of the new size: the start would paint an empty screen
+        # first, and each resize the lines of the former size.
+        before = self._size
+        tell = super()._size_updated(size, virtual_size, container_size, layout)
+        if self._size != before:
+            self._resizing = True
+            self.resized()
+            self._resizing = False
+        return tell
+
     def headed(self, head: Line) -> Line:
         """The heading, marked while this has the focus."""
         return in_focus(head) if self.has_focus else head
@@ -60,6 +78,8 @@ class CellGrid(Widget):
     def paint(self, lines: Sequence[Line]) -> None:
         """Show these lines; unchanged cells are left alone."""
         old, self._lines = self._lines, list(lines)
+        if self._resizing:
+            return
         regions = []
         for y, line in enumerate(self._lines):
             for x, width in changed(old[y] if y < len(old) else None, line):

@@ -93,7 +93,7 @@ class ChainTable(Pane, can_focus=True):
             lines += message(self._note, width)[: rows - len(flat)]
         self.paint(lines)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def resized(self) -> None:
         self._redraw()
 
     def focus_changed(self) -> None:

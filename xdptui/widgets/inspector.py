@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from textual import events
-
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
@@ -40,9 +38,9 @@ class Inspector(Pane):
         """
         self._chain, self._slot, self._was = chain, slot, was
         self._base, self._reading = running, reading
-        self.on_resize()
+        self.resized()
 
-    def on_resize(self, event: events.Resize | None = None) -> None:
+    def resized(self) -> None:
         width, rows = self.size.width, self.size.height - 1
         if rows < 0 or width <= 0:
             return

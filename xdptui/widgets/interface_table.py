@@ -87,7 +87,7 @@ class InterfaceTable(Pane, can_focus=True):
             lines += message(self._empty, width)[:rows]
         self.paint(lines)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def resized(self) -> None:
         self._redraw(follow=True)
 
     def focus_changed(self) -> None:

@@ -48,13 +48,13 @@ class KeyBar(CellGrid):
             foreign=foreign,
             replaying=self.replaying,
         )
-        self.on_resize()
+        self.resized()
 
     def rows_for(self, width: int, most: int) -> int:
         """How many rows the hints need, at most ``most``."""
         return len(self._offer(width, rows=most))
 
-    def on_resize(self, event: events.Resize | None = None) -> None:
+    def resized(self) -> None:
         width = self.size.width
         lines = []
         self._places = []

@@ -314,7 +314,7 @@ class RowList(CellGrid, can_focus=True):
             self.app.copy_to_clipboard(" ".join("".join(cell.text for cell in cells).split()))
             self.app.notify("Copied the row (if the terminal allows it: OSC 52)", timeout=3)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def resized(self) -> None:
         self._redraw()
 
     def focus_changed(self) -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from textual import events
-
 from xdptui.view.time_line import TimeView, time_line
 from xdptui.widgets.cell_grid import CellGrid
 
@@ -23,8 +21,8 @@ class TimeBar(CellGrid):
 
     def present(self, view: TimeView) -> None:
         self._view = view
-        self.on_resize()
+        self.resized()
 
-    def on_resize(self, event: events.Resize | None = None) -> None:
+    def resized(self) -> None:
         if self._view is not None:
             self.paint([time_line(self._view, self.size.width)])

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from textual import events
-
 from xdptui.view.cells import Cell, Line, left, message, right
 from xdptui.view.waterfall import Flow
 from xdptui.view.waterfall_lines import waterfall_lines
@@ -25,9 +23,9 @@ class Waterfall(Pane):
 
     def present(self, flow: Flow | None, unit: str, note: str, *, numbered: bool = True) -> None:
         self._flow, self._unit, self._note, self._numbered = flow, unit, note, numbered
-        self.on_resize()
+        self.resized()
 
-    def on_resize(self, event: events.Resize | None = None) -> None:
+    def resized(self) -> None:
         width, rows = self.size.width, self.size.height - 1
         if rows < 0 or width <= 0:
             return

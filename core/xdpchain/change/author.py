@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from functools import cache
-from pathlib import Path
 
 from xdpchain.model.manifest import Author
 
@@ -18,7 +17,7 @@ __all__ = ["current_author"]
 def current_author() -> Author:
     """The user (behind sudo), our PID, and the command line, truncated to 200 characters."""
     user = os.environ.get("SUDO_USER") or _user(os.getuid())
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv else "python"
+    command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200] if sys.argv else "python"
     return Author(user, os.getpid(), command, time.time())
 
 

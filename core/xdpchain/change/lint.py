@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
-from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS, Action
@@ -25,7 +26,9 @@ from xdpchain.model.running import Device, Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import redirect_use
-from xdpchain.objects.verdicts import verdicts_of
+
+if TYPE_CHECKING:
+    from xdpchain.bytecode.sites import VerdictSite
 
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
 
@@ -104,16 +107,15 @@ def lint(
     )
 
 
-def _ways(chain: Chain) -> Iterator[Warning]:
+@lru_cache(maxsize=8)  # the same chain may be planned for many interfaces
+def _ways(chain: Chain) -> tuple[Warning, ...]:
     try:
         ways = successors(chain)
     except InvalidInput as error:
-        yield Warning(None, str(error))
-        return
-    if chain.slots and entry(chain) == len(chain):
-        yield Warning(None, "every slot is off: all packets pass")
-    yield from _unreachable(chain)
-    yield from _verdicts(chain, ways)
+        return (Warning(None, str(error)),)
+    off = chain.slots and entry(chain) == len(chain)
+    passes = (Warning(None, "every slot is off: all packets pass"),) if off else ()
+    return (*passes, *_unreachable(chain), *_verdicts(chain, ways))
 
 
 def _unreachable(chain: Chain) -> Iterator[Warning]:
@@ -178,6 +180,8 @@ def _sites(slot: Slot, around: Surroundings) -> Sequence[VerdictSite]:
     source = slot.component.object
     if slot.key in around.sites or source is None or source.data is None:
         return around.sites.get(slot.key, ())
+    from xdpchain.objects.verdicts import verdicts_of  # late: plans of running chains read no object file
+
     try:
         return verdicts_of(source.data, slot.component.name).sites
     except XdpChainError:  # what can't be read has no lines to name

@@ -105,7 +105,8 @@ def make_plan(
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards only run single programs")
-    candidate = replace(candidate, bare=False)
+    if candidate.bare:
+        candidate = replace(candidate, bare=False)
     _check_length(running, candidate)
     stays = running.chain is not None and running.chain.linkage is candidate.linkage
     check_routes(candidate, running.interface if stays else None)

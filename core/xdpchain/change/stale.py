@@ -13,8 +13,7 @@ import contextlib
 import errno
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from xdpchain.sys.trusted_directory import Untrusted
 
 from .confirm.pinning import discard
 
-__all__ = ["StalePins", "clean", "stale_pins", "sweep", "swept_once"]
+__all__ = ["StalePins", "clean", "stale_pins", "sweep"]
 
 FEW = 4
 """How many of others' pins a change examines."""
@@ -110,31 +109,14 @@ def sweep(ifindex: int, running: int | None) -> None:
     it examines some, at random; and where many other namespaces have dispatchers for the same ifindex, it
     looks for stale ones as much more rarely as that takes longer. Take the lock first.
     """
-    swept = _SWEPT.get()
-    if not swept:
-        for path in stale_array_pins(FEW):
-            remove_array_pins(int(path.name))
-    if swept is not None:
-        swept.append(ifindex)
+    for path in stale_array_pins(FEW):
+        remove_array_pins(int(path.name))
     with contextlib.suppress(bpffs.BpffsMissing):
         suspects = [there for there in bpffs.dispatch_dirs(ifindex) if there.prog_id != running]
         if suspects and random.random() * len(suspects) < FEW:
             for stale in stale_pins(ifindex):
                 if stale.certain:
                     _remove(stale)
-
-
-_SWEPT: ContextVar[list[int] | None] = ContextVar("swept", default=None)
-
-
-@contextlib.contextmanager
-def swept_once() -> Iterator[None]:
-    """Within this, `sweep` looks at what belongs to no interface only the first time."""
-    token = _SWEPT.set([])
-    try:
-        yield
-    finally:
-        _SWEPT.reset(token)
 
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting]) -> StalePins | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.counters import DispatcherCounters
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.netlink import Channels, LinkInfo, Netlink
 
 from .facts import Facts, Peer, Queues, Switch, Upper

@@ -16,7 +16,7 @@ from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.frozen import frozen
 from xdpchain.linkage.tap import HEAD_SIZE, HEADS, PASSED, RING, STATE
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.ring import Ring
 
 __all__ = ["FollowTally", "Keep", "Tapping", "sign_of_life"]

@@ -38,8 +38,8 @@ from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
 from xdpchain.model.manifest import MOST_ROW, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.grace import wait_for_packets
-from xdpchain.sys.libbpf import possible_cpus
 
 __all__ = [
     "COUNTERS",

@@ -27,7 +27,7 @@ from xdpchain.model.slot import Slot
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import takes_frags

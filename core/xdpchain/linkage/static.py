@@ -40,13 +40,13 @@ from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import blobs, bpf, netns
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
     BPF_F_XDP_DEV_BOUND_ONLY,
     BPF_F_XDP_HAS_FRAGS,
     FUNC_GLOBAL,
     FUNC_STATIC,
-    possible_cpus,
 )
 
 from .array_pins import remove_array_pins

@@ -40,7 +40,8 @@ from xdpchain.model.paths import RETURN, entry, row_changed, successors
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, possible_cpus
+from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC
 
 from .array_pins import remove_array_pins
 from .compile import NO_ARRAYS

@@ -10,7 +10,7 @@ from typing import Final
 from xdpchain.frozen import frozen
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 
 from .kinds import INDEXED, NOT_BROWSABLE, NOT_WRITABLE, PER_CPU, reference_layout
 from .layout import Layout, Number, Opaque, Record, declared_types, layout_of

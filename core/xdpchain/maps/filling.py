@@ -34,6 +34,8 @@ def differing(candidate: Chain, netns: str | None = None) -> Chain:
     """The candidate with only the entries that differ from its maps; all of them for maps not created yet.
     Raises NotFound if a slot has no such map, InvalidInput if a key or value has the wrong type.
     """
+    if not any(slot.entries for slot in candidate):
+        return candidate
     return replace(candidate, slots=tuple(_differing(slot, netns) for slot in candidate))
 
 

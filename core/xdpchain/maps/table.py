@@ -19,7 +19,7 @@ from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
 from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, netns
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 
 from .entries import (
     Cursor,

@@ -137,6 +137,8 @@ def with_shared_maps(chain: Chain, others: Sequence[Chain], *, every: bool) -> C
     """``chain`` with slots that are not loaded yet sharing maps with the first of the others that runs the
     same program of the same object: ``every`` such slot, or only those that already keep one of its maps.
     """
+    if not others:
+        return chain
     slots = []
     for slot in chain.slots:
         new = slot.component

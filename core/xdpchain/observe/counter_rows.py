@@ -11,7 +11,7 @@ from operator import add
 from xdpchain.linkage.counting import ROW_SIZE, STRIDE
 from xdpchain.model.counts import SlotCounts
 from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 
 __all__ = ["CounterRows"]
 

@@ -97,7 +97,7 @@ def _running(device: Device, programs: Sequence[XdpAttachment]) -> Running:
         chain,
         counting.origin if counting is not None else None,
         replaces_prog_id=carried.replaces_prog_id,
-        following=_following(maps),
+        following=_following(maps) if maps[-1] != carrier else None,
         note=EMPTIED if emptied else "",
         todo=advise(Do.LINK_ANEW, chain.linkage, on=device.interface) if emptied else "",
         arrays=arrays,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from xdpchain.errors import NotFound
 from xdpchain.model.chain import Chain, Linkage
@@ -44,7 +45,27 @@ def candidate(
     Raises NotFound for a component that can only be kept, but does not run; InvalidInput for a new value of a
     variable in a running map.
     """
-    chain = running.chain or Chain()
+    if running.chain is None:
+        return _first(spec, tuple(components), linkage, fresh_maps)
+    return _candidate(spec, components, running.chain, linkage, fresh_maps)
+
+
+@lru_cache(maxsize=8)
+def _first(
+    spec: InterfaceSpec, components: tuple[Component | None, ...], linkage: Linkage, fresh_maps: bool
+) -> Chain:
+    """The same for all interfaces of an entry on which no chain runs."""
+    return _candidate(spec, components, None, linkage, fresh_maps)
+
+
+def _candidate(
+    spec: InterfaceSpec,
+    components: Sequence[Component | None],
+    running: Chain | None,
+    linkage: Linkage,
+    fresh_maps: bool,
+) -> Chain:
+    chain = running or Chain()
     if not spec.slots:
         return replace(chain, slots=())
     slots = _Matching(spec, components, chain, fresh_maps).slots()
@@ -61,9 +82,9 @@ def candidate(
     )
 
 
-def _mode(spec: InterfaceSpec, running: Running) -> Mode:
+def _mode(spec: InterfaceSpec, running: Chain | None) -> Mode:
     if spec.mode is WantedMode.BEST:
-        return running.chain.mode if running.chain else Mode.NATIVE
+        return running.mode if running is not None else Mode.NATIVE
     return Mode((spec.mode or WantedMode.NATIVE).value)
 
 

@@ -9,7 +9,7 @@ import struct
 from xdpchain.errors import Unsupported
 
 from . import bpf
-from .libbpf import possible_cpus
+from .cpus import possible_cpus
 
 __all__ = ["LIMIT", "MapTooLarge", "clone_map"]
 

@@ -59,6 +59,7 @@ class _Index:
     def __init__(self) -> None:
         self._folders: dict[Mark, tuple[int, str]] | None = None
         self._added = 0
+        self.grown = False
 
     def find(self, wanted: Iterable[Mark]) -> Path | None:
         if self._folders is None:
@@ -69,8 +70,9 @@ class _Index:
         found = min((self._folders[mark] for mark in wanted if mark in self._folders), default=None)
         return Path(found[1]) if found is not None and os.path.isdir(found[1]) else None
 
-    def note(self, folder: Path, heading: Heading) -> None:
+    def note(self, folder: Path, heading: Heading, *, first: bool) -> None:
         self._added += 1
+        self.grown |= first
         if self._folders is not None:
             self._folders.update(dict.fromkeys(_marks_of(heading), (-self._added, str(folder))))
 
@@ -87,12 +89,14 @@ def searched_once() -> Iterator[None]:
     their number is enforced at the end. What other processes record meanwhile is found under the interface's
     name, but not under a name that it had for a moment.
     """
-    token = _KEPT.set(_Index())
+    index = _Index()
+    token = _KEPT.set(index)
     try:
         yield
     finally:
         _KEPT.reset(token)
-        drop_interfaces()
+        if index.grown:
+            drop_interfaces()
 
 
 def add(running: Running, device: Device | None, entry: JournalEntry) -> None:
@@ -104,7 +108,7 @@ def add(running: Running, device: Device | None, entry: JournalEntry) -> None:
         index.forget()
     first = append(own, entry)
     if index is not None:
-        index.note(own, Heading.of(entry))
+        index.note(own, Heading.of(entry), first=first)
     elif first:
         drop_interfaces()
 

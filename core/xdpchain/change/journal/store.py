@@ -68,7 +68,7 @@ def interface_folder(ifname: str, inode: int) -> Path:
         place = "netns-" + name
     else:
         place = "host" if _is_host(inode) else f"inode-{inode}"
-    return _root() / "interfaces" / quote(place, safe="") / quote(ifname, safe="")
+    return _root().joinpath("interfaces", quote(place, safe=""), quote(ifname, safe=""))
 
 
 def all_headings(most: int) -> Iterator[tuple[str, Iterable[Heading]]]:
@@ -200,7 +200,7 @@ def _root() -> Path:
 def _object(sha256: str) -> Path:
     if len(sha256) != 64 or not sha256.isalnum():
         raise ValueError(f"{sha256!r} is not a hash")
-    return _root() / "objects" / sha256
+    return _root().joinpath("objects", sha256)
 
 
 def _is_host(inode: int) -> bool:

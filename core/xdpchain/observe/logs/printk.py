@@ -26,7 +26,8 @@ from xdpchain.objects.source_lines import source_map
 from xdpchain.objects.verdicts import source_of_linkable
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, shipped
-from xdpchain.sys.libbpf import LoadFailed, Object, possible_cpus
+from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.libbpf import LoadFailed, Object
 from xdpchain.sys.ring import Ring
 
 from .printers import linkable_of, printing_programs

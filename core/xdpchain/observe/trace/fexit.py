@@ -29,7 +29,8 @@ from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.btf_types import Alias, Func, FuncProto, Pointer, Struct
 from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import bpf, shipped
-from xdpchain.sys.libbpf import LoadFailed, Object, kernel_types_missing, possible_cpus
+from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.libbpf import LoadFailed, Object, kernel_types_missing
 
 from .targets import Place
 

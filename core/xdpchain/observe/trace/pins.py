@@ -23,7 +23,7 @@ from xdpchain.linkage.counting import ROWS, clear_rows, counter_layout, make_cou
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.all_netns import xdp_programs
-from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.cpus import possible_cpus
 from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import TrustedDirectory
 

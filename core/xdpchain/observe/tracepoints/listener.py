@@ -20,7 +20,8 @@ from xdpchain.closing import Closing
 from xdpchain.errors import PermissionDenied, Unsupported, XdpChainError
 from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import bpf, shipped
-from xdpchain.sys.libbpf import LoadFailed, Object, ObjectProgram, kernel_types_missing, possible_cpus
+from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.libbpf import LoadFailed, Object, ObjectProgram, kernel_types_missing
 from xdpchain.sys.ring import Ring
 
 from .happenings import (

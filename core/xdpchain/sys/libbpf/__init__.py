@@ -13,7 +13,7 @@ from .objects import (
     ObjectMap,
     ObjectProgram,
 )
-from .shared_library import ATTACH_TYPE_XDP, kernel_types_missing, library, possible_cpus
+from .shared_library import ATTACH_TYPE_XDP, kernel_types_missing, library
 
 __all__ = [
     "ATTACH_TYPE_FENTRY",
@@ -31,5 +31,4 @@ __all__ = [
     "kernel_types_missing",
     "library",
     "merge_btf",
-    "possible_cpus",
 ]

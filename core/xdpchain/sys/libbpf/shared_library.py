@@ -14,9 +14,9 @@ from typing import Any
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import InvalidInput, Unsupported
-from xdpchain.sys.bpf import BpfError, ProgType, cpus_in_a_value
+from xdpchain.sys.bpf import ProgType
 
-__all__ = ["ATTACH_TYPE_XDP", "OpenOptions", "check", "kernel_types_missing", "library", "possible_cpus"]
+__all__ = ["ATTACH_TYPE_XDP", "OpenOptions", "check", "kernel_types_missing", "library"]
 
 ATTACH_TYPE_XDP = 37
 
@@ -71,7 +71,6 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "btf__name_by_offset": (c_char_p, c_void_p, c_uint32),
     "libbpf_set_print": (c_void_p, c_void_p),
     "libbpf_register_prog_handler": (c_int, c_char_p, c_int, c_int, c_void_p),
-    "libbpf_num_possible_cpus": (c_int,),
     "ring_buffer__new": (c_void_p, c_int, c_void_p, c_void_p, c_void_p),
     "ring_buffer__consume": (c_int, c_void_p),
     "ring_buffer__free": (None, c_void_p),
@@ -180,21 +179,6 @@ def library() -> Any:
 @cache
 def _opened() -> _Library:
     return _Library()
-
-
-@cache
-def possible_cpus() -> int:
-    """The number of possible CPUs, and so of elements in a per-CPU value. libbpf reads it from /sys; if that
-    is missing, a map is used to ask the kernel. Raises Unsupported.
-    """
-    found = int(library().libbpf_num_possible_cpus())
-    if found > 0:
-        return found
-    try:
-        return cpus_in_a_value()
-    except BpfError as error:
-        what = "The number of CPUs can't be determined"
-        raise Unsupported(what, "/sys is not mounted", advise(Do.MOUNT_SYSFS), detail=str(error)) from error
 
 
 def kernel_types_missing() -> tuple[str, str | Advice]:

@@ -61,11 +61,12 @@ _READ = frozenset(
         *(_STATS64, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP),
     }
 )
-_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND = 1, 2, 4
+_INFO = _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND = 1, 2, 4
 _VLAN_ID = 1
 _XDP_FD, _XDP_ATTACHED, _XDP_FLAGS, _XDP_PROG_ID, _XDP_EXPECTED_FD = 1, 2, 3, 4, 8
 _XDP_PROG_IDS: dict[XdpMode, int] = {"native": 5, "generic": 6, "offload": 7}
 _XDP_MODES: dict[int, XdpMode] = {1: "native", 2: "generic", 3: "offload"}
+_XDP_READ = (_XDP_ATTACHED, _XDP_PROG_ID, *_XDP_PROG_IDS.values())
 _LINK_64 = 1  # IFLA_STATS_LINK_64, a struct rtnl_link_stats64
 _STATS = struct.Struct("=8Q")  # the first of struct rtnl_link_stats64
 _OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
@@ -179,7 +180,7 @@ def decode_link(message: bytes) -> LinkInfo:
     """An RTM_NEWLINK message."""
     _, arphrd, ifindex, flags, _ = _IFINFOMSG.unpack_from(message, HEADER.size)
     found = chosen(message, HEADER.size + _IFINFOMSG.size, _READ)
-    info = dict(attributes(found.get(_LINKINFO, b"")))
+    info = chosen(found.get(_LINKINFO, b""), 0, _INFO)
     data = info.get(_INFO_DATA, b"")
     kind = text(info.get(_INFO_KIND)) or None
     paired = kind in _PAIRS
@@ -244,7 +245,7 @@ def _tunnel(kind: str, data: bytes) -> Tunnel:
 
 
 def _attachments(data: bytes) -> tuple[XdpAttachment, ...]:
-    xdp = dict(attributes(data))
+    xdp = chosen(data, 0, _XDP_READ)
     found = tuple(
         XdpAttachment(mode, prog_id)
         for mode, kind in _XDP_PROG_IDS.items()
