@@ -10,6 +10,7 @@ and is never reused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from xdpchain.frozen import frozen
@@ -220,8 +221,9 @@ def values(
             yield Value(RECEIVED_BYTES, place, received_bytes)
             yield Value(SENT, place, sent)
             yield Value(SENT_BYTES, place, sent_bytes)
-        yield from _confirmed(running, now)
-        if running.hook is None:
+        if running.pending is not None or running.settled is not None:
+            yield from _confirmed(running, now)
+        if not running.hooks:
             continue
         yield from _chain(running)
         verdict = sample.verdict if sample is not None else None
@@ -306,6 +308,11 @@ def _sites(
 
 
 def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Value]:
-    for action, number, size in zip(ACTIONS, counts.packets, counts.bytes, strict=True):
-        yield Value(packets, (*labels, action), number)
-        yield Value(octets, (*labels, action), size)
+    for series, number, size in zip(_by_action(labels), counts.packets, counts.bytes, strict=True):
+        yield Value(packets, series, number)
+        yield Value(octets, series, size)
+
+
+@lru_cache(maxsize=4096)
+def _by_action(labels: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple((*labels, action) for action in ACTIONS)
