@@ -138,6 +138,15 @@ def playground(root: None) -> Iterator[Playground]:
         yield made
 
 
+@pytest.fixture
+def guarded(playground: Playground) -> Iterator[Playground]:
+    """A playground whose guardians end with it."""
+    from tests.kernel.arming import no_guardian_survives
+
+    with no_guardian_survives(playground):
+        yield playground
+
+
 @pytest.fixture(autouse=True)
 def no_change_stays_pending(pytestconfig: pytest.Config) -> Iterator[None]:
     """The test that leaves a pending change pinned fails, not the next one that counts them."""

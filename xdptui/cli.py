@@ -73,7 +73,7 @@ def _command(options: Namespace) -> int:
 
 
 def _terminal(options: Namespace) -> int:
-    if options.json or not _is_terminal():
+    if options.json or not outcome.on_terminal():
         from xdptui.commands import status
 
         return status.run(options)
@@ -84,13 +84,6 @@ def _terminal(options: Namespace) -> int:
     from xdptui import app
 
     return app.run(options.netns, options.interface, mouse=options.mouse)
-
-
-def _is_terminal() -> bool:
-    streams = (sys.stdin, sys.stdout)
-    return os.environ.get("TERM") != "dumb" and all(
-        stream is not None and stream.isatty() for stream in streams
-    )
 
 
 def _terminal_options(arguments: list[str], word: str | None) -> Namespace:

@@ -26,6 +26,7 @@ __all__ = [
     "UsageError",
     "debugging",
     "error_document",
+    "on_terminal",
     "run",
     "write",
 ]
@@ -71,6 +72,14 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted (ctrl-C)",
     ExitCode.PIPE: "the output pipe was closed",
 }
+
+
+def on_terminal() -> bool:
+    """Whether there is a terminal to read keys from and to draw on."""
+    streams = (sys.stdin, sys.stdout)
+    return os.environ.get("TERM") != "dumb" and all(
+        stream is not None and stream.isatty() for stream in streams
+    )
 
 
 class UsageError(XdpChainError):

@@ -9,6 +9,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.interop.libxdp")
 
+from tests.interop.editors import Ours, Theirs  # noqa: E402
 from tests.interop.libxdp import Loader, xdp_loader  # noqa: E402
 from xdpchain.testing.playground import Playground  # noqa: E402
 
@@ -24,3 +25,13 @@ def loader(playground: Playground) -> Loader:
     if xdp_loader() is None:
         pytest.skip("xdp-loader is not installed (Debian: xdp-tools)")
     return Loader(playground)
+
+
+@pytest.fixture
+def ours(playground: Playground, samples: Path) -> Ours:
+    return Ours(playground, samples)
+
+
+@pytest.fixture
+def theirs(loader: Loader, samples: Path) -> Theirs:
+    return Theirs(loader, samples)

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.interop.editors import Editor, Ours, Program, Theirs
-from tests.interop.libxdp import Loader, Refused, agreed, kernel, loader_version, nothing_left
+from tests.interop.libxdp import Refused, agreed, kernel, loader_version, nothing_left
+from tests.kernel.chains import slots_of
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.dispatcher.config import DispatcherConfig
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Owner, Running
-from xdpchain.model.slot import Slot, order_key
+from xdpchain.model.slot import order_key
 from xdpchain.sys import bpf
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
@@ -38,13 +39,8 @@ EITHER = pytest.mark.parametrize("who", ["xdptui", "xdp-loader"])
 
 
 @pytest.fixture
-def ours(playground: Playground, samples: Path) -> Ours:
-    return Ours(playground, samples)
-
-
-@pytest.fixture
-def editors(ours: Ours, loader: Loader, samples: Path) -> dict[str, Editor]:
-    return {"xdptui": ours, "xdp-loader": Theirs(loader, samples)}
+def editors(ours: Ours, theirs: Theirs) -> dict[str, Editor]:
+    return {"xdptui": ours, "xdp-loader": theirs}
 
 
 def pair(editors: dict[str, Editor], first: str) -> tuple[Editor, Editor]:
@@ -64,11 +60,6 @@ def passing(*priorities: int) -> list[Program]:
 
 def priorities(running: Running) -> list[int]:
     return [slot.priority for slot in slots_of(running)]
-
-
-def slots_of(running: Running) -> tuple[Slot, ...]:
-    assert running.chain is not None
-    return running.chain.slots
 
 
 def config_of(running: Running) -> DispatcherConfig:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.interop.libxdp import Loader
-from tests.kernel.chains import change, look_at, run_through
+from tests.kernel.chains import change, look_at, run_through, slots_of
 from tests.kernel.tracing import coded_object
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.running import Owner, Running
+from xdpchain.model.running import Owner
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.testing.frames import scripted
@@ -22,11 +22,6 @@ from xdpchain.testing.playground import Playground
 pytestmark = pytest.mark.vm
 
 ODD = ActionSet.parse("PT")
-
-
-def slots_of(running: Running) -> tuple[Slot, ...]:
-    assert running.chain is not None, running.note
-    return running.chain.slots
 
 
 def test_xdp_loader_edits_a_chain_with_a_slot_that_is_off(

@@ -44,16 +44,6 @@ FIREWALL, LIMIT, MONITOR = Program("firewall"), Program("ratelimit"), Program("m
 EITHER = pytest.mark.parametrize("who", ["xdptui", "xdp-loader"])
 
 
-@pytest.fixture
-def ours(playground: Playground, samples: Path) -> Ours:
-    return Ours(playground, samples)
-
-
-@pytest.fixture
-def theirs(loader: Loader, samples: Path) -> Theirs:
-    return Theirs(loader, samples)
-
-
 def running_on(playground: Playground) -> Running:
     return look(playground.ifname, playground.netns)
 

@@ -26,11 +26,6 @@ pytestmark = pytest.mark.vm
 DNS, WEB = 53, 80
 
 
-@pytest.fixture
-def ours(playground: Playground, samples: Path) -> Ours:
-    return Ours(playground, samples)
-
-
 class Filter:
     """xdp-filter, which keeps its pins in /sys/fs/bpf whatever LIBXDP_BPFFS says: it runs in a separate mount
     namespace with our BPF filesystem there.

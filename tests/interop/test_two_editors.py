@@ -11,12 +11,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.interop.editors import Ours, Program, Theirs
-from tests.interop.libxdp import Loader, Refused, agreed, nothing_left, pinned
+from tests.interop.libxdp import Refused, agreed, nothing_left, pinned
 from tests.stress.scale import scaled
 from xdpchain.change import stale
 from xdpchain.change.stale import clean
@@ -33,16 +32,6 @@ pytestmark = pytest.mark.vm
 ROUNDS = scaled(40, 400, 12)
 EDITS = scaled(1000, 10_000, 100)
 """1,000 with XDPTUI_SOAK=1 in the lab, too."""
-
-
-@pytest.fixture
-def ours(playground: Playground, samples: Path) -> Ours:
-    return Ours(playground, samples)
-
-
-@pytest.fixture
-def theirs(loader: Loader, samples: Path) -> Theirs:
-    return Theirs(loader, samples)
 
 
 def test_both_at_once(

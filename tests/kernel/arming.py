@@ -20,7 +20,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe import pending_pins
-from xdpchain.sys import bpffs, netns
+from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +132,15 @@ def session(leader: int) -> list[int]:
 
 def gone(pid: int) -> bool:
     return not is_guardian(pid)
+
+
+def lives(program: int) -> bool:
+    """Whether the kernel still has that program."""
+    try:
+        bpf.prog_by_id(program).close()
+    except bpf.BpfError:
+        return False
+    return True
 
 
 def nothing_left() -> bool:

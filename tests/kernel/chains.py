@@ -64,6 +64,11 @@ def look_at(playground: Playground, link: int = 0) -> Running:
     return look(playground.links[link].ifname, playground.netns)
 
 
+def slots_of(running: Running) -> tuple[Slot, ...]:
+    assert running.chain is not None, running.note
+    return running.chain.slots
+
+
 def change(playground: Playground, candidate: Chain, link: int = 0) -> Running:
     """Make ``candidate`` run on the playground."""
     return apply(make_plan(look_at(playground, link), candidate))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import no_guardian_survives
 from tests.kernel.command_line import CommandLine
 from xdpchain.testing.playground import Playground
 
@@ -17,13 +16,6 @@ from xdpchain.testing.playground import Playground
 def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
     """xdptui in the playground's namespace."""
     return CommandLine(playground, capsys, samples)
-
-
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    """A playground whose guardians end with it."""
-    with no_guardian_survives(playground):
-        yield playground
 
 
 @pytest.fixture

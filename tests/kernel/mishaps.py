@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import os
-import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.kernel.chains import change
 from tests.kernel.tracing import INCLUDE
-from tests.objects.compile import EVERYTHING, compile_file
+from tests.objects.compile import object_file
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
@@ -33,17 +29,9 @@ __all__ = ["fill", "ip", "listeners", "live", "map_of", "redirecting", "tallies"
 LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES
 
 
-@functools.cache
-def _object() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="xdptui-test-"), "redirecting.o")
-    atexit.register(shutil.rmtree, path.parent)
-    path.write_bytes(compile_file(EVERYTHING.with_name("redirecting.bpf.c"), INCLUDE))
-    return path
-
-
 def redirecting(net: Playground, program: str, mode: Mode = Mode.NATIVE) -> Running:
     """Run one of the programs of redirecting.bpf.c on the first interface."""
-    component = load_component(str(_object()), name=program)
+    component = load_component(str(object_file("redirecting", INCLUDE)), name=program)
     return change(net, Chain(linkage=Linkage.STATIC, mode=mode).add(Slot.of(component)))
 
 

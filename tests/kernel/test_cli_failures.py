@@ -219,37 +219,33 @@ def test_editors_at_once_lose_nothing(cli: CommandLine) -> None:
     assert found == {f"xdp_{name}" for name in names}
 
 
-def test_ctrl_c_ends_watching_quietly(cli: CommandLine) -> None:
+def watching_a_chain(cli: CommandLine, *words: str) -> Any:
+    """``xdptui watch`` on a chain, once it has printed something."""
     cli.load("pass")
     watching = cli.process(
-        "watch", cli.interface, "--interval", "0.05", run=subprocess.Popen,
+        "watch", cli.interface, "--interval", "0.05", *words, run=subprocess.Popen,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert watching.stdout.readline()
+    return watching
+
+
+def test_ctrl_c_ends_watching_quietly(cli: CommandLine) -> None:
+    watching = watching_a_chain(cli)
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (130, "")
 
 
 def test_a_reader_that_leaves_ends_watching_quietly(cli: CommandLine) -> None:
-    cli.load("pass")
-    watching = cli.process(
-        "watch", cli.interface, "--interval", "0.05", run=subprocess.Popen,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert watching.stdout.readline()
+    watching = watching_a_chain(cli)
     watching.stdout.close()
     _, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (141, "")
 
 
 def test_an_interface_that_vanishes_ends_watching(cli: CommandLine) -> None:
-    cli.load("pass")
-    watching = cli.process(
-        "watch", cli.interface, "--interval", "0.05", "--jsonl", run=subprocess.Popen,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert watching.stdout.readline()
+    watching = watching_a_chain(cli, "--jsonl")
     subprocess.run(["ip", "-n", cli.playground.netns, "link", "del", cli.interface], check=True)
     _, err = watching.communicate(timeout=60)
     assert watching.returncode == 5

@@ -53,6 +53,12 @@ def traffic(playground: Playground) -> Iterator[None]:
     thread.join()
 
 
+def until_followed(playground: Playground) -> None:
+    end = time.monotonic() + PATIENCE
+    while look_at(playground).following is None and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def same(now: Running, before: Running) -> bool:
     return (now.hook, now.following) == (before.hook, None)
 
@@ -155,9 +161,7 @@ def test_whole_packets_are_kept(cli: CommandLine, three: Running, tmp_path: Path
     words = ("follow", cli.interface, "-c", "1", "-s", "2000", "-w", str(path))
     child = cli.process(*words, run=subprocess.Popen, stdout=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + PATIENCE
-        while look_at(cli.playground).following is None and time.monotonic() < end:
-            time.sleep(0.05)
+        until_followed(cli.playground)
         cli.playground.send([scripted(b"\1", length=1400)])
         assert child.wait(PATIENCE) == 0
     finally:
@@ -177,9 +181,7 @@ def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Pat
     path = tmp_path / "live.pcapng"
     with path.open("wb") as out:
         child = cli.process("follow", cli.interface, "-c", "3", "-w", "-", run=subprocess.Popen, stdout=out)
-        end = time.monotonic() + PATIENCE
-        while look_at(cli.playground).following is None and time.monotonic() < end:
-            time.sleep(0.05)
+        until_followed(cli.playground)
         cli.playground.send([scripted(script) for script in SCRIPTS])
         assert child.wait(PATIENCE) == 0
     assert sum(one["frame"]["frame.interface_id"] == "0" for one in read_back(path)) == 3
@@ -190,9 +192,7 @@ def test_a_time_limit_and_an_interrupt(cli: CommandLine, three: Running) -> None
     assert (result.code, json.loads(result.out)["end"]["followed"]) == (0, 0)
     for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         child = cli.process("follow", cli.interface, run=subprocess.Popen, stdout=subprocess.PIPE)
-        end = time.monotonic() + PATIENCE
-        while look_at(cli.playground).following is None and time.monotonic() < end:
-            time.sleep(0.05)
+        until_followed(cli.playground)
         time.sleep(0.3)  # between swap and loop, a signal ends it like any process
         child.send_signal(signum)
         assert child.wait(PATIENCE) == code
@@ -218,9 +218,7 @@ def test_an_edit_by_somebody_else(cli: CommandLine, three: Running) -> None:
     edited = three.chain.remove([2])
 
     def edit() -> None:
-        end = time.monotonic() + PATIENCE
-        while look_at(cli.playground).following is None and time.monotonic() < end:
-            time.sleep(0.05)
+        until_followed(cli.playground)
         change(cli.playground, edited)
 
     thread = threading.Thread(target=edit)

@@ -18,6 +18,7 @@ from tests.kernel.arming import (
     eventually,
     gone,
     guardians,
+    lives,
     no_guardian_survives,
     nothing_left,
     settled_on,
@@ -110,17 +111,9 @@ def test_confirmed_in_time_it_stays(guarded: Playground, samples: Path) -> None:
     assert look_at(guarded).hook == new.hook
     assert gone(new.pending.guardian)
     assert old.hook is not None
-    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+    eventually(lambda: not lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
     with pytest.raises(NotPending):
         confirm(guarded.ifname, guarded.netns)
-
-
-def _lives(program: int) -> bool:
-    try:
-        bpf.prog_by_id(program).close()
-    except bpf.BpfError:
-        return False
-    return True
 
 
 def test_too_late_a_confirmation_says_that_it_was_rolled_back(guarded: Playground, samples: Path) -> None:
@@ -152,7 +145,7 @@ def test_an_empty_hook_is_empty_again(guarded: Playground, samples: Path, linkag
     eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert stale_pins() == ()
     assert new.hook is not None
-    eventually(lambda: not _lives(new.hook.prog_id), "the new chain is gone")  # type: ignore[union-attr]
+    eventually(lambda: not lives(new.hook.prog_id), "the new chain is gone")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -287,14 +280,14 @@ def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(root: None, sam
         assert clean(dry_run=True) == ()
         assert look_at(playground).pending is not None
     assert old.hook is not None
-    assert _lives(old.hook.prog_id)
+    assert lives(old.hook.prog_id)
     seen = [
         (pin.program, pin.certain) for pin in stale_pins() if pin.path.parent.name == pending_pins.PENDING
     ]
     assert [number for number, _ in seen] == [new.pending.old]
     clean(force=True)
     assert nothing_left()
-    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+    eventually(lambda: not lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
 
 
 # Another tool changes the chain meanwhile
@@ -331,7 +324,7 @@ def test_another_tools_program_is_left_alone(guarded: Playground, samples: Path,
     eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert nothing_left()
     assert old.hook is not None
-    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+    eventually(lambda: not lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
 
 
 def test_a_chain_that_was_taken_off_meanwhile_stays_off(guarded: Playground, samples: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.chains import chain_of, change, look_at, run_through, slots_of
 from tests.objects.compile import compile_text
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean
@@ -40,11 +40,6 @@ from xdpchain.testing.playground import LET_PASS, Playground
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("own_bpffs")]
 
 FREPLACE = Linkage.FREPLACE
-
-
-def slots_of(running: Running) -> tuple[Slot, ...]:
-    assert running.chain is not None, running.note
-    return running.chain.slots
 
 
 def names_of(running: Running) -> list[str]:

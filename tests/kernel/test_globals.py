@@ -95,10 +95,7 @@ def test_what_does_not_fit(samples: Path) -> None:
         given(samples, "step=1", "step=2")
 
 
-def test_on_the_command_line(
-    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path
-) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_on_the_command_line(cli: CommandLine, playground: Playground) -> None:
     cli.ok(
         "load",
         cli.interface,
@@ -124,9 +121,8 @@ def test_on_the_command_line(
 
 
 def test_programs_that_are_loaded_together_share_their_values(
-    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path
+    cli: CommandLine, playground: Playground, tmp_path: Path
 ) -> None:
-    cli = CommandLine(playground, capsys, samples)
     both = ("-n", "two_learn", "-n", "two_enforce", "--linkage", "static", "--global")
     refused = cli("load", cli.interface, cli.sample("two"), *both, "limit=1")
     assert refused.code == 5

@@ -24,6 +24,7 @@ from tests.kernel.arming import (
     gone,
     guardians,
     is_guardian,
+    lives,
     no_guardian_survives,
     nothing_left,
     pending_on,
@@ -37,7 +38,7 @@ from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
-from xdpchain.sys import bpf, netns
+from xdpchain.sys import netns
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 
@@ -280,16 +281,8 @@ def test_the_interface_is_removed(guarded: Playground, samples: Path) -> None:
     subprocess.run(["ip", "-n", guarded.netns, "link", "del", guarded.ifname], check=True)
     eventually(lambda: gone(new.pending.guardian), "the guardian ends")  # type: ignore[union-attr]
     assert nothing_left()
-    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
-    eventually(lambda: not _lives(new.hook.prog_id), "the new one is gone")  # type: ignore[union-attr]
-
-
-def _lives(program: int) -> bool:
-    try:
-        bpf.prog_by_id(program).close()
-    except bpf.BpfError:
-        return False
-    return True
+    eventually(lambda: not lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+    eventually(lambda: not lives(new.hook.prog_id), "the new one is gone")  # type: ignore[union-attr]
 
 
 def test_the_interface_is_renamed(guarded: Playground, samples: Path) -> None:

@@ -8,8 +8,6 @@ import secrets
 import struct
 from pathlib import Path
 
-import pytest
-
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from xdpchain.change.kernel_warnings import with_kernel_warnings
@@ -72,10 +70,7 @@ def test_targets_are_read_from_device_maps(samples: Path) -> None:
         assert texts(planned(playground, chain), "redirects") == []
 
 
-def test_the_command_line_says_it(
-    playground: Playground, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_the_command_line_says_it(cli: CommandLine, playground: Playground) -> None:
     cli.load("ratelimit", "pass")
     playground.send([udp(PEER, NEAR, 53)])
     dry = cli("unload", cli.interface, "xdp_ratelimit", "--dry-run")

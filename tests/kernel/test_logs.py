@@ -98,10 +98,7 @@ def traffic(playground: Playground) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_the_command(
-    playground: Playground, printers: Path, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_the_command(cli: CommandLine, playground: Playground, printers: Path) -> None:
     assert cli("logs", cli.interface).code == 5, "nothing runs there"
     change(playground, chain_of(printers, "first", "second"))
     words = ("logs", cli.interface, "second", "-c", "2", "--timeout", "20")
@@ -115,10 +112,7 @@ def test_the_command(
 
 
 @pytest.mark.usefixtures("traffic")
-def test_a_program_of_somebody_else(
-    playground: Playground, printers: Path, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_a_program_of_somebody_else(cli: CommandLine, playground: Playground, printers: Path) -> None:
     with pinned_program(printers / "first.o") as pin:
         attach_pinned(playground, pin)
         (line,) = cli("logs", cli.interface, "-c", "1", "--timeout", "20", "--jsonl").out.splitlines()

@@ -37,7 +37,6 @@ from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Kind
 from xdpchain.objects.elf import Elf
 from xdpchain.objects.objfile import MapSpec, ObjectFile, ProgramSpec
-from xdpchain.objects.objmaps import data_map_name
 from xdpchain.objects.runconfig_btf import read_metadata_version, read_run_configs
 from xdpchain.objects.section_names import classify
 
@@ -204,6 +203,19 @@ def described(map_spec: MapSpec) -> dict[str, Any]:
     names = ("type", "key_size", "value_size", "max_entries", "flags", "pinning")
     inner = described(map_spec.inner) if map_spec.inner else None
     return {**{name: getattr(map_spec, name) for name in names}, "inner": inner}
+
+
+def data_map_name(section: str, object_name: str) -> str:
+    """The kernel's name of the map for a section of global variables.
+
+    ``object_name``: the file's name up to its first dot. The kernel keeps 15 characters: libbpf prefixes a
+    standard section's name with as much of the object's name as fits (at most 8), truncates a custom
+    section's, and replaces characters that the kernel does not allow.
+    """
+    if "." not in section[1:]:
+        section = object_name[: max(0, 15 - max(7, len(section)))] + section
+    kept = (c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in section[:15])
+    return "".join(kept)
 
 
 def test_maps_of_an_object(path: Path) -> None:

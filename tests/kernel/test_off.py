@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import LATER, arm, no_guardian_survives
-from tests.kernel.chains import LINKAGES, change, look_at, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, change, look_at, run_through, scripted_chain, slots_of
 from tests.kernel.test_contract import PASS_ON
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.model.actions import Action, ActionSet
@@ -22,11 +22,6 @@ from xdpchain.testing.playground import Playground
 
 linkages = pytest.mark.parametrize("linkage", LINKAGES)
 own_linkages = pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
-
-
-def slots_of(running: Running) -> tuple[Slot, ...]:
-    assert running.chain is not None, running.note
-    return running.chain.slots
 
 
 def switched(running: Running, **places: bool) -> Chain:

@@ -40,9 +40,8 @@ def test_they_are_those_of_the_object(playground: Playground, path: Path) -> Non
 
 
 def test_they_are_listed_where_nothing_is_counted(
-    playground: Playground, samples: Path, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, playground: Playground, samples: Path
 ) -> None:
-    cli = CommandLine(playground, capsys, samples)
     with pinned_program(samples / "firewall.o") as pin:
         attach_pinned(playground, pin)
         text = cli("why", cli.interface).out

@@ -6,13 +6,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.kernel.arming import ROOT
+from tests.kernel.two_hosts import enable_ipv6
 from xdpchain.errors import NotFound
-from xdpchain.sys import netns
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.own_connection import own_interfaces
 
@@ -22,14 +21,6 @@ sys.path.insert(0, sys.argv[1])
 from xdpchain.trial.packets.own_connection import own_interfaces
 print(*sorted(own_interfaces(sys.argv[2])))
 """
-
-
-def enable_ipv6(namespace: str) -> None:
-    def write() -> None:
-        for name in ("all", "default"):
-            Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("0")
-
-    netns.run(namespace, write)
 
 
 def ip(playground: Playground, *words: str) -> None:

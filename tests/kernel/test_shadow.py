@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import LATER, arm, no_guardian_survives
-from tests.kernel.chains import LINKAGES, change, look_at, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, change, look_at, run_through, scripted_chain, slots_of
 from tests.kernel.test_contract import CODES_TRIED, by_code
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.policy import Answer, Policy
-from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
-from xdpchain.model.slot import Slot
 from xdpchain.observe.counters import open_counters
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
@@ -28,11 +26,6 @@ from xdpchain.testing.playground import Playground
 linkages = pytest.mark.parametrize("linkage", LINKAGES)
 
 PASS_ON = ActionSet.parse("P")
-
-
-def slots_of(running: Running) -> tuple[Slot, ...]:
-    assert running.chain is not None, running.note
-    return running.chain.slots
 
 
 def shaded(samples: Path, linkage: Linkage, *places: int, length: int = 3) -> Chain:

@@ -66,10 +66,7 @@ def test_the_table_has_every_key() -> None:
     assert documented == {"format", SLOTS, *INTERFACE_KEYS, *SLOT_KEYS}
 
 
-def test_the_documents_have_the_keys_that_are_described(
-    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path
-) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_the_documents_have_the_keys_that_are_described(cli: CommandLine, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "cli.md").read_text().split("### apply, plan FILE, save")[1]
     described = json.loads(text.split("```json\n")[1].split("```")[0])
     file = tmp_path / "spec.toml"

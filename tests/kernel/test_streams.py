@@ -180,10 +180,7 @@ def test_an_edit_loses_no_line(playground: Playground, writers: Path) -> None:
 
 
 @writing
-def test_the_command(
-    playground: Playground, writers: Path, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_the_command(cli: CommandLine, playground: Playground, writers: Path) -> None:
     change(playground, chain_of(writers, "third"))
     playground.send([PACKET])
     lines = cli("logs", cli.interface, "-c", "2", "--timeout", "20", "--jsonl").out.splitlines()
@@ -200,9 +197,8 @@ def test_the_command(
 
 @writing
 def test_what_the_kernel_says_of_a_program_that_it_stopped(
-    playground: Playground, writers: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, playground: Playground, writers: Path
 ) -> None:
-    cli = CommandLine(playground, capsys, samples)
     (writers / "looper.c").write_text(LOOPER)
     command = ["clang", "-O2", "-g", "-target", "bpf", *INCLUDE, "-c", "looper.c", "-o", "looper.o"]
     subprocess.run(command, check=True, cwd=writers)
@@ -217,9 +213,8 @@ def test_what_the_kernel_says_of_a_program_that_it_stopped(
 
 @writing
 def test_what_others_programs_write_is_left_to_their_owner(
-    playground: Playground, writers: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, playground: Playground, writers: Path
 ) -> None:
-    cli = CommandLine(playground, capsys, samples)
     with pinned_program(writers / "first.o") as pin:
         attach_pinned(playground, pin)
         playground.send([PACKET])
@@ -229,11 +224,8 @@ def test_what_others_programs_write_is_left_to_their_owner(
         assert SAW in cli("logs", cli.interface, "--streams", "-c", "1", "--timeout", "20").out
 
 
-def test_why_there_are_none(
-    playground: Playground, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_why_there_are_none(cli: CommandLine, playground: Playground, samples: Path) -> None:
     """Whatever this kernel has: where it has no streams, the command says so and reads the rest."""
-    cli = CommandLine(playground, capsys, samples)
     running = change(playground, chain_of(samples, "monitor"))
     assert running.hook is not None
     with bpf.prog_by_id(running.hook.prog_id) as program:

@@ -201,8 +201,7 @@ def test_mistakes(root: None, slow_chain: Chain) -> None:
         slot_times(slow_chain, [("udp", FRAME)], lambda: True)
 
 
-def test_the_command(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> None:
-    cli = CommandLine(playground, capsys, samples)
+def test_the_command(cli: CommandLine, playground: Playground) -> None:
     assert cli("time", playground.ifname, "--count", "1").code == 5
     cli.load("firewall", "pass")
     found = json.loads(cli("time", playground.ifname, "--json", "--interval", "0.1", "--count", "1").out)

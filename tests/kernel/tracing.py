@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import itertools
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.kernel.chains import expected, look_at
 from tests.kernel.loaders import xdp_loader
-from tests.objects.compile import EVERYTHING, compile_file
+from tests.objects.compile import object_file
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.running import Owner
 from xdpchain.observe.counters import Sample, SlotCounts
@@ -102,13 +98,9 @@ def unloading(playground: Playground) -> Iterator[Playground]:
                 unload(playground, "--all", link=index)
 
 
-@functools.cache
 def coded_object() -> Path:
     """The object file with coded_0 to coded_2."""
-    path = Path(tempfile.mkdtemp(prefix="xdptui-test-"), "coded.o")
-    atexit.register(shutil.rmtree, path.parent)
-    path.write_bytes(compile_file(EVERYTHING.with_name("coded.bpf.c"), INCLUDE))
-    return path
+    return object_file("coded", INCLUDE)
 
 
 def load(playground: Playground, *numbers: int, link: int = 0, mode: str = "native") -> None:

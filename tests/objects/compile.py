@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["EVERYTHING", "SECOND", "asking_object", "compile_file", "compile_text"]
+__all__ = ["EVERYTHING", "SECOND", "asking_object", "compile_file", "compile_text", "object_file"]
 
 EVERYTHING = Path(__file__).with_name("everything.bpf.c")
 SECOND = Path(__file__).with_name("second.bpf.c")
@@ -27,6 +29,15 @@ def compile_text(source: str, *flags: str, target: str = "bpf") -> bytes:
 def compile_file(path: Path, *flags: str, target: str = "bpf") -> bytes:
     """The object file that clang makes from the file."""
     return compile_text(path.read_text(), *flags, target=target)
+
+
+@functools.cache
+def object_file(name: str, *flags: str) -> Path:
+    """A file with the object that clang makes from ``name.bpf.c`` here, until the tests end."""
+    path = Path(tempfile.mkdtemp(prefix="xdptui-test-"), f"{name}.o")
+    atexit.register(shutil.rmtree, path.parent)
+    path.write_bytes(compile_file(EVERYTHING.with_name(f"{name}.bpf.c"), *flags))
+    return path
 
 
 def asking_object(folder: Path) -> Path | None:

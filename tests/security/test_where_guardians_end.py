@@ -47,12 +47,6 @@ UNSUPPORTED = 6
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-@pytest.fixture
-def guarded(playground: Playground) -> Iterator[Playground]:
-    with no_guardian_survives(playground):
-        yield playground
-
-
 def load(
     playground: Playground,
     sample: Path,

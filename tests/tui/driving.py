@@ -28,6 +28,7 @@ from xdptui.view.session import Session
 from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.chain_table import ChainTable
 
+THREE = ("firewall", "ratelimit", "monitor")
 PATIENCE = 20.0
 """Seconds allowed for something on a busy machine."""
 

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from textual.widgets import Button, Input
 
-from tests.kernel.arming import no_guardian_survives
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_doctor_programs import somebody
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
@@ -20,13 +17,6 @@ from xdptui.screens.failure import Failure
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
-
-
-@pytest.fixture
-def guarded(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    with no_guardian_survives(playground):
-        yield playground
 
 
 def said(driver: Driver, words: str) -> bool:

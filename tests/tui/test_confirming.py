@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import no_guardian_survives
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.change.confirm.by_hand import confirm, roll_back
 from xdpchain.change.plan import make_plan
@@ -22,13 +20,6 @@ from xdptui.screens.plan import PlanDialog
 from xdptui.screens.question import Confirm
 from xdptui.screens.waiting import WaitingDialog
 from xdptui.view import session as sessions
-
-
-@pytest.fixture
-def guarded(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    with no_guardian_survives(playground):
-        yield playground
 
 
 def said(driver: Driver, words: str) -> bool:

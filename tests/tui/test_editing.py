@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.chains import change as put
 from tests.kernel.chains import scripted_chain
-from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
+from tests.tui.driving import THREE, Driver, change, driving, look_at, names, run_chain
 from xdpchain.change.plan import Plan
 from xdpchain.editing import Edited, apply_all
 from xdpchain.linkage.probe import default_linkage
@@ -32,7 +32,6 @@ from xdptui.screens.routes import RoutesDialog
 from xdptui.view.chain_lines import columns
 from xdptui.view.session import BannerState
 
-THREE = ("firewall", "ratelimit", "monitor")
 THREE_NAMES = ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
 
 
@@ -62,63 +61,55 @@ async def test_drag_plan_apply(playground: Playground, samples: Path) -> None:
     assert after.identity != before.identity
 
 
-async def test_a_drag_beyond_both_ends_and_back_is_no_change(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        start = driver.slot_offset(1)
-        await driver.pilot.mouse_down(offset=start)
-        assert driver.table.dragging
-        await driver.pilot.hover(offset=(start[0], 0))
-        assert driver.table.view.drag == (1, 0)
-        await driver.pilot.hover(offset=(start[0], 23))
-        assert driver.table.view.drag == (1, 2)
-        await driver.pilot.hover(offset=start)
-        await driver.pilot.mouse_up(offset=start)
-        await driver.pilot.pause()
-        assert not driver.table.dragging
-        assert driver.session.changes == 0
+async def test_a_drag_beyond_both_ends_and_back_is_no_change(driver: Driver) -> None:
+    start = driver.slot_offset(1)
+    await driver.pilot.mouse_down(offset=start)
+    assert driver.table.dragging
+    await driver.pilot.hover(offset=(start[0], 0))
+    assert driver.table.view.drag == (1, 0)
+    await driver.pilot.hover(offset=(start[0], 23))
+    assert driver.table.view.drag == (1, 2)
+    await driver.pilot.hover(offset=start)
+    await driver.pilot.mouse_up(offset=start)
+    await driver.pilot.pause()
+    assert not driver.table.dragging
+    assert driver.session.changes == 0
 
 
-async def test_escape_puts_a_held_slot_back(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        start = driver.slot_offset(0)
-        await driver.pilot.mouse_down(offset=start)
-        await driver.pilot.hover(offset=(start[0], start[1] + 4))
-        await driver.press("escape")
-        await driver.until(lambda: not driver.table.dragging)
-        await driver.pilot.mouse_up(offset=start)
-        assert driver.session.changes == 0
-        assert [s.name for s in driver.session.chain] == THREE_NAMES
+async def test_escape_puts_a_held_slot_back(driver: Driver) -> None:
+    start = driver.slot_offset(0)
+    await driver.pilot.mouse_down(offset=start)
+    await driver.pilot.hover(offset=(start[0], start[1] + 4))
+    await driver.press("escape")
+    await driver.until(lambda: not driver.table.dragging)
+    await driver.pilot.mouse_up(offset=start)
+    assert driver.session.changes == 0
+    assert [s.name for s in driver.session.chain] == THREE_NAMES
 
 
-async def test_move_by_keys(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J", "J", "J")
-        assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
-        assert driver.session.slot == 2
-        await driver.press("K")
-        assert [s.name for s in driver.session.chain][1] == "xdp_firewall"
-        await driver.press("shift+up", "shift+down", "shift+down")
-        assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
-        await applied(driver)
+async def test_move_by_keys(driver: Driver, playground: Playground) -> None:
+    await driver.press("J", "J", "J")
+    assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
+    assert driver.session.slot == 2
+    await driver.press("K")
+    assert [s.name for s in driver.session.chain][1] == "xdp_firewall"
+    await driver.press("shift+up", "shift+down", "shift+down")
+    assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
+    await applied(driver)
     assert names(look_at(playground))[2] == "xdp_firewall"
 
 
-async def test_toggles_by_click_by_cursor_and_by_letter(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        at_drop = columns(80).toggles_at + 2 * Action.DROP
-        await driver.pilot.click(offset=driver.slot_offset(1, at_drop))
-        await driver.until(lambda: Action.DROP in driver.session.chain.slots[1].actions)
-        assert driver.session.slot == 1
-        assert "D*P" in driver.lines("chain")[3]
-        await driver.press("right", "right", "space")  # DROP → PASS → TX
-        assert driver.session.chain.slots[1].actions == ActionSet.parse("DPT")
-        await driver.press("R", "P")
-        assert driver.session.chain.slots[1].actions == ActionSet.parse("DTR")
-        await applied(driver)
+async def test_toggles_by_click_by_cursor_and_by_letter(driver: Driver, playground: Playground) -> None:
+    at_drop = columns(80).toggles_at + 2 * Action.DROP
+    await driver.pilot.click(offset=driver.slot_offset(1, at_drop))
+    await driver.until(lambda: Action.DROP in driver.session.chain.slots[1].actions)
+    assert driver.session.slot == 1
+    assert "D*P" in driver.lines("chain")[3]
+    await driver.press("right", "right", "space")  # DROP → PASS → TX
+    assert driver.session.chain.slots[1].actions == ActionSet.parse("DPT")
+    await driver.press("R", "P")
+    assert driver.session.chain.slots[1].actions == ActionSet.parse("DTR")
+    await applied(driver)
     chain = look_at(playground).chain
     assert chain is not None
     assert chain.slots[1].actions == ActionSet.parse("DTR")
@@ -144,22 +135,20 @@ async def test_toggling_decides_over_real_packets(playground: Playground, sample
         assert next(w for w in text.splitlines() if "dropped" in w).split()[3] == "0"
 
 
-async def test_priority(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("e")
-        await driver.until(lambda: driver.dialog(PriorityDialog))
-        await driver.press("end", *["backspace"] * 4)
-        await driver.until(lambda: "whole number" in driver.text())
-        await driver.press("enter")
-        assert driver.dialog(PriorityDialog), "no number is not a valid answer"
-        await driver.type("95")
-        await driver.until(lambda: "It becomes slot 2" in driver.text())
-        await driver.press("enter")
-        await driver.until(lambda: not driver.dialog())
-        assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
-        assert driver.session.slot == 2, "the cursor goes with the slot"
-        await applied(driver)
+async def test_priority(driver: Driver, playground: Playground) -> None:
+    await driver.press("e")
+    await driver.until(lambda: driver.dialog(PriorityDialog))
+    await driver.press("end", *["backspace"] * 4)
+    await driver.until(lambda: "whole number" in driver.text())
+    await driver.press("enter")
+    assert driver.dialog(PriorityDialog), "no number is not a valid answer"
+    await driver.type("95")
+    await driver.until(lambda: "It becomes slot 2" in driver.text())
+    await driver.press("enter")
+    await driver.until(lambda: not driver.dialog())
+    assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
+    assert driver.session.slot == 2, "the cursor goes with the slot"
+    await applied(driver)
     chain = look_at(playground).chain
     assert chain is not None
     assert chain.slots[2].priority == 95
@@ -190,16 +179,14 @@ async def test_undo_redo_and_drop(playground: Playground, samples: Path) -> None
     assert look_at(playground).identity == before.identity
 
 
-async def test_counters_off_and_on(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("c")
-        await applied(driver)
-        await driver.until(lambda: "chain's counters are off" in "\n".join(driver.lines("waterfall")))
-        assert "counters off" in driver.lines("banner")[0]
-        await driver.press("c")
-        await applied(driver)
-        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+async def test_counters_off_and_on(driver: Driver, playground: Playground) -> None:
+    await driver.press("c")
+    await applied(driver)
+    await driver.until(lambda: "chain's counters are off" in "\n".join(driver.lines("waterfall")))
+    assert "counters off" in driver.lines("banner")[0]
+    await driver.press("c")
+    await applied(driver)
+    await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
     chain = look_at(playground).chain
     assert chain is not None
     assert chain.counters
@@ -210,30 +197,30 @@ async def test_a_plan_without_changes(playground: Playground, samples: Path) -> 
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("p", "a")
         assert not driver.dialog()
-        assert len(driver.app._notifications) == 2
+        assert (
+            len(driver.app.main.desk.notices) == 2
+        )  # a message of the same kind takes the place of the one before
 
 
 async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over(
-    playground: Playground, samples: Path
+    driver: Driver, playground: Playground
 ) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("D")
-        change(playground, lambda chain: chain.remove([2]))
-        await driver.until(lambda: driver.session.state is BannerState.STALE)
-        assert "STALE" in driver.lines("banner")[0]
-        assert len(driver.session.chain) == 3, "the candidate stays visible"
-        await driver.apply()
-        await driver.until(lambda: "Somebody else changed" in driver.text())
-        assert "xdp_monitor" in driver.text()
-        await driver.press("enter")  # the harmless button
-        await driver.until(lambda: not driver.dialog())
-        assert driver.session.state is BannerState.STALE
-        await driver.apply()
-        await driver.answer("rebase")
-        await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
-        assert [s.name for s in driver.session.chain] == THREE_NAMES[:2]
-        await applied(driver)
+    await driver.press("D")
+    change(playground, lambda chain: chain.remove([2]))
+    await driver.until(lambda: driver.session.state is BannerState.STALE)
+    assert "STALE" in driver.lines("banner")[0]
+    assert len(driver.session.chain) == 3, "the candidate stays visible"
+    await driver.apply()
+    await driver.until(lambda: "Somebody else changed" in driver.text())
+    assert "xdp_monitor" in driver.text()
+    await driver.press("enter")  # the harmless button
+    await driver.until(lambda: not driver.dialog())
+    assert driver.session.state is BannerState.STALE
+    await driver.apply()
+    await driver.answer("rebase")
+    await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
+    assert [s.name for s in driver.session.chain] == THREE_NAMES[:2]
+    await applied(driver)
     chain = look_at(playground).chain
     assert chain is not None
     assert [s.name for s in chain] == THREE_NAMES[:2]
@@ -241,20 +228,18 @@ async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over
 
 
 async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
-    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+    driver: Driver, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # the screen is not told
-        await driver.pilot.pause(0.5)  # let a look in progress finish
-        await driver.press("D")
-        theirs = change(playground, lambda chain: chain.remove([2]))
-        await driver.apply()
-        await driver.until(lambda: "The chain was changed meanwhile" in driver.text())
-        assert look_at(playground).identity == theirs.identity
-        await driver.press("escape")
-        await driver.until(lambda: not driver.dialog())
-        assert driver.session.changes == 1, "the candidate is not lost"
+    monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # the screen is not told
+    await driver.pilot.pause(0.5)  # let a look in progress finish
+    await driver.press("D")
+    theirs = change(playground, lambda chain: chain.remove([2]))
+    await driver.apply()
+    await driver.until(lambda: "The chain was changed meanwhile" in driver.text())
+    assert look_at(playground).identity == theirs.identity
+    await driver.press("escape")
+    await driver.until(lambda: not driver.dialog())
+    assert driver.session.changes == 1, "the candidate is not lost"
 
 
 async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
@@ -319,38 +304,34 @@ def said(driver: Driver) -> str:
     return next((notice.message for notice in reversed([*driver.app._notifications])), "")
 
 
-async def test_what_a_linkage_lacks_is_said_by_the_key(playground: Playground, samples: Path) -> None:
+async def test_what_a_linkage_lacks_is_said_by_the_key(driver: Driver) -> None:
     """The engine's refusal, with the key that helps."""
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        first, *others = driver.session.chain.slots
-        theirs = replace(first, component=replace(first.component, object=None))
-        chain = Chain((theirs, *others), Linkage.FREPLACE)
-        driver.app.main.desk.put(driver.session.edited(chain))
-        for key, refusal in (
-            ("g", f"freplace linkage does not support routes ({first.name}): a dispatcher "),
-            ("v", f"{first.name} can't have a policy: another tool loaded it"),
-        ):
-            await driver.press(key)
-            await driver.until(lambda: said(driver).startswith(refusal))  # noqa: B023
-            todo = ". Press L and choose static or tailcall linkage" if key == "g" else "from its object file"
-            assert said(driver).endswith(todo)
+    first, *others = driver.session.chain.slots
+    theirs = replace(first, component=replace(first.component, object=None))
+    chain = Chain((theirs, *others), Linkage.FREPLACE)
+    driver.app.main.desk.put(driver.session.edited(chain))
+    for key, refusal in (
+        ("g", f"freplace linkage does not support routes ({first.name}): a dispatcher "),
+        ("v", f"{first.name} can't have a policy: another tool loaded it"),
+    ):
+        await driver.press(key)
+        await driver.until(lambda: said(driver).startswith(refusal))  # noqa: B023
+        todo = ". Press L and choose static or tailcall linkage" if key == "g" else "from its object file"
+        assert said(driver).endswith(todo)
 
 
-async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        driver.app.main.desk.put(replace(driver.session, action=Action.DROP))
-        await driver.press("g")
-        await driver.until(lambda: driver.dialog(RoutesDialog))
-        assert "XDP_DROP      → returned" in driver.text()
-        await driver.press("enter", "down", "down", "enter")
-        await driver.until(lambda: "XDP_DROP      → 2 xdp_monitor" in driver.text())
-        await driver.answer("set")
-        await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
-        assert "·D2P" in driver.lines("chain")[1].replace(" ", "")
-        await applied(driver)
-        playground.send([frames.udp(PEER, NEAR, 9)] * 3)
+async def test_a_return_code_is_led_to_a_slot(driver: Driver, playground: Playground) -> None:
+    driver.app.main.desk.put(replace(driver.session, action=Action.DROP))
+    await driver.press("g")
+    await driver.until(lambda: driver.dialog(RoutesDialog))
+    assert "XDP_DROP      → returned" in driver.text()
+    await driver.press("enter", "down", "down", "enter")
+    await driver.until(lambda: "XDP_DROP      → 2 xdp_monitor" in driver.text())
+    await driver.answer("set")
+    await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
+    assert "·D2P" in driver.lines("chain")[1].replace(" ", "")
+    await applied(driver)
+    playground.send([frames.udp(PEER, NEAR, 9)] * 3)
     slots = look_at(playground).chain
     assert slots is not None
     assert [(route.code, route.target) for route in slots.slots[0].routes] == [
@@ -370,20 +351,18 @@ async def test_a_route_that_leads_back_is_refused_in_the_plan(playground: Playgr
     assert look_at(playground).identity == routed.identity
 
 
-async def test_a_slot_gets_a_policy(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("v")
-        await driver.until(lambda: driver.dialog(PolicyDialog))
-        assert "It may return anything." in driver.text()
-        await driver.press("A", "D", "P", "T", "R")
-        await driver.until(lambda: "must be allowed to return something" in driver.label("#outcome"))
-        await driver.press("D", "P")
-        await driver.press("tab", "down", "enter")
-        await driver.until(lambda: "becomes drop." in driver.label("#outcome"))
-        await driver.answer("set")
-        await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
-        await applied(driver)
+async def test_a_slot_gets_a_policy(driver: Driver, playground: Playground) -> None:
+    await driver.press("v")
+    await driver.until(lambda: driver.dialog(PolicyDialog))
+    assert "It may return anything." in driver.text()
+    await driver.press("A", "D", "P", "T", "R")
+    await driver.until(lambda: "must be allowed to return something" in driver.label("#outcome"))
+    await driver.press("D", "P")
+    await driver.press("tab", "down", "enter")
+    await driver.until(lambda: "becomes drop." in driver.label("#outcome"))
+    await driver.answer("set")
+    await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
+    await applied(driver)
     chain = look_at(playground).chain
     assert chain is not None
     assert chain.slots[0].policy == Policy(ActionSet.parse("PD"), Answer.DROP)

@@ -16,7 +16,7 @@ from textual.command import CommandPalette
 from textual.widgets import TabbedContent
 from textual.widgets._toast import Toast
 
-from tests.tui.driving import Driver, change, driving, look_at, run_chain
+from tests.tui.driving import THREE, Driver, change, driving, look_at, run_chain
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.observe.permissions import Capability
 from xdpchain.testing import frames
@@ -34,23 +34,19 @@ from xdptui.view.session import BannerState
 from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.filter_line import FilterLine
 
-THREE = ("firewall", "ratelimit", "monitor")
 
-
-async def test_first_screen(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
-        row = next(line for line in driver.lines("interfaces") if playground.ifname in line)
-        for word in ("up", "native", "xdptui", "3 static", "veth", "basic"):
-            assert word in row
-        assert "RUNNING" in driver.lines("banner")[0]
-        text = "\n".join(driver.lines("chain"))
-        assert [text.index(name) for name in ("xdp_firewall", "xdp_ratelimit", "xdp_monitor")]
-        assert all(len(line) == 80 for line in driver.text().splitlines())
-        fall = "\n".join(driver.lines("waterfall"))
-        for word in ("received", "after 0", "after 2", "passed", "dropped", "sent", "redirected", "aborted"):
-            assert word in fall
+async def test_first_screen(driver: Driver, playground: Playground) -> None:
+    await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+    row = next(line for line in driver.lines("interfaces") if playground.ifname in line)
+    for word in ("up", "native", "xdptui", "3 static", "veth", "basic"):
+        assert word in row
+    assert "RUNNING" in driver.lines("banner")[0]
+    text = "\n".join(driver.lines("chain"))
+    assert [text.index(name) for name in ("xdp_firewall", "xdp_ratelimit", "xdp_monitor")]
+    assert all(len(line) == 80 for line in driver.text().splitlines())
+    fall = "\n".join(driver.lines("waterfall"))
+    for word in ("received", "after 0", "after 2", "passed", "dropped", "sent", "redirected", "aborted"):
+        assert word in fall
 
 
 async def test_details(playground: Playground, samples: Path) -> None:
@@ -87,22 +83,20 @@ async def test_help_names_every_key(playground: Playground) -> None:
         await driver.until(lambda: not driver.dialog())
 
 
-async def test_palette_does_what_keys_do(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        offered = [command.title for command in driver.app.get_system_commands(driver.app.screen)]
-        assert "Freeze or resume the counters" in offered
-        assert "A minute back" not in offered, "only in a replay"
-        await driver.press("colon")
-        await driver.until(lambda: isinstance(driver.app.screen, CommandPalette))
-        await driver.type("freeze")
-        await driver.pilot.pause(0.5)
+async def test_palette_does_what_keys_do(driver: Driver) -> None:
+    offered = [command.title for command in driver.app.get_system_commands(driver.app.screen)]
+    assert "Freeze or resume the counters" in offered
+    assert "A minute back" not in offered, "only in a replay"
+    await driver.press("colon")
+    await driver.until(lambda: isinstance(driver.app.screen, CommandPalette))
+    await driver.type("freeze")
+    await driver.pilot.pause(0.5)
+    await driver.press("enter")
+    await driver.until(lambda: driver.session.frozen or not driver.app.screen.is_modal)
+    if not driver.session.frozen:
         await driver.press("enter")
-        await driver.until(lambda: driver.session.frozen or not driver.app.screen.is_modal)
-        if not driver.session.frozen:
-            await driver.press("enter")
-        await driver.until(lambda: driver.session.frozen)
-        assert "FROZEN" in driver.lines("banner")[0]
+    await driver.until(lambda: driver.session.frozen)
+    assert "FROZEN" in driver.lines("banner")[0]
 
 
 async def test_frozen_counters_stand_still(playground: Playground, samples: Path) -> None:
@@ -242,46 +236,40 @@ async def test_any_size(playground: Playground, samples: Path, size: tuple[int, 
             await driver.press(*keys)
 
 
-async def test_resized_to_almost_nothing_and_back(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        for size in ((20, 5), (3, 2), (200, 60), (80, 24)):
-            await driver.pilot.resize_terminal(*size)
-            await driver.pilot.pause()
-            driver.app.main.count()
-        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
-        assert all(len(line) == 80 for line in driver.text().splitlines())
+async def test_resized_to_almost_nothing_and_back(driver: Driver) -> None:
+    for size in ((20, 5), (3, 2), (200, 60), (80, 24)):
+        await driver.pilot.resize_terminal(*size)
+        await driver.pilot.pause()
+        driver.app.main.count()
+    await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+    assert all(len(line) == 80 for line in driver.text().splitlines())
 
 
-async def test_only_what_differs_is_painted(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
-        main = driver.app.main
-        await driver.pilot.pause(1.5)
-        grids = list(main.query(CellGrid))
-        before = {grid.id: grid.painted for grid in grids}
-        main.panes.show()
-        main.panes.show()
-        assert {grid.id: grid.painted for grid in grids} == before, "the same again must paint nothing"
-        playground.send([frames.udp(PEER, NEAR, 9)])
-        (chain,) = (grid for grid in grids if grid.id == "chain")
-        await driver.until(lambda: chain.painted > before["chain"])
-        after = {grid.id: grid.painted for grid in grids}
-        assert 0 < after["chain"] - before["chain"] < 80 * 6 // 2
-        assert after["banner"] == before["banner"]
-        assert after["keys"] == before["keys"]
+async def test_only_what_differs_is_painted(driver: Driver, playground: Playground) -> None:
+    await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+    main = driver.app.main
+    await driver.pilot.pause(1.5)
+    grids = list(main.query(CellGrid))
+    before = {grid.id: grid.painted for grid in grids}
+    main.panes.show()
+    main.panes.show()
+    assert {grid.id: grid.painted for grid in grids} == before, "the same again must paint nothing"
+    playground.send([frames.udp(PEER, NEAR, 9)])
+    (chain,) = (grid for grid in grids if grid.id == "chain")
+    await driver.until(lambda: chain.painted > before["chain"])
+    after = {grid.id: grid.painted for grid in grids}
+    assert 0 < after["chain"] - before["chain"] < 80 * 6 // 2
+    assert after["banner"] == before["banner"]
+    assert after["keys"] == before["keys"]
 
 
-async def test_quit_asks_only_if_something_would_be_lost(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J", "q")
-        await driver.until(lambda: driver.dialog(Confirm))
-        await driver.press("enter")
-        await driver.until(lambda: not driver.dialog())
-        await driver.press("z", "q")
-        await driver.until(lambda: driver.app._exit)
+async def test_quit_asks_only_if_something_would_be_lost(driver: Driver) -> None:
+    await driver.press("J", "q")
+    await driver.until(lambda: driver.dialog(Confirm))
+    await driver.press("enter")
+    await driver.until(lambda: not driver.dialog())
+    await driver.press("z", "q")
+    await driver.until(lambda: driver.app._exit)
 
 
 async def test_random_input_changes_nothing_and_breaks_nothing(
@@ -312,24 +300,20 @@ async def test_random_input_changes_nothing_and_breaks_nothing(
     assert look_at(playground).identity == identity
 
 
-async def test_keys_typed_ahead_of_a_dialog_do_nothing_behind_it(
-    playground: Playground, samples: Path
-) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J")
-        for keys in ("qa", "aq", "pa", "ulaq", "question", "aaaa", "eaqaup"):
-            for key in keys:
-                driver.app.simulate_key(key)
-            await driver.until(lambda: not driver.app.main.desk.applying)
-            for _ in range(6):
-                if driver.dialog():
-                    await driver.press("escape")
-            await driver.until(lambda: len(driver.app.screen_stack) == 1 and not driver.app.main.desk.busy)
-            if not driver.session.changes:
-                await driver.press("J")
-        assert driver.app.screen is driver.app.main
-        assert driver.app._exception is None
+async def test_keys_typed_ahead_of_a_dialog_do_nothing_behind_it(driver: Driver) -> None:
+    await driver.press("J")
+    for keys in ("qa", "aq", "pa", "ulaq", "question", "aaaa", "eaqaup"):
+        for key in keys:
+            driver.app.simulate_key(key)
+        await driver.until(lambda: not driver.app.main.desk.applying)
+        for _ in range(6):
+            if driver.dialog():
+                await driver.press("escape")
+        await driver.until(lambda: len(driver.app.screen_stack) == 1 and not driver.app.main.desk.busy)
+        if not driver.session.changes:
+            await driver.press("J")
+    assert driver.app.screen is driver.app.main
+    assert driver.app._exception is None
 
 
 async def test_any_keys_at_all_leave_a_whole_chain(

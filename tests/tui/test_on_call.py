@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
+from tests.tui.driving import THREE, Driver, change, driving, look_at, names, run_chain
 from tests.tui.terminal import Terminal, Tmux
 from xdpchain.model.actions import Action
 from xdpchain.testing.frames import scripted
@@ -27,8 +27,6 @@ from xdptui.screens.plan import PlanDialog
 from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import BannerState, Order
 from xdptui.widgets.row_list import RowList
-
-THREE = ("firewall", "ratelimit", "monitor")
 
 
 async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Path) -> None:
@@ -140,12 +138,10 @@ async def test_warnings_stand_on_the_first_screen_and_are_counted(
         await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
 
 
-async def test_without_warnings_a_applies_at_once(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J")
-        await driver.press("a")
-        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
+async def test_without_warnings_a_applies_at_once(driver: Driver, playground: Playground) -> None:
+    await driver.press("J")
+    await driver.press("a")
+    await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
     assert names(look_at(playground))[1] == "xdp_firewall"
 
 
@@ -236,17 +232,15 @@ async def test_history_goes_back_to_before_the_selected_change(playground: Playg
     assert len(names(look_at(playground))) == 3
 
 
-async def test_what_was_said_stays_until_it_is_read(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J")
-        change(playground, lambda chain: chain.remove([2]))
-        await driver.until(lambda: "1 unread: h" in driver.lines("banner")[0])
-        await driver.press("h")
-        await driver.until(lambda: driver.dialog(HistoryScreen))
-        assert "Another editor changed the chain" in driver.text()
-        await driver.press("escape")
-        await driver.until(lambda: "unread" not in driver.lines("banner")[0])
+async def test_what_was_said_stays_until_it_is_read(driver: Driver, playground: Playground) -> None:
+    await driver.press("J")
+    change(playground, lambda chain: chain.remove([2]))
+    await driver.until(lambda: "1 unread: h" in driver.lines("banner")[0])
+    await driver.press("h")
+    await driver.until(lambda: driver.dialog(HistoryScreen))
+    assert "Another editor changed the chain" in driver.text()
+    await driver.press("escape")
+    await driver.until(lambda: "unread" not in driver.lines("banner")[0])
 
 
 async def test_help_has_what_works_here_and_finds_words(playground: Playground, samples: Path) -> None:
@@ -264,16 +258,14 @@ async def test_help_has_what_works_here_and_finds_words(playground: Playground, 
         assert "edit the run priority" in driver.text()
 
 
-async def test_dialogs_answer_a_question_mark(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("u")
-        await driver.until(lambda: driver.dialog(UnloadDialog))
-        await driver.press("question_mark")
-        await driver.until(lambda: driver.dialog(DialogKeys))
-        assert "mark all or none" in driver.text()
-        await driver.press("escape")
-        await driver.until(lambda: driver.dialog(UnloadDialog))
+async def test_dialogs_answer_a_question_mark(driver: Driver) -> None:
+    await driver.press("u")
+    await driver.until(lambda: driver.dialog(UnloadDialog))
+    await driver.press("question_mark")
+    await driver.until(lambda: driver.dialog(DialogKeys))
+    assert "mark all or none" in driver.text()
+    await driver.press("escape")
+    await driver.until(lambda: driver.dialog(UnloadDialog))
 
 
 @pytest.mark.parametrize(

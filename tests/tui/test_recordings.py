@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from tests.tui.driving import change, driving, run_chain
+from tests.tui.driving import THREE, change, driving, run_chain
 from xdpchain.testing.playground import Playground
 from xdptui.screens.recordings import OpenRecording, RecordTo
-
-THREE = ("firewall", "ratelimit", "monitor")
 
 
 async def test_a_key_records_and_another_replays_it(

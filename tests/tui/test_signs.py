@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from tests.tui.driving import Driver, driving, run_chain
+from tests.tui.driving import THREE, Driver, driving, run_chain
 from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui
 from xdptui.screens.details import DetailsScreen
@@ -16,66 +16,56 @@ from xdptui.screens.help import HelpScreen
 from xdptui.screens.maps import MapsScreen
 from xdptui.screens.unload import UnloadDialog
 
-THREE = ("firewall", "ratelimit", "monitor")
+
+async def test_the_cursor_among_the_actions_is_no_state(driver: Driver) -> None:
+    chain = driver.lines("chain")
+    assert "A D[P]T R" in chain[0]
+    await driver.press("left")
+    assert "A[D]P T R" in driver.lines("chain")[0]
+    assert driver.lines("chain")[1][:40] == chain[1][:40], "the row shows what it showed"
+    await driver.press("space")
+    assert "· D*P ·" in driver.lines("chain")[1]
+    await driver.press("tab")
+    assert "A D P T R" in driver.lines("chain")[0], "space toggles nothing in the list"
 
 
-async def test_the_cursor_among_the_actions_is_no_state(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        chain = driver.lines("chain")
-        assert "A D[P]T R" in chain[0]
-        await driver.press("left")
-        assert "A[D]P T R" in driver.lines("chain")[0]
-        assert driver.lines("chain")[1][:40] == chain[1][:40], "the row shows what it showed"
-        await driver.press("space")
-        assert "· D*P ·" in driver.lines("chain")[1]
-        await driver.press("tab")
-        assert "A D P T R" in driver.lines("chain")[0], "space toggles nothing in the list"
+async def test_a_sign_says_where_the_focus_is(driver: Driver) -> None:
+
+    def marked() -> list[str]:
+        return [pane for pane in ("interfaces", "chain") if driver.lines(pane)[0].startswith("■")]
+
+    await driver.until(lambda: marked() == ["chain"])
+    await driver.press("tab")
+    await driver.until(lambda: marked() == ["interfaces"])
+    await driver.press("u")
+    await driver.until(lambda: driver.dialog(UnloadDialog))
+    assert "┃[x] 0" in driver.text(), "the list"
+    await driver.press("tab", "tab")
+    await driver.until(lambda: "[Keep all (esc)]" in driver.text())
+    assert "┃" not in driver.text()
+    await driver.press("escape", "m")
+    await driver.until(lambda: driver.dialog(MapsScreen) and "■MAP" in driver.text())
+    await driver.press("tab")
+    await driver.until(lambda: "■KEY" in driver.text() and "■MAP" not in driver.text())
+    await driver.press("escape", "e")
+    await driver.until(lambda: "┃10" in driver.text(), "a field")
+    await driver.press("tab")
+    await driver.until(lambda: " 10" in driver.text() and "┃10" not in driver.text())
+    field = driver.app.screen.query_one(Input)
+    assert field.content_region.x == field.region.x + 1, "its text stays where it was"
+    await driver.press("escape", "enter")
+    await driver.until(lambda: driver.dialog(DetailsScreen))
+    await driver.press("tab")
+    await driver.until(lambda: "┃" in driver.text())
 
 
-async def test_a_sign_says_where_the_focus_is(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-
-        def marked() -> list[str]:
-            return [pane for pane in ("interfaces", "chain") if driver.lines(pane)[0].startswith("■")]
-
-        await driver.until(lambda: marked() == ["chain"])
-        await driver.press("tab")
-        await driver.until(lambda: marked() == ["interfaces"])
-        await driver.press("u")
-        await driver.until(lambda: driver.dialog(UnloadDialog))
-        assert "┃[x] 0" in driver.text(), "the list"
-        await driver.press("tab", "tab")
-        await driver.until(lambda: "[Keep all (esc)]" in driver.text())
-        assert "┃" not in driver.text()
-        await driver.press("escape", "m")
-        await driver.until(lambda: driver.dialog(MapsScreen) and "■MAP" in driver.text())
-        await driver.press("tab")
-        await driver.until(lambda: "■KEY" in driver.text() and "■MAP" not in driver.text())
-        await driver.press("escape", "e")
-        await driver.until(lambda: "┃10" in driver.text(), "a field")
-        await driver.press("tab")
-        await driver.until(lambda: " 10" in driver.text() and "┃10" not in driver.text())
-        field = driver.app.screen.query_one(Input)
-        assert field.content_region.x == field.region.x + 1, "its text stays where it was"
-        await driver.press("escape", "enter")
-        await driver.until(lambda: driver.dialog(DetailsScreen))
-        await driver.press("tab")
-        await driver.until(lambda: "┃" in driver.text())
-
-
-async def test_the_waterfall_has_no_numbers_while_a_candidate_has_others(
-    playground: Playground, samples: Path
-) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.until(lambda: "→ after 0 xdp_firewall" in driver.text())
-        await driver.press("J")
-        await driver.until(lambda: "→ after xdp_firewall" in driver.text())
-        assert "of what runs" in driver.text()
-        await driver.press("K")
-        await driver.until(lambda: "→ after 0 xdp_firewall" in driver.text())
+async def test_the_waterfall_has_no_numbers_while_a_candidate_has_others(driver: Driver) -> None:
+    await driver.until(lambda: "→ after 0 xdp_firewall" in driver.text())
+    await driver.press("J")
+    await driver.until(lambda: "→ after xdp_firewall" in driver.text())
+    assert "of what runs" in driver.text()
+    await driver.press("K")
+    await driver.until(lambda: "→ after 0 xdp_firewall" in driver.text())
 
 
 async def test_only_what_matters_counts_as_unread(playground: Playground, samples: Path) -> None:
@@ -89,16 +79,14 @@ async def test_only_what_matters_counts_as_unread(playground: Playground, sample
         assert "root changed what runs: 3 changes" in driver.app.main.desk.notices[-1].text
 
 
-async def test_our_own_changes_are_no_news(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J")
-        await driver.apply()
-        await driver.until(lambda: not driver.session.changes)
-        driver.app.main.feed.ask()
-        await asyncio.sleep(1.5)
-        await driver.pilot.pause()
-        assert "unread" not in driver.lines("banner")[0]
+async def test_our_own_changes_are_no_news(driver: Driver) -> None:
+    await driver.press("J")
+    await driver.apply()
+    await driver.until(lambda: not driver.session.changes)
+    driver.app.main.feed.ask()
+    await asyncio.sleep(1.5)
+    await driver.pilot.pause()
+    assert "unread" not in driver.lines("banner")[0]
 
 
 async def test_toasts_leave_the_headings_in_sight(playground: Playground, samples: Path) -> None:
@@ -116,17 +104,15 @@ async def test_toasts_leave_the_headings_in_sight(playground: Playground, sample
             await driver.until(lambda: not app.screen.query("Toast"))
 
 
-async def test_a_filter_that_leaves_none_shows_none(playground: Playground, samples: Path) -> None:
-    run_chain(playground, samples, *THREE)
-    async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("h")
-        await driver.until(lambda: "by root, pid" in driver.text())
-        await driver.press("slash")
-        await driver.type("nowhere")
-        await driver.until(lambda: "Nothing matches 'nowhere'" in driver.text())
-        assert "by root, pid" not in driver.text()
-        await driver.press("escape")
-        await driver.until(lambda: "by root, pid" in driver.text())
+async def test_a_filter_that_leaves_none_shows_none(driver: Driver) -> None:
+    await driver.press("h")
+    await driver.until(lambda: "by root, pid" in driver.text())
+    await driver.press("slash")
+    await driver.type("nowhere")
+    await driver.until(lambda: "Nothing matches 'nowhere'" in driver.text())
+    assert "by root, pid" not in driver.text()
+    await driver.press("escape")
+    await driver.until(lambda: "by root, pid" in driver.text())
 
 
 async def test_help_scrolls_by_page_and_to_both_ends(playground: Playground) -> None:

@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.tui.driving import look_at, names, run_chain
+from tests.tui.driving import THREE, look_at, names, run_chain
 from tests.tui.terminal import Terminal, Tmux
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.theme import DARK, LIGHT
 
-THREE = ("firewall", "ratelimit", "monitor")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*?(?:[349][0-7]|10[0-7]|[34]8;[25];[0-9;]+)[;m]")
 
 

@@ -49,16 +49,13 @@ def test_add_at_a_place_gives_a_priority_that_sorts_it_there() -> None:
         chain.add(slot("z"), at=3)
 
 
-def test_a_move_changes_only_the_moved_slot_if_there_is_room() -> None:
-    chain = Chain().add(slot("a", 10)).add(slot("b", 20)).add(slot("c", 30))
-    moved = chain.move(2, 1)
-    assert [(s.name, s.priority) for s in moved] == [("a", 10), ("c", 15), ("b", 20)]
-
-
-def test_without_room_those_behind_are_pushed() -> None:
-    chain = Chain().add(slot("a", 10)).add(slot("b", 11)).add(slot("c", 12))
-    moved = chain.move(2, 1)
-    assert [(s.name, s.priority) for s in moved] == [("a", 10), ("c", 11), ("b", 12)]
+@pytest.mark.parametrize(("before", "after"), [((10, 20, 30), (10, 15, 20)), ((10, 11, 12), (10, 11, 12))])
+def test_a_move_changes_the_moved_slot_and_without_room_those_behind(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    a, b, c = map(slot, "abc", before)
+    moved = Chain().add(a).add(b).add(c).move(2, 1)
+    assert [(s.name, s.priority) for s in moved] == list(zip("acb", after, strict=True))
 
 
 def test_substitute_keeps_the_place_and_the_key() -> None:

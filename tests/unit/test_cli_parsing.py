@@ -224,7 +224,7 @@ def test_the_mouse_may_be_left_to_the_terminal(monkeypatch: pytest.MonkeyPatch) 
     from xdptui import app
 
     asked: list[bool] = []
-    monkeypatch.setattr(cli, "_is_terminal", lambda: True)
+    monkeypatch.setattr(cli.outcome, "on_terminal", lambda: True)
     monkeypatch.setattr(app, "run", lambda netns, interface, *, mouse: asked.append(mouse) or 0)
     assert cli.main([]) == 0
     assert cli.main(["--no-mouse"]) == 0

@@ -18,7 +18,6 @@ from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.objects import elf
 from xdpchain.objects.objfile import MapSpec, ObjectFile, ProgramSpec
-from xdpchain.objects.objmaps import data_map_name
 
 PRELUDE = """
     #define SEC(name) __attribute__((section(name), used))
@@ -271,22 +270,6 @@ def test_no_such_map(everything: ObjectFile) -> None:
 
 def test_a_map_type_newer_than_our_table() -> None:
     assert MapSpec("m", "btf", ".maps", 99, 4, 4, 1).type_name == "type 99"
-
-
-@pytest.mark.parametrize(
-    ("section", "object_name", "name"),
-    [
-        (".data", "xsk_def_xdp_prog", "xsk_def_.data"),
-        (".bss", "short", "short.bss"),
-        (".rodata", "xdp-dispatcher", "xdp_disp.rodata"),
-        (".kconfig", "xdp-dispatcher", "xdp_dis.kconfig"),
-        (".data.aside", "anything", ".data.aside"),
-        (".rodata.much_too_long", "anything", ".rodata.much_to"),
-        (".bss", "", ".bss"),
-    ],
-)
-def test_names_of_maps_of_variables(section: str, object_name: str, name: str) -> None:
-    assert data_map_name(section, object_name) == name
 
 
 # -- the file ------------------------------------------------------------------------------------------------

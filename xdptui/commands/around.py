@@ -9,7 +9,7 @@ from xdpchain.model.commands import Commands
 from xdpchain.model.running import Running
 from xdpchain.observe.beside import Beside, beside
 from xdpchain.observe.gather_evidence import evidence_of
-from xdpchain.observe.owner_evidence import Evidence, Verdict, judge
+from xdpchain.observe.owner_evidence import Evidence, Ownership, judge
 from xdptui.render import documents
 from xdptui.words.beside_words import beside_lines
 from xdptui.words.owners import evidence_lines
@@ -21,14 +21,14 @@ class Around(NamedTuple):
     """``owner`` is None if no program runs."""
 
     seen: Beside
-    owner: tuple[Verdict, Evidence] | None
+    owner: tuple[Ownership, Evidence] | None
 
     @classmethod
     def of(cls, running: Running) -> Self:
         """Query the kernel and the process list."""
         evidence = next(iter(evidence_of((running,)).values()), None)
-        verdict = None if evidence is None else judge(evidence, Commands(running.interface.netns))
-        return cls(beside(running), None if evidence is None or verdict is None else (verdict, evidence))
+        ownership = None if evidence is None else judge(evidence, Commands(running.interface.netns))
+        return cls(beside(running), None if evidence is None or ownership is None else (ownership, evidence))
 
     def document(self) -> dict[str, Any]:
         """Keys for the interface's JSON."""
@@ -41,7 +41,7 @@ class Around(NamedTuple):
         """Lines to print below the table."""
         lines = []
         if self.owner is not None:
-            verdict, evidence = self.owner
+            ownership, evidence = self.owner
             lines += ["    what is known of its loader:"]
-            lines += [f"      {line}" for line in evidence_lines(verdict.who, evidence)]
+            lines += [f"      {line}" for line in evidence_lines(ownership.who, evidence)]
         return [*lines, "    beside XDP:", *(f"      {line}" for line in beside_lines(self.seen))]

@@ -26,7 +26,7 @@ from xdptui.render import documents
 from xdptui.render.pending_text import pending_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
-from xdptui.workers.plan_check import findings_of, link_candidate
+from xdptui.workers.plan_check import findings_of, link_candidate, mistakes_in
 from xdptui.workers.readings import totals
 
 __all__ = ["run", "try_out"]
@@ -127,36 +127,26 @@ def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
         return
     for outcome in outcomes:
         where = f"{outcome.now.interface}: " if len(outcomes) > 1 else ""
-        for finding in findings_of(outcome.plan):
-            talk.warn(where + (f"{finding.text}. {finding.todo}" if finding.todo else finding.text))
-        for warning in outcome.plan.warnings:
-            slot = "" if warning.slot is None else f"slot {warning.slot}: "
-            talk.warn(where + slot + warning.text)
+        for mistake in mistakes_in(outcome.plan):
+            talk.warn(where + mistake)
         write(plan_text(outcome.plan) if dry else outcome_text(outcome.plan, outcome.now))
         for note in outcome.notes:
             write(f"  {note}")
         if outcome.packets.matrix is not None:
             write(whatif_text(outcome.packets.matrix, outcome.packets.notes))
-    waiting = (
-        None
-        if dry
-        else next((outcome for outcome in outcomes if not outcome.plan.empty and outcome.now.pending), None)
-    )
-    if waiting is not None and waiting.now.pending is not None:
-        write(pending_line(waiting.now.pending, waiting.now, boot_clock()))
+    made = [outcome.now for outcome in outcomes if not (dry or outcome.plan.empty)]
+    for now, pending in [(now, now.pending) for now in made if now.pending is not None][:1]:
+        write(pending_line(pending, now, boot_clock()))
 
 
 def _document(outcome: ChangeReport, *, dry: bool) -> dict[str, Any]:
     """The ``--json`` of one interface."""
-    plan = documents.plan(outcome.plan)
-    plan["notes"] = list(outcome.notes)
-    plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(outcome.plan)]
     return {
         "interface": outcome.now.interface.name,
         "netns": outcome.now.interface.netns,
         "changed": not (dry or outcome.plan.empty),
         "dry_run": dry,
-        "plan": plan,
+        "plan": documents.plan(outcome.plan, outcome.notes, findings_of(outcome.plan)),
         "what_if": outcome.packets.matrix
         and documents.what_if(outcome.packets.matrix, outcome.packets.notes),
         "ssh": outcome.packets.own and documents.own_connection(outcome.packets.own),

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 
 from xdpchain.model.linkage import Linkage
-from xdptui.commands.parsing import interfaces, slot_or_labels, where
+from xdptui.commands.parsing import flag, interfaces, slot_or_labels, where
 
 __all__ = ["CHANGES", "confirmed"]
 
@@ -35,18 +35,12 @@ def _load(parser: argparse.ArgumentParser) -> None:
         metavar="MODE",
         help="native (default), generic (or skb), or best: native where it works, otherwise generic",
     )
-    parser.add_argument(
-        "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
-    )
+    _pin_path(parser)
     _globals(parser)
     parser.add_argument("--at", metavar="SLOT", help="insert at this slot, with a matching priority")
-    parser.add_argument(
-        "--shadow", action="store_true", help="run and count it, but continue whatever it returns"
-    )
-    parser.add_argument("--off", action="store_true", help="give it a place and its maps, but don't run it")
-    parser.add_argument(
-        "--share-maps", action="store_true", help="with several interfaces: one set of maps for all of them"
-    )
+    flag(parser, "--shadow", "run and count it, but continue whatever it returns")
+    flag(parser, "--off", "give it a place and its maps, but don't run it")
+    _share_maps(parser)
     _linkage(parser, "auto")
     _counters(parser)
 
@@ -61,9 +55,7 @@ def _unload(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
     where(parser, "the slots")
-    parser.add_argument(
-        "--keep-maps", action="store_true", help="keep the contents of their maps for a week, for undo"
-    )
+    flag(parser, "--keep-maps", "keep the contents of their maps for a week, for undo")
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
@@ -110,14 +102,20 @@ def _replace(parser: argparse.ArgumentParser) -> None:
         help="the program (default: the one with the same name)",
     )
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
+    _pin_path(parser)
+    _globals(parser)
+    flag(parser, "--fresh-maps", "start with empty maps, keep none")
+    _share_maps(parser)
+
+
+def _pin_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
     )
-    _globals(parser)
-    parser.add_argument("--fresh-maps", action="store_true", help="start with empty maps, keep none")
-    parser.add_argument(
-        "--share-maps", action="store_true", help="with several interfaces: one set of maps for all of them"
-    )
+
+
+def _share_maps(parser: argparse.ArgumentParser) -> None:
+    flag(parser, "--share-maps", "with several interfaces: one set of maps for all of them")
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
@@ -149,31 +147,17 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
     _config(parser)
-    parser.add_argument(
-        "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
-    )
+    _pin_path(parser)
     _linkage(parser, "auto")
     _counters(parser)
-
-
-def _undo(parser: argparse.ArgumentParser) -> None:
-    interfaces(parser)
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the spec (docs/spec.md); -: standard input")
     parser.add_argument("--wait", metavar="SECONDS", help="wait for missing interfaces")
-    parser.add_argument(
-        "--keep-going", action="store_true", help="change the other interfaces even if one fails"
-    )
-    parser.add_argument(
-        "--fresh-maps", action="store_true", help="new versions of programs start with empty maps"
-    )
-    parser.add_argument(
-        "--follow",
-        action="store_true",
-        help="keep running, and apply it to interfaces that appear later (as a service)",
-    )
+    flag(parser, "--keep-going", "change the other interfaces even if one fails")
+    flag(parser, "--fresh-maps", "new versions of programs start with empty maps")
+    flag(parser, "--follow", "keep running, and apply it to interfaces that appear later (as a service)")
 
 
 def confirmed(parser: argparse.ArgumentParser, name: str) -> None:
@@ -194,10 +178,7 @@ def confirmed(parser: argparse.ArgumentParser, name: str) -> None:
         "default), live (what arrives within a second), ssh (your own connection's), or files (pcap, "
         "pcapng, hex; - is standard input)",
     )  # fmt: skip
-    parser.add_argument(
-        "--even-if-ssh-dies", action="store_true",
-        help="make the change even if it would cut your own ssh connection",
-    )  # fmt: skip
+    flag(parser, "--even-if-ssh-dies", "make the change even if it would cut your own ssh connection")
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +238,6 @@ CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "replace": (_replace, "replace a component with a new version, keeping its maps"),
     "relink": (_relink, "move a running chain to another linkage"),
     "adopt": (_adopt, "adopt somebody else's program as a chain's first slot, keeping its maps"),
-    "undo": (_undo, "go back to the chain before the last change"),
+    "undo": (interfaces, "go back to the chain before the last change"),
     "apply": (_apply, "make interfaces run what a spec says"),
 }

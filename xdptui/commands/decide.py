@@ -30,15 +30,13 @@ def run(options: Namespace) -> int:
     for name in chosen(options.interface, options.netns):
         before = look(name, options.netns)
         pending = before.pending
-        if pending is not None and pending.decision not in decided:
-            decided.add(pending.decision)
-            now = (confirm if keeps else roll_back)(name, options.netns)
-        elif before.settled is not None and before.settled.decision in decided:
+        undecided = pending is not None and pending.decision not in decided
+        if not undecided and before.settled is not None and before.settled.decision in decided:
             now = before
         else:
-            now = (confirm if keeps else roll_back)(
-                name, options.netns
-            )  # says why there is nothing to decide
+            now = (confirm if keeps else roll_back)(name, options.netns)  # or says why there is nothing
+        if pending is not None:
+            decided.add(pending.decision)
         others = [] if pending is None else [name for name in pending.together if name != str(now.interface)]
         if options.json:
             each.append(_document(now, others, keeps=keeps))

@@ -28,19 +28,19 @@ def run(options: Namespace) -> int:
     running, hook = held_by_link(options.interface, options.netns)
     evidence = evidence_of([running])[running.interface.ifindex]
     commands = Commands(options.netns)
-    verdict = judge(evidence, commands)
+    ownership = judge(evidence, commands)
     if not options.json:
         write(
             printable(
                 f"{running.interface}: bpf_link {hook.link_id} holds program {hook.prog_id} ({hook.name})"
             )
         )
-        write("\n".join(f"  {line}" for line in evidence_lines(verdict.who, evidence)))
+        write("\n".join(f"  {line}" for line in evidence_lines(ownership.who, evidence)))
     trouble = ""
     if link is not None:
         _, trouble = detach_link(options.interface, link, options.netns)
     if options.json:
-        known = documents.owner_evidence(verdict, evidence)
+        known = documents.owner_evidence(ownership, evidence)
         write(json.dumps(_document(options, hook, known, detached=link is not None), indent=2))
     elif link is not None:
         write("Detached. The link and its pins stay, attached to nothing")

@@ -24,8 +24,9 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.recording.writer import older_part
-from xdpchain.trial.replay import replay_packet
+from xdpchain.trial.slot_paths import paths_of_packet
 from xdptui.commands import options as values
+from xdptui.commands.ending import handling
 from xdptui.commands.record import size
 from xdptui.outcome import Talk, write
 from xdptui.render.follow_text import WIDTH, packet_document, packet_text
@@ -71,7 +72,7 @@ def run(options: Namespace) -> int:
         for packet in follower:
             paths = None
             if options.path:
-                paths = replay_packet(running, [view.head for _, view in arrivals(packet)])
+                paths = paths_of_packet(running, [view.head for _, view in arrivals(packet)])
             out.packet(packet, paths)
     if ending:
         return 128 + ending[0]
@@ -96,15 +97,8 @@ def _ending(follower: Follower) -> Iterator[list[int]]:
         came.append(signum)
         follower.stop()
 
-    if threading.current_thread() is not threading.main_thread():
+    with handling(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), end)):
         yield came
-        return
-    before = {signum: signal.signal(signum, end) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield came
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _end(follower: Follower, talk: Talk, options: Namespace) -> None:

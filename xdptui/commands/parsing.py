@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import UsageError, write
 
-__all__ = ["Parser", "everywhere", "interfaces", "slot_or_labels", "where"]
+__all__ = ["Parser", "as_json", "everywhere", "flag", "interfaces", "slot_or_labels", "where"]
 
 
 class _Once(argparse._StoreAction):
@@ -139,6 +139,17 @@ def interfaces(parser: argparse.ArgumentParser) -> None:
         metavar="IF",
         help="one interface, or several (eth0,eth1 or 'veth*'): all are changed or none",
     )
+
+
+def flag(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """An option without a value, which is off unless given."""
+    parser.add_argument(name, action="store_true", help=help)
+
+
+def as_json(parser: argparse.ArgumentParser) -> None:
+    """``--jsonl``, for commands that print more than one document."""
+    default = argparse.SUPPRESS
+    parser.add_argument("--jsonl", action="store_true", dest="json", default=default, help="as --json")
 
 
 def where(parser: argparse.ArgumentParser, what: str) -> None:

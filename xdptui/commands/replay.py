@@ -6,14 +6,12 @@ would have printed. Needs no kernel.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from argparse import Namespace
 from contextlib import nullcontext
 from importlib.resources import as_file, files
 
 from xdpchain.observe.recording import Recording
-from xdptui.outcome import Talk, UsageError, write
+from xdptui.outcome import Talk, UsageError, on_terminal, write
 
 __all__ = ["DEMO", "run"]
 
@@ -32,7 +30,7 @@ def run(options: Namespace) -> int:
         Talk(options.json, False).warn(f"{recording.path}: {lines} can't be read and are skipped")
     if options.json:
         return _lines(recording)
-    if not _is_terminal():
+    if not on_terminal():
         raise UsageError("a replay needs a terminal", todo="`xdptui replay FILE --json` prints its readings")
     from xdptui import app
     from xdptui.workers.replay import Replay
@@ -55,10 +53,3 @@ def _lines(recording: Recording) -> int:
         document = {"at": recording.reading(number).at, "interfaces": entries}
         write(json.dumps(document, separators=(",", ":")))
     return 0
-
-
-def _is_terminal() -> bool:
-    streams = (sys.stdin, sys.stdout)
-    return os.environ.get("TERM") != "dumb" and all(
-        stream is not None and stream.isatty() for stream in streams
-    )

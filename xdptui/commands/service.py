@@ -14,7 +14,6 @@ import signal
 import socket
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from functools import partial
 
 from xdpchain.errors import NotFound, XdpChainError
@@ -24,6 +23,7 @@ from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import SpecTarget, namespaces, targets
 from xdpchain.trial.packets.own import OwnTraffic
+from xdptui.commands.ending import handling
 from xdptui.commands.spec_report import Result, report_line
 from xdptui.commands.spec_text import reports
 from xdptui.commands.targets import carry_out, planned
@@ -185,8 +185,7 @@ class _Service:
         self._done.clear()
         self._failed.clear()
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self) -> contextlib.AbstractContextManager[None]:
         def end(*_: object) -> None:
             self._ending = True
             self._wake()
@@ -195,13 +194,7 @@ class _Service:
             self._reloading = True
             self._wake()
 
-        handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
-        before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        return handling({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload})
 
 
 def _notify(state: str) -> None:

@@ -16,7 +16,7 @@ from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
 from xdptui.render import documents
-from xdptui.workers.plan_check import findings_of
+from xdptui.workers.plan_check import findings_of, mistakes_in
 from xdptui.workers.readings import totals
 
 __all__ = ["Result", "SpecState", "report_document", "report_line"]
@@ -75,13 +75,7 @@ class Result:
         """Possible mistakes in the plan and in the new components."""
         if self.plan is None or self.error is not None:
             return ()
-        found = [
-            f"{finding.text}. {finding.todo}" if finding.todo else finding.text
-            for finding in findings_of(self.plan)
-        ]
-        for warning in self.plan.warnings:
-            found.append(warning.text if warning.slot is None else f"slot {warning.slot}: {warning.text}")
-        return tuple(found)
+        return tuple(mistakes_in(self.plan))
 
 
 def report_document(source: str, results: Sequence[Result], *, dry: bool) -> dict[str, Any]:
@@ -101,18 +95,12 @@ def report_line(result: Result, at: float) -> dict[str, Any]:
 
 
 def _result(result: Result) -> dict[str, Any]:
-    plan, tried = None, result.tried
-    if result.plan is not None:
-        plan = documents.plan(result.plan)
-        plan["notes"] = list(result.notes)
-        plan["findings"] = [
-            {"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(result.plan)
-        ]
+    plan, tried = result.plan, result.tried
     return {
         "interface": result.name,
         "netns": result.netns,
         "state": result.state.value,
-        "plan": plan,
+        "plan": None if plan is None else documents.plan(plan, result.notes, findings_of(plan)),
         "warnings": list(result.warnings),
         "what_if": tried.matrix and documents.what_if(tried.matrix, tried.notes),
         "ssh": tried.own and documents.own_connection(tried.own),

@@ -56,9 +56,7 @@ def run(options: Namespace) -> int:
     write(status_table(entries, boot_clock(), behind, verbose=options.verbose))
     if around is not None:
         write("\n".join(around.lines()))
-    _write_kept(kept, boot_clock())
-    for reason in hidden:
-        write(f"not seen: {reason}")
+    _write_rest(kept, hidden)
     return 0
 
 
@@ -88,9 +86,7 @@ def _everywhere(options: Namespace) -> int:
             write(printable(f"network namespace {place}:" if place else "this network namespace:"))
             write(status_table(entries, boot_clock(), _behind(shown), verbose=options.verbose))
     write(f"{idle} network namespace{'s' * (idle != 1)} without XDP programs")
-    _write_kept(kept, boot_clock())
-    for reason in hidden:
-        write(f"not seen: {reason}")
+    _write_rest(kept, hidden)
     return 0
 
 
@@ -103,11 +99,14 @@ def _behind(found: Sequence[Running]) -> dict[int, tuple[Behind, ...]]:
     return {running.interface.ifindex: programs_behind(running) for running in found}
 
 
-def _write_kept(kept: Sequence[KeptMap], now: float) -> None:
-    """Print maps kept from unloaded slots, one line for each set unloaded together."""
+def _write_rest(kept: Sequence[KeptMap], hidden: Sequence[str]) -> None:
+    """Print maps kept from unloaded slots, one line for each set unloaded together; and what is not seen."""
+    now = boot_clock()
     for (since, ifindex, _), some in groupby(
         kept, key=lambda kept_map: (kept_map.since, kept_map.ifindex, kept_map.inode)
     ):
         names = ", ".join(f"{printable(kept_map.name)} ({kept_map.map_id})" for kept_map in some)
         left = (since + LONGEST - now) / 3600
         write(f"maps of slots unloaded from ifindex {ifindex}, kept for another {left:.0f} h: {names}")
+    for reason in hidden:
+        write(f"not seen: {reason}")

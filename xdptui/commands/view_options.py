@@ -6,17 +6,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from xdptui.commands.parsing import interfaces, slot_or_labels, where
+from xdptui.commands.parsing import as_json, flag, interfaces, slot_or_labels, where
 
 __all__ = ["VIEWS"]
 
 
-def _status(parser: argparse.ArgumentParser) -> None:
+def _one_or_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    _one_or_all(parser)
     where(parser, "interfaces that have a slot")
-    parser.add_argument(
-        "--all-netns", action="store_true", help="what runs in every network namespace that can be reached"
-    )
+    flag(parser, "--all-netns", "what runs in every network namespace that can be reached")
 
 
 def _save(parser: argparse.ArgumentParser) -> None:
@@ -26,25 +28,13 @@ def _save(parser: argparse.ArgumentParser) -> None:
         help="output file (default or -: standard output); an existing spec is updated, keeps comments",
     )  # fmt: skip
     parser.add_argument("--objects", metavar="DIR", help="write the object files from the kernel to DIR")
-    parser.add_argument("--maps", action="store_true", help="include map contents")
-    parser.add_argument("--force", action="store_true", help="replace FILE, whatever it contains")
-
-
-def _decide(parser: argparse.ArgumentParser) -> None:
-    interfaces(parser)
+    flag(parser, "--maps", "include map contents")
+    flag(parser, "--force", "replace FILE, whatever it contains")
 
 
 def _log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("--last", metavar="N", help="only the last N changes")
-
-
-def _features(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
-
-
-def _doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
 
 
 def _verdicts(parser: argparse.ArgumentParser) -> None:
@@ -74,10 +64,8 @@ def _watch(parser: argparse.ArgumentParser) -> None:
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
     where(parser, "interfaces that have a slot")
-    parser.add_argument("--per-cpu", action="store_true", help="also verdicts per CPU")
-    parser.add_argument(
-        "--per-queue", action="store_true", help="also what the driver counts per RX queue, in native mode"
-    )
+    flag(parser, "--per-cpu", "also verdicts per CPU")
+    flag(parser, "--per-queue", "also what the driver counts per RX queue, in native mode")
     _readings(parser)
 
 
@@ -85,7 +73,7 @@ def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     slot_or_labels(parser, several=True, default="all")
     parser.add_argument("--code", metavar="CODE", help="only this return code, such as DROP")
-    parser.add_argument("--watch", action="store_true", help="repeat, one reading per interval")
+    flag(parser, "--watch", "repeat, one reading per interval")
     _readings(parser)
 
 
@@ -100,13 +88,11 @@ def _logs(parser: argparse.ArgumentParser) -> None:
         help="read BPF streams, which takes the lines away from other readers (default: those of chains "
         "that xdptui can edit)",
     )
-    parser.add_argument(
-        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
-    )
+    as_json(parser)
 
 
 def _events(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+    _one_or_all(parser)
     _readings(parser)
 
 
@@ -116,9 +102,7 @@ def _account(parser: argparse.ArgumentParser) -> None:
 
 
 def _readings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
-    )
+    as_json(parser)
     parser.add_argument("--interval", metavar="S", default="1", help="seconds between readings (default 1)")
     parser.add_argument("--count", metavar="N", help="stop after N readings")
 
@@ -133,7 +117,7 @@ def _record(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="bytes, or 500k, 64M, 2G (default 64M); beyond that the oldest readings are removed",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+    flag(parser, "--force", "overwrite an existing file")
     parser.add_argument(
         "--events", action=argparse.BooleanOptionalAction, default=True,
         help="also what happens to packets after their program (kernel XDP tracepoints, policies)",
@@ -143,10 +127,8 @@ def _record(parser: argparse.ArgumentParser) -> None:
 def _replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="a recording made by `xdptui record`")
     parser.add_argument("interface", metavar="IF", nargs="?", help="the interface to select")
-    parser.add_argument("--demo", action="store_true", help="the recording that comes with xdptui")
-    parser.add_argument(
-        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
-    )
+    flag(parser, "--demo", "the recording that comes with xdptui")
+    as_json(parser)
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
@@ -155,24 +137,19 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="ADDR", default="127.0.0.1:9435",
         help="HOST:PORT, or PORT on this machine only (default 127.0.0.1:9435)",
     )  # fmt: skip
-    parser.add_argument(
-        "--trace", action="store_true", help="also count what has no counters of its own (slows packets down)"
+    flag(parser, "--trace", "also count what has no counters of its own (slows packets down)")
+    flag(
+        parser,
+        "--time",
+        "also how long chains and slots take (the kernel then times every BPF program on the machine)",
     )
-    parser.add_argument(
-        "--time", action="store_true",
-        help="also how long chains and slots take (the kernel then times every BPF program on the machine)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--events", action="store_true", help="also packets lost after their program returned, by reason"
-    )
+    flag(parser, "--events", "also packets lost after their program returned, by reason")
     parser.add_argument(
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); repeatable",
     )  # fmt: skip
-    parser.add_argument(
-        "--sites", action="store_true", help="also count by source line (at most 64 series per slot)"
-    )
-    parser.add_argument("--once", action="store_true", help="print the metrics and exit")
+    flag(parser, "--sites", "also count by source line (at most 64 series per slot)")
+    flag(parser, "--once", "print the metrics and exit")
 
 
 def _maps(parser: argparse.ArgumentParser) -> None:
@@ -190,9 +167,7 @@ def _map(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--set", metavar="KEY=VALUE", help="write one element, or one variable of a section")
     change.add_argument("--delete", metavar="KEY", help="remove one element")
     parser.add_argument("--cpu", metavar="N", help="for a per-CPU map: only on this CPU (default: on all)")
-    parser.add_argument(
-        "--yes", action="store_true", help="write it; without --yes, only show what would be written"
-    )
+    flag(parser, "--yes", "write it; without --yes, only show what would be written")
 
 
 def _follow(parser: argparse.ArgumentParser) -> None:
@@ -211,15 +186,15 @@ def _follow(parser: argparse.ArgumentParser) -> None:
         "also counts packets with other verdicts)",
     )
     parser.add_argument("--timeout", metavar="S", help="stop after S seconds")
-    parser.add_argument(
+    flag(
+        parser,
         "--path",
-        action="store_true",
-        help="also which source lines ran in each slot: replayed, packet by packet, on copies of the maps",
+        "also which source lines ran in each slot: replayed, packet by packet, on copies of the maps",
     )
-    parser.add_argument(
+    flag(
+        parser,
         "--after",
-        action="store_true",
-        help="also what the network stack did with packets that passed (dropped, and why); this examines "
+        "also what the network stack did with packets that passed (dropped, and why); this examines "
         "every buffer the kernel frees",
     )
     parser.add_argument(
@@ -240,10 +215,8 @@ def _follow(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="of FILE and FILE.1, the previous part: 500k, 64M; beyond that the oldest packets are removed",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-    parser.add_argument(
-        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
-    )
+    flag(parser, "--force", "overwrite an existing file")
+    as_json(parser)
 
 
 def _trace(parser: argparse.ArgumentParser) -> None:
@@ -253,8 +226,8 @@ def _trace(parser: argparse.ArgumentParser) -> None:
 
 def _clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="only on this interface (default: all)")
-    parser.add_argument("--force", action="store_true", help="also pins that can't be proved stale from here")
-    parser.add_argument("--kept", action="store_true", help="also maps kept by `unload --keep-maps`")
+    flag(parser, "--force", "also pins that can't be proved stale from here")
+    flag(parser, "--kept", "also maps kept by `unload --keep-maps`")
 
 
 def _detach(parser: argparse.ArgumentParser) -> None:
@@ -265,10 +238,10 @@ def _detach(parser: argparse.ArgumentParser) -> None:
 VIEWS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "status": (_status, "what runs on the interfaces, with counters"),
     "save": (_save, "write what runs to a spec, for apply and plan"),
-    "confirm": (_decide, "confirm a pending change: keep it"),
-    "rollback": (_decide, "roll back a pending change now"),
+    "confirm": (interfaces, "confirm a pending change: keep it"),
+    "rollback": (interfaces, "roll back a pending change now"),
     "log": (_log, "who changed an interface's chain, when, and how"),
-    "features": (_features, "what drivers and this machine support"),
+    "features": (_one_or_all, "what drivers and this machine support"),
     "verdicts": (_verdicts, "what a program can return, and which lines decide it (root not needed)"),
     "test": (_test, "send packets through a program: what decided each, what none reached"),
     "watch": (_watch, "live counters, as a table or JSON lines"),
@@ -286,6 +259,6 @@ VIEWS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "trace": (_trace, "count what has no counters of its own, until turned off"),
     "detach": (_detach, "show who holds a program by a bpf_link, or detach it"),
     "clean": (_clean, "remove pins that nobody uses any more"),
-    "doctor": (_doctor, "check this machine or an interface: what is wrong, and the fix"),
+    "doctor": (_one_or_all, "check this machine or an interface: what is wrong, and the fix"),
 }
 """For each command that changes no chain, the function that builds its options, and what it does."""

@@ -8,7 +8,7 @@ import asyncio
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Owner, Running
 from xdptui.main.apply_flow import ApplyFlow
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 
 __all__ = ["AdoptFlow"]
 
@@ -16,15 +16,11 @@ __all__ = ["AdoptFlow"]
 class AdoptFlow(Controller):
     """The key ``i`` on an interface whose program is not part of a chain."""
 
+    keys = ("adopt",)
+
     def __init__(self, desk: Desk, apply: ApplyFlow) -> None:
         super().__init__(desk)
         self._apply = apply
-
-    @property
-    def actions(self) -> Actions:
-        return {
-            "adopt": self.adopt,
-        }
 
     def adopt(self) -> None:
         session = self.session

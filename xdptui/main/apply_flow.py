@@ -13,7 +13,7 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.naming import some
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 from xdptui.main.questions import questions
 from xdptui.screens.applying import Applying
 from xdptui.screens.question import Confirm
@@ -30,17 +30,11 @@ __all__ = ["ApplyFlow"]
 class ApplyFlow(Controller):
     """Plan, apply, discard. ``done`` is called after each attempt, to process what happened meanwhile."""
 
+    keys = ("plan", "apply", "drop")
+
     def __init__(self, desk: Desk, meter: Meter, done: Callable[[], None]) -> None:
         super().__init__(desk)
         self._meter, self._done = meter, done
-
-    @property
-    def actions(self) -> Actions:
-        return {
-            "plan": self.plan,
-            "apply": self.apply,
-            "drop": self.drop,
-        }
 
     def _made(self) -> Plan | None:
         edit = self.session.edit

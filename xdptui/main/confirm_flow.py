@@ -11,7 +11,7 @@ from dataclasses import replace
 from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 from xdptui.widgets.banner import Pending
 
 __all__ = ["ConfirmFlow", "countdown"]
@@ -40,18 +40,12 @@ def countdown(running: Running | None) -> Pending | None:
 class ConfirmFlow(Controller):
     """Confirm or roll back the pending change on the selected interface; calls ``done`` afterwards."""
 
+    keys = ("wait", "keep", "back_out")
+
     def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
         super().__init__(desk)
         self._done = done
         self._decided: set[int] = set()
-
-    @property
-    def actions(self) -> Actions:
-        return {
-            "wait": self.wait,
-            "keep": self.keep,
-            "back_out": self.back_out,
-        }
 
     def wait(self) -> None:
         """Turn confirmation on or off for all interfaces of this session; those that carry our own connection

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 from xdptui.screens.copy import Copyable, CopyDialog
 from xdptui.settings import state_dir
 from xdptui.view.session import Session
@@ -50,13 +50,11 @@ def copyables(session: Session) -> list[Copyable]:
 class CopyFlow(Controller):
     """The copy key."""
 
+    keys = ("copy",)
+
     def __init__(self, desk: Desk, copies: Copies) -> None:
         super().__init__(desk)
         self._copies = copies
-
-    @property
-    def actions(self) -> Actions:
-        return {"copy": self.copy}
 
     def copy(self) -> None:
         self._desk.begin(self._copy_flow(self._copies.screen_text()))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.screen import Screen
 
@@ -174,7 +174,9 @@ class Desk:
 
 
 class Controller:
-    """Carries out some of the keys. ``actions`` lists the actions it handles."""
+    """Carries out some of the keys: ``keys`` are the actions for which it has methods of that name."""
+
+    keys: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -185,4 +187,5 @@ class Controller:
 
     @property
     def actions(self) -> Actions:
-        raise NotImplementedError
+        """What to call for each action."""
+        return {name: getattr(self, name) for name in self.keys}

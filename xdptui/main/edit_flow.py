@@ -12,7 +12,7 @@ from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.interface import Mode, WantedMode
 from xdpchain.model.paths import route_refusal
-from xdptui.main.desk import Actions, Controller
+from xdptui.main.desk import Controller
 
 # Import dialogs only when needed, so that the first screen appears at once.
 
@@ -22,21 +22,10 @@ __all__ = ["EditFlow"]
 class EditFlow(Controller):
     """The edits; each makes a new candidate."""
 
-    @property
-    def actions(self) -> Actions:
-        return {
-            "move": self.move,
-            "flip": self.flip,
-            "flip_action": self.flip_action,
-            "routes": self.routes,
-            "policy": self.policy,
-            "shadow": self.shadow,
-            "off": self.off,
-            "priority": self.priority,
-            "labels": self.labels,
-            "counters": self.counters,
-            "relink": self.relink,
-        }
+    keys = (
+        "move", "flip", "flip_action", "routes", "policy", "shadow", "off", "priority", "labels", "counters",
+        "relink",
+    )  # fmt: skip
 
     def edit(self, make: Callable[[Chain], Chain], slot: int | None = None) -> None:
         if not self._desk.editable():

@@ -11,7 +11,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 from xdptui.main.detach_flow import detach_flow, held_by_a_link
 from xdptui.main.edit_flow import EditFlow
 
@@ -24,18 +24,15 @@ __all__ = ["LoadFlow"]
 class LoadFlow(Controller):
     """The keys ``l``, ``o``, ``u`` and ``M``."""
 
+    keys = ("load", "mark", "replace", "unload")
+
     def __init__(self, desk: Desk, edit: EditFlow, apply: ApplyFlow) -> None:
         super().__init__(desk)
         self._edit, self._apply = edit, apply
 
-    @property
-    def actions(self) -> Actions:
-        return {
-            "load": self.load,
-            "mark": lambda: self._desk.put(self.session.mark()),
-            "replace": self.replace,
-            "unload": self.unload,
-        }
+    def mark(self) -> None:
+        """Mark the interface, or unmark it."""
+        self._desk.put(self.session.mark())
 
     def load(self) -> None:
         if self.session.running is not None and self._desk.editable():

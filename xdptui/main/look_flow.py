@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdptui.main.desk import Actions, Controller, Desk
+from xdpchain.model.running import Running
+from xdptui.main.desk import Controller, Desk
 from xdptui.view.session import running_chain
 
 if TYPE_CHECKING:
@@ -20,24 +21,12 @@ __all__ = ["LookFlow"]
 class LookFlow(Controller):
     """Opens screens for the selected interface of ``netns``, or of a recording."""
 
+    keys = ("details", "what_if", "maps", "why", "events", "follow", "cpus", "doctor", "help")
+
     def __init__(self, desk: Desk, netns: str | None, replay: Replay | None, meter: Meter) -> None:
         super().__init__(desk)
         self._meter = meter
         self._netns, self._replay = netns, replay
-
-    @property
-    def actions(self) -> Actions:
-        return {
-            "details": self.details,
-            "what_if": self.what_if,
-            "maps": self.maps,
-            "why": self.why,
-            "events": self.events,
-            "follow": self.follow,
-            "cpus": self.cpus,
-            "doctor": self.doctor,
-            "help": self.help,
-        }
 
     def help(self) -> None:
         from xdptui.screens.help import HelpScreen
@@ -78,18 +67,22 @@ class LookFlow(Controller):
         self._desk.open(WhatIfScreen(running, session.chain, changes=session.changes > 0))
 
     def follow(self) -> None:
-        running = self.session.running
-        if running is None or not running.hooks:
-            self._desk.notify("No program runs there: there is nothing to follow")
+        if (running := self._program(": there is nothing to follow")) is None:
             return
         from xdptui.screens.follow import FollowScreen
 
         self._desk.open(FollowScreen(running))
 
-    def why(self) -> None:
+    def _program(self, so: str = "") -> Running | None:
+        """What is selected, if a program runs there; otherwise that is said."""
         running = self.session.running
-        if running is None or not running.hooks:
-            self._desk.notify("No program runs there")
+        if running is not None and running.hooks:
+            return running
+        self._desk.notify(f"No program runs there{so}")
+        return None
+
+    def why(self) -> None:
+        if (running := self._program()) is None:
             return
         from xdptui.screens.why import WhyScreen
 
@@ -102,9 +95,7 @@ class LookFlow(Controller):
         self._desk.open(screen)
 
     def cpus(self) -> None:
-        running = self.session.running
-        if running is None or not running.hooks:
-            self._desk.notify("No program runs there")
+        if (running := self._program()) is None:
             return
         from xdptui.screens.cpus import CpusScreen
 
@@ -119,9 +110,8 @@ class LookFlow(Controller):
 
     def maps(self) -> None:
         session = self.session
-        running, current = session.running, session.current
-        if running is None or not running.hooks:
-            self._desk.notify("No program runs there")
+        current = session.current
+        if (running := self._program()) is None:
             return
         place, name = None, running.hooks[0].name
         if chain := running_chain(running):

@@ -206,13 +206,10 @@ class Panes:
         self._screen.set_focus(self.chain if back else self.interfaces)
 
     def open_filter(self) -> None:
-        self.filter.display = True
-        self.filter.focus()
+        self.filter.open()
         self.show()
 
     def close_filter(self, *, clear: bool) -> None:
-        if clear:
-            self.filter.value = ""
-        self.filter.display = bool(self.filter.value)
+        self.filter.close(clear)
         self._screen.set_focus(self.interfaces)
         self.show()

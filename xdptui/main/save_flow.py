@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface
-from xdptui.main.desk import Actions, Controller
+from xdptui.main.desk import Controller
 from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
 
@@ -24,11 +24,7 @@ __all__ = ["SaveFlow"]
 class SaveFlow(Controller):
     """Asks for a path, and never replaces a file unasked."""
 
-    @property
-    def actions(self) -> Actions:
-        return {
-            "save": self.save,
-        }
+    keys = ("save",)
 
     def save(self) -> None:
         session = self.session

@@ -8,7 +8,7 @@ import asyncio
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
-from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.desk import Controller, Desk
 from xdptui.view.notices import unread
 from xdptui.words.history_words import undo_notes
 
@@ -18,17 +18,11 @@ __all__ = ["UndoFlow"]
 class UndoFlow(Controller):
     """The keys ``z`` and ``Z``."""
 
+    keys = ("undo", "redo", "history")
+
     def __init__(self, desk: Desk, apply: ApplyFlow) -> None:
         super().__init__(desk)
         self._apply = apply
-
-    @property
-    def actions(self) -> Actions:
-        return {
-            "undo": self.undo,
-            "redo": self.redo,
-            "history": self.history,
-        }
 
     def undo(self) -> None:
         session = self.session

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
@@ -20,12 +20,13 @@ from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
+    from xdpchain.change.checks import Finding
     from xdpchain.change.plan import Plan
     from xdpchain.linkage.kept_maps import KeptMap
     from xdpchain.observe.behind import Behind
     from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
-    from xdpchain.observe.owner_evidence import Evidence, Verdict
+    from xdpchain.observe.owner_evidence import Evidence, Ownership
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
@@ -150,11 +151,11 @@ def beside(seen: Beside) -> Document:
     }
 
 
-def owner_evidence(verdict: Verdict, evidence: Evidence) -> Document:
+def owner_evidence(ownership: Ownership, evidence: Evidence) -> Document:
     """Who owns a program that can't be edited, as far as the evidence shows."""
     return {
-        "owner": verdict.who or None,
-        "how": verdict.how,
+        "owner": ownership.who or None,
+        "how": ownership.how,
         "holders": [
             {"pid": held.pid, "command": held.command, "holds": held.holds} for held in evidence.held
         ],
@@ -280,8 +281,8 @@ def counts(counted: SlotCounts) -> Document:
     }
 
 
-def plan(made: Plan) -> Document:
-    """What a changing command did or would do."""
+def plan(made: Plan, notes: Sequence[str] = (), findings: Iterable[Finding] = ()) -> Document:
+    """What a changing command did or would do, remarks, and objections to the new components."""
     return {
         "changes": [
             {"kind": c.kind.value, "symbol": c.symbol, "name": c.name, "text": c.text} for c in made.changes
@@ -289,6 +290,8 @@ def plan(made: Plan) -> Document:
         "steps": list(made.steps),
         "warnings": [{"slot": w.slot, "text": w.text} for w in made.warnings],
         "candidate": _chain(made.candidate),
+        "notes": list(notes),
+        "findings": [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings],
     }
 
 

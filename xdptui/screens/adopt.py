@@ -6,18 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.message import Message
 from textual.widgets import Button
 
-from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Mode
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdptui.screens.dialog import button
-from xdptui.screens.load import Choice, LoadDialog
+from xdptui.screens.load import Choice, LoadDialog, objection
 from xdptui.widgets.row_list import RowList
-from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.change.adoption import Adoption
@@ -27,13 +24,6 @@ __all__ = ["AdoptDialog"]
 
 class AdoptDialog(LoadDialog):
     """Answers with a Choice whose component has the running maps; ``adoption`` is the proof."""
-
-    class Compared(Message):
-        """The object of choice ``ticket`` was compared with what runs."""
-
-        def __init__(self, ticket: int, outcome: Adoption | XdpChainError) -> None:
-            super().__init__()
-            self.ticket, self.outcome = ticket, outcome
 
     def __init__(self, running: Running, directory: str | None = None) -> None:
         super().__init__(running, Chain(mode=running.mode or Mode.NATIVE), directory=directory)
@@ -58,30 +48,19 @@ class AdoptDialog(LoadDialog):
         if source is None:
             return
         self.adoption = None
-        self._ticket += 1
-        ticket = self._ticket
 
-        def work() -> None:
+        def work() -> Adoption:
             from xdpchain.change.adoption import adoption_of
 
-            try:
-                outcome: Adoption | XdpChainError = adoption_of(running, source)
-            except XdpChainError as error:
-                outcome = error
-            self.post_message(self.Compared(ticket, outcome))
+            return adoption_of(running, source)
 
-        self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
+        self.ask(work, self._compared, "judge")
 
-    def on_adopt_dialog_compared(self, event: Compared) -> None:
+    def _compared(self, outcome: Adoption | Exception) -> None:
         from xdpchain.change.checks import Finding
 
-        if event.ticket != self._ticket:
-            return
-        outcome = event.outcome
-        if isinstance(outcome, XdpChainError):
-            self._findings = (
-                Finding("error", f"{outcome.what}: {outcome.why}", worded(outcome.todo, keys=True)),
-            )
+        if isinstance(outcome, Exception):
+            self._findings = (objection(outcome),)
         else:
             self.adoption, self._component = outcome, outcome.component
             self._findings = tuple(Finding("ok", note) for note in outcome.notes)

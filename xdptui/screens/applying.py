@@ -7,7 +7,6 @@ import threading
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
-from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.change.plan import Plan
@@ -24,20 +23,6 @@ class Applying(Dialog[Outcome]):
     """Answers with what runs afterwards on each interface, or with the error that stopped it (in which case
     nothing was changed on any).
     """
-
-    class Step(Message):
-        """The engine began a step."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Done(Message):
-        """The engine has finished."""
-
-        def __init__(self, outcome: Outcome) -> None:
-            super().__init__()
-            self.outcome = outcome
 
     def __init__(self, plans: Sequence[Plan], confirm: float | None = None) -> None:
         super().__init__()
@@ -56,40 +41,36 @@ class Applying(Dialog[Outcome]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.run_worker(self._work, thread=True, group="apply", exit_on_error=False)
+        self.ask(self._work, self._done, "apply")
 
-    def _work(self) -> None:
+    def _work(self) -> tuple[Running, ...]:
         from xdpchain.editing import apply_all
 
-        outcome: Outcome
-        try:
-            edited = apply_all(
-                self._plans,
-                progress=lambda text: self._say(self.Step(text)),
-                cancelled=self._stop.is_set,
-                confirm=self._confirm,
-                warn=self._trouble.append,
-            )
-            outcome = tuple(each.running for each in edited)
-        except Exception as error:  # shown to the user as text
-            outcome = error
-        self._say(self.Done(outcome))
+        edited = apply_all(
+            self._plans,
+            progress=self._begin,
+            cancelled=self._stop.is_set,
+            confirm=self._confirm,
+            warn=self._trouble.append,
+        )
+        return tuple(each.running for each in edited)
 
-    def _say(self, message: Message) -> None:
-        self.post_message(message)
+    def _begin(self, step: str) -> None:
+        """Called in the thread."""
+        self.call_later(self._step, step)
 
-    def on_applying_step(self, event: Step) -> None:
-        self._steps.append(event.text)
+    def _step(self, text: str) -> None:
+        self._steps.append(text)
         self.query_one("#steps", Static).update("\n".join(f" • {step}" for step in self._steps[-8:]))
 
-    def on_applying_done(self, event: Done) -> None:
+    def _done(self, outcome: Outcome) -> None:
         for text in self._trouble:
             self.app.notify(text, severity="warning", timeout=10)
-        self.finish(event.outcome)
+        self.finish(outcome)
 
     def action_back(self) -> None:
         # The engine undoes what it began and then reports; the dialog stays until it has.
         if not self._stop.is_set():
             self._stop.set()
             self.query_one("#back", Button).disabled = True
-            self.on_applying_step(self.Step("cancelling: undoing the steps so far"))
+            self._step("cancelling: undoing the steps so far")

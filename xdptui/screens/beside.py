@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.widget import Widget
 
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog
@@ -22,6 +21,7 @@ class BesideScreen(Dialog[None]):
         #body { height: 1fr; padding: 0; }
     }
     """
+    first = "BesidePane"
 
     def __init__(self, running: Running) -> None:
         super().__init__()
@@ -31,9 +31,6 @@ class BesideScreen(Dialog[None]):
 
     def body(self) -> ComposeResult:
         yield BesidePane(self._target)
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one(BesidePane)
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -11,7 +11,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -45,6 +44,7 @@ class CopyDialog(Dialog[Copyable | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = []
     heading = "Copy"
+    first = "#things"
 
     def __init__(self, things: Sequence[Copyable], folder: Path) -> None:
         super().__init__()
@@ -61,9 +61,6 @@ class CopyDialog(Dialog[Copyable | None]):
         options.highlighted = 0
         yield options
         yield paragraph(f"Screens are saved in {self._folder}.", classes="gap dim")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#things")
 
     def on_key(self, event: events.Key) -> None:
         chosen = next((thing for thing in self._things if thing.key == event.character), None)

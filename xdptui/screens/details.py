@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -11,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import RichLog, Static, TabbedContent, TabPane
 
@@ -52,25 +52,11 @@ class DetailsScreen(Dialog[None]):
         Binding("5", "tab('beside')", show=False),
     ]
 
-    class Described(Message):
-        """The engine's answer."""
-
-        def __init__(self, details: Details | Exception) -> None:
-            super().__init__()
-            self.details = details
-
-    class Listed(Message):
-        """The text of a tab, or why there is none."""
-
-        def __init__(self, tab: str, text: str) -> None:
-            super().__init__()
-            self.tab, self.text = tab, text
-
     def __init__(self, running: Running, slot: Slot, was: Slot | None) -> None:
         super().__init__()
         self._target, self._slot, self._was = running, slot, was
         self._details: Details | None = None
-        self._asked: set[str] = set()
+        self._begun: set[str] = set()
         self.heading = f"{slot.name} on {running.interface.name}"
 
     def body(self) -> ComposeResult:
@@ -92,25 +78,22 @@ class DetailsScreen(Dialog[None]):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one("#overview-text", Static).update("reading…")
-        self.run_worker(self._describe, thread=True, group="details", exit_on_error=False)
+        self.ask(self._describe, self._described, "details")
 
-    def _describe(self) -> None:
+    def _describe(self) -> Details:
         from xdpchain.observe.details import describe
 
-        try:
-            self.post_message(self.Described(describe(self._target, self._slot)))
-        except Exception as error:  # shown to the user as text
-            self.post_message(self.Described(error))
+        return describe(self._target, self._slot)
 
-    def on_details_screen_described(self, event: Described) -> None:
+    def _described(self, details: Details | Exception) -> None:
         from xdptui.view.detail_lines import maps_table, overview
 
-        if isinstance(event.details, Exception):
-            self.query_one("#overview-text", Static).update(Content.styled(str(event.details), "$error"))
+        if isinstance(details, Exception):
+            self.query_one("#overview-text", Static).update(Content.styled(str(details), "$error"))
             return
-        self._details = event.details
-        self.query_one("#overview-text", Static).update(_rows(overview(event.details, self._slot, self._was)))
-        self.query_one("#maps-text", Static).update(Content("\n".join(maps_table(event.details))))
+        self._details = details
+        self.query_one("#overview-text", Static).update(_rows(overview(details, self._slot, self._was)))
+        self.query_one("#maps-text", Static).update(Content("\n".join(maps_table(details))))
         self._list(self.query_one("#tabs", TabbedContent).active)
 
     @on(TabbedContent.TabActivated)
@@ -125,25 +108,18 @@ class DetailsScreen(Dialog[None]):
         if tab == "beside":
             self.query_one(BesidePane).begin()
         details = self._details
-        if tab not in ("translated", "jited") or details is None or tab in self._asked:
+        if tab not in ("translated", "jited") or details is None or tab in self._begun:
             return
-        self._asked.add(tab)
+        self._begun.add(tab)
         make: Callable[[], str] = details.translated if tab == "translated" else details.jited_code
         self.query_one(f"#{tab}-text", RichLog).write("asking bpftool…")
+        self.ask(make, partial(self._listed, tab), tab)
 
-        def work() -> None:
-            try:
-                text = make()
-            except Exception as error:  # shown to the user as text
-                text = told(error)
-            self.post_message(self.Listed(tab, text))
-
-        self.run_worker(work, thread=True, group=tab, exit_on_error=False)
-
-    def on_details_screen_listed(self, event: Listed) -> None:
-        log = self.query_one(f"#{event.tab}-text", RichLog)
+    def _listed(self, tab: str, code: str | Exception) -> None:
+        text = told(code) if isinstance(code, Exception) else code
+        log = self.query_one(f"#{tab}-text", RichLog)
         log.clear()
-        log.write(event.text or "The kernel does not reveal the code.", scroll_end=False)
+        log.write(text or "The kernel does not reveal the code.", scroll_end=False)
 
 
 def _rows(rows: list[tuple[str, str]]) -> Content:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, TypeVar
 
@@ -24,6 +24,7 @@ from xdptui.widgets.row_list import RowList
 __all__ = ["Dialog", "DialogKeys", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 LOW, NARROW = 16, 90
 """Lines and columns of a terminal below which dialogs have no margins."""
@@ -57,7 +58,9 @@ def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str
 
 
 class Dialog(ModalScreen[Answer], Selecting[Answer]):
-    """Subclasses provide ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
+    """Subclasses provide ``heading`` and ``body()``; escape answers ``dismissed``. ``first`` selects what is
+    focused first, ``primary`` is the label and the id of the main button, if there is one.
+    """
 
     DEFAULT_CSS = """
     Dialog {
@@ -112,7 +115,13 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     ]
 
     heading: str = ""
+    first: ClassVar[str] = "#buttons Button"
+    primary: ClassVar[tuple[str, str] | None] = None
     _answered = False
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._asked: dict[str, int] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
@@ -127,10 +136,12 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         raise NotImplementedError
 
     def buttons(self) -> ComposeResult:
-        """The buttons; the harmless one comes first and has the focus. Their ids say what they do: see
-        `pressed`.
-        """
-        yield button("Close (esc)", "close")
+        """The buttons, the harmless one first; their ids say what they do (`pressed`)."""
+        if self.primary is None:
+            yield button("Close (esc)", "close")
+        else:
+            yield button("Cancel (esc)", "cancel")
+            yield button(*self.primary, "primary")
 
     def on_mount(self) -> None:
         self._fit()
@@ -155,8 +166,8 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         self.query_one("#body").styles.max_height = max(1, height - 2 - max(1, buttons.size.height) - margin)
 
     def first_focus(self) -> Widget | None:
-        """The widget focused first: the first button."""
-        return next(iter(self.query("#buttons Button").results(Button)), None)
+        """The widget focused first."""
+        return next(iter(self.query(self.first).results(Widget)), None)
 
     def dismissed(self) -> Answer | None:
         """The answer that escape gives."""
@@ -208,6 +219,26 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         """Whether the button that an action presses exists; True for actions without one."""
         buttons = self.query("#buttons Button").results(Button)
         return action != "accept" or any(button.variant == "primary" for button in buttons)
+
+    def ask(self, work: Callable[[], Found], then: Callable[[Found | Exception], None], group: str) -> None:
+        """Run ``work`` in a thread, then ``then`` in ours with what it returned or raised; of the questions
+        of a ``group`` only the last is answered.
+        """
+        number = self._asked[group] = self._asked.get(group, 0) + 1
+
+        def answer(found: Found | Exception) -> None:
+            if self._asked[group] == number and not self.closed:
+                then(found)
+
+        def run() -> None:
+            found: Found | Exception
+            try:
+                found = work()
+            except Exception as error:  # each dialog shows it
+                found = error
+            self.call_later(answer, found)
+
+        self.run_worker(run, thread=True, group=group, exclusive=True, exit_on_error=False)
 
     @property
     def closed(self) -> bool:

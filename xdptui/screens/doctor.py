@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdptui.screens.dialog import Dialog, button
@@ -33,13 +32,6 @@ class DoctorScreen(Dialog[None]):
         Binding("r", "again", show=False),
     ]
 
-    class Examined(Message):
-        """The engine's answer."""
-
-        def __init__(self, found: tuple[Finding, ...] | Exception) -> None:
-            super().__init__()
-            self.found = found
-
     def __init__(self, netns: str | None, interface: str | None) -> None:
         super().__init__()
         self._netns, self._interface = netns, interface
@@ -57,24 +49,18 @@ class DoctorScreen(Dialog[None]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self._examine()
+        self.ask(self._examine, self._examined, "doctor")
 
-    def _examine(self) -> None:
-        self.run_worker(self._ask, thread=True, exclusive=True, group="doctor", exit_on_error=False)
-
-    def _ask(self) -> None:
+    def _examine(self) -> tuple[Finding, ...]:
         from xdpchain.doctor import examine
 
-        try:
-            self.post_message(self.Examined(examine(self._netns, self._interface)))
-        except Exception as error:  # shown to the user as text
-            self.post_message(self.Examined(error))
+        return examine(self._netns, self._interface)
 
-    def on_doctor_screen_examined(self, event: Examined) -> None:
-        if isinstance(event.found, Exception):
-            self._findings.update(Content.styled(str(event.found), "$error"))
+    def _examined(self, found: tuple[Finding, ...] | Exception) -> None:
+        if isinstance(found, Exception):
+            self._findings.update(Content.styled(str(found), "$error"))
             return
-        self._found = event.found
+        self._found = found
         self._show()
 
     @property
@@ -99,4 +85,4 @@ class DoctorScreen(Dialog[None]):
 
     def action_again(self) -> None:
         self._findings.update("examining…")
-        self._examine()
+        self.ask(self._examine, self._examined, "doctor")

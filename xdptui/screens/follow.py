@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain import files
@@ -33,8 +32,8 @@ from xdptui.workers.packet_follower import (
     Followings,
     FollowMessage,
     Packets,
+    PathsFound,
     Progress,
-    Replays,
 )
 
 __all__ = ["FollowScreen"]
@@ -101,6 +100,7 @@ class FollowScreen(TwoPanes[None]):
         Binding("p", "path", show=False),
         Binding("tab,shift+tab", "other", show=False),
     ]
+    first = "#expression"
 
     def __init__(self, running: Running) -> None:
         super().__init__()
@@ -133,9 +133,6 @@ class FollowScreen(TwoPanes[None]):
         yield button("Path (p)", "path")
         yield button("Stop (x)", "end")
         yield button("Write (w)", "write")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#expression")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -283,13 +280,13 @@ class FollowScreen(TwoPanes[None]):
         self._show()
 
     def action_path(self) -> None:
-        """Replay the packet under the cursor to get the lines that ran."""
+        """Run the packet under the cursor once more to get the lines that ran."""
         packet = self.query_one("#packets", RowList).under(self._shown)
         if packet is not None:
-            work = self._followings.replay(packet)
+            work = self._followings.paths_of(packet)
             self.run_worker(work, thread=True, group="path", exclusive=True, exit_on_error=False)
 
-    def on_replays(self, event: Replays) -> None:
+    def on_paths_found(self, event: PathsFound) -> None:
         if not self._old(event):
             self._paths[event.packet] = event.paths
             self._show_packet()

@@ -11,7 +11,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from xdptui.screens.dialog import Dialog, button
@@ -39,6 +38,7 @@ class HelpScreen(Dialog[None]):
         Binding("space", "scroll(0, 1)", show=False),
     ]
     heading = "Keys"
+    first = "#close"
 
     def __init__(self, mode: Mode | None = None) -> None:
         super().__init__()
@@ -52,9 +52,6 @@ class HelpScreen(Dialog[None]):
     def buttons(self) -> ComposeResult:
         yield button("Search (/)", "filter")
         yield button("Close (esc)", "close")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#close")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -85,9 +82,7 @@ class HelpScreen(Dialog[None]):
         self.query_one("#lines", Static).update(Content("\n").join(rows))
 
     def action_filter(self) -> None:
-        line = self.query_one("#needle")
-        line.display = True
-        line.focus()
+        self.query_one(FilterLine).open()
 
     @on(Input.Changed, "#needle")
     def typed(self, event: Input.Changed) -> None:
@@ -96,10 +91,7 @@ class HelpScreen(Dialog[None]):
 
     @on(FilterLine.Closed)
     def filtered(self, event: FilterLine.Closed) -> None:
-        line = self.query_one("#needle", FilterLine)
-        if event.clear:
-            line.value = ""
-        line.display = bool(line.value)
+        self.query_one(FilterLine).close(event.clear)
         self.set_focus(self.query_one("#close"))
 
     def action_keys(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -14,8 +15,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.message import Message
-from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
@@ -71,13 +70,7 @@ class HistoryScreen(TwoPanes[int | None]):
         Binding("z", "undo", show=False),
         Binding("enter", "undo_to", show=False),
     ]
-
-    class Told(Message):
-        """The journal's entries, or why they can't be read."""
-
-        def __init__(self, found: tuple[JournalEntry, ...] | Exception) -> None:
-            super().__init__()
-            self.found = found
+    first = "#rows"
 
     def __init__(
         self,
@@ -126,29 +119,17 @@ class HistoryScreen(TwoPanes[int | None]):
         back.disabled = not self._may_undo
         yield back
 
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#rows")
-
     def on_mount(self) -> None:
         super().on_mount()
         if self._target is not None:
-            self.run_worker(self._read, thread=True, group="history", exit_on_error=False)
+            self.ask(partial(_history, self._target), self._told, "history")
         self._show()
 
-    def _read(self) -> None:
-        from xdpchain.change.journal.undoing import history
-
-        assert self._target is not None
-        try:
-            self.post_message(self.Told(history(self._target)))
-        except Exception as error:  # shown to the user as text
-            self.post_message(self.Told(error))
-
-    def on_history_screen_told(self, event: Told) -> None:
-        if isinstance(event.found, Exception):
-            self._empty = str(event.found)
+    def _told(self, found: tuple[JournalEntry, ...] | Exception) -> None:
+        if isinstance(found, Exception):
+            self._empty = str(found)
         else:
-            self._entries = event.found[::-1]
+            self._entries = found[::-1]
             self._known = {}
             self._empty = "The journal has no changes for this interface."
         self._show()
@@ -221,3 +202,9 @@ class HistoryScreen(TwoPanes[int | None]):
         entry = self.query_one("#rows", RowList).under(self._entries)
         if self._page is _Page.CHANGES and entry is not None and self._may_undo:
             self.finish(entry.number)
+
+
+def _history(running: Running) -> tuple[JournalEntry, ...]:
+    from xdpchain.change.journal.undoing import history
+
+    return history(running)

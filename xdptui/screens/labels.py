@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.labels import changed_labels, labels_change, labels_text, parse_labels
 from xdpchain.model.slot import Slot
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.words.advice import told
 
 __all__ = ["LabelsDialog"]
@@ -21,6 +20,8 @@ class LabelsDialog(Dialog[dict[str, str] | None]):
     """Answers with the argument for `Chain.label`, or None."""
 
     DEFAULT_CSS = "LabelsDialog Input { margin: 1 0; }"
+    first = "#labels"
+    primary = ("Set (ctrl+s)", "set")
 
     def __init__(self, slot: Slot) -> None:
         super().__init__()
@@ -31,13 +32,6 @@ class LabelsDialog(Dialog[dict[str, str] | None]):
         yield paragraph("KEY=VALUE, separated by commas or spaces. Labels not on the line are removed.")
         yield Input(labels_text(self._before), placeholder="team=edge, tier=1", id="labels")
         yield paragraph("", id="outcome")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Set (ctrl+s)", "set", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#labels")
 
     def _change(self) -> dict[str, str]:
         """The labels that change. Raises InvalidInput."""

@@ -10,7 +10,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -50,6 +49,7 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
+    first = "#offers"
 
     def __init__(self, offers: Sequence[Offer], now: Linkage, mode: Mode, interface: str) -> None:
         super().__init__()
@@ -73,9 +73,6 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
 
     def buttons(self) -> ComposeResult:
         yield button("Keep it (esc)", "cancel")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#offers")
 
     def on_key(self, event: events.Key) -> None:
         mode = MODE_KEYS.get(event.character or "")

@@ -8,7 +8,6 @@ from abc import abstractmethod
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from xdptui.screens.dialog import Dialog
@@ -28,6 +27,7 @@ class LiveText(Dialog[None]):
         VerticalScroll { scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     }
     """
+    first = "#view"
 
     @abstractmethod
     def text(self) -> str:
@@ -36,9 +36,6 @@ class LiveText(Dialog[None]):
     def body(self) -> ComposeResult:
         with VerticalScroll(id="view"):
             yield Static("reading…", id="live")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#view", VerticalScroll)
 
     def on_mount(self) -> None:
         super().on_mount()

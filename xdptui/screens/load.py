@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from xdpchain.maps.globals import GlobalVariable
     from xdpchain.objects.verdicts import ProgramVerdicts
 
-__all__ = ["Choice", "LoadDialog"]
+__all__ = ["Choice", "LoadDialog", "objection"]
 
 
 @frozen
@@ -89,20 +88,6 @@ class LoadDialog(ObjectFiles[Choice | None]):
         Binding("ctrl+l", "lines", show=False),
     ]
 
-    class Judged(Message):
-        """Choice ``ticket`` was checked against the interface."""
-
-        def __init__(self, ticket: int, findings: tuple[Finding, ...]) -> None:
-            super().__init__()
-            self.ticket, self.findings = ticket, findings
-
-    class Verdicts(Message):
-        """What the program of choice ``ticket`` can return; None: unreadable."""
-
-        def __init__(self, ticket: int, found: ProgramVerdicts | None) -> None:
-            super().__init__()
-            self.ticket, self.found = ticket, found
-
     def __init__(
         self,
         running: Running,
@@ -122,7 +107,6 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._error: XdpChainError | None = None
         self._verdicts: ProgramVerdicts | None = None
         self._lines = False
-        self._ticket = 0
         where = running.interface
         self.heading = (
             f"Load a program on {where.name}"
@@ -287,56 +271,45 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._show()
 
     def _judge(self) -> None:
-        """Ask the engine whether the interface can run it; the answer arrives as a message."""
+        """Ask the engine whether the interface can run it."""
         component = self._component
         if component is None:
             return
-        self._ticket += 1
-        ticket, running, mode = self._ticket, self._target, self._mode
-        self._ask_verdicts(ticket, component)
+        running, mode = self._target, self._mode
+        self._ask_verdicts(component)
 
-        def work() -> None:
-            from xdpchain.change.checks import Finding, check_component
+        def work() -> tuple[Finding, ...]:
+            from xdpchain.change.checks import check_component
 
-            try:
-                findings = tuple(check_component(component, running, mode))
-            except XdpChainError as error:
-                findings = (Finding("error", f"{error.what}: {error.why}", worded(error.todo, keys=True)),)
-            self.post_message(self.Judged(ticket, findings))
+            return tuple(check_component(component, running, mode))
 
-        self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
+        self.ask(work, self._judged, "judge")
 
-    def _ask_verdicts(self, ticket: int, component: Component) -> None:
-        """Ask what it can return, and where; the answer arrives as a message."""
+    def _judged(self, found: tuple[Finding, ...] | Exception) -> None:
+        self._findings = (objection(found),) if isinstance(found, Exception) else found
+        self._show()
+
+    def _ask_verdicts(self, component: Component) -> None:
+        """Ask what it can return, and where."""
         data = component.object.data if component.object is not None else None
         if data is None:
             return
 
-        def work() -> None:
+        def work() -> ProgramVerdicts:
             from xdpchain.objects.verdicts import verdicts_of
 
-            try:
-                found = verdicts_of(data, component.name)
-            except XdpChainError:
-                found = None
-            self.post_message(self.Verdicts(ticket, found))
+            return verdicts_of(data, component.name)
 
-        self.run_worker(work, thread=True, group="verdicts", exclusive=True, exit_on_error=False)
+        self.ask(work, self._list_verdicts, "verdicts")
 
-    def on_load_dialog_verdicts(self, event: Verdicts) -> None:
-        if event.ticket == self._ticket:
-            self._verdicts = event.found
-            self._show()
+    def _list_verdicts(self, found: ProgramVerdicts | Exception) -> None:
+        self._verdicts = None if isinstance(found, Exception) else found
+        self._show()
 
     def action_lines(self) -> None:
         """Show or hide the lines that decide the verdicts."""
         self._lines = not self._lines
         self._show()
-
-    def on_load_dialog_judged(self, event: Judged) -> None:
-        if event.ticket == self._ticket:
-            self._findings = event.findings
-            self._show()
 
     @on(ModeChoice.Changed)
     def mode_changed(self) -> None:
@@ -501,6 +474,15 @@ FIELDS = {
     "mode": "Native runs in the driver; generic works with any driver but is slower.",
 }
 """What each field means."""
+
+
+def objection(error: Exception) -> Finding:
+    """What prevents loading, as one of the findings."""
+    from xdpchain.change.checks import Finding
+
+    if isinstance(error, XdpChainError):
+        return Finding("error", f"{error.what}: {error.why}", worded(error.todo, keys=True))
+    return Finding("error", f"{type(error).__name__}: {error}")
 
 
 def _refused(findings: tuple[Finding, ...] | None) -> bool:

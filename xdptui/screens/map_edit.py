@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import EntryChange, Shape, TableEntry
 from xdpchain.maps.layout import Layout, Record
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.screens.question import Confirm
 from xdptui.words.advice import worded
 
@@ -34,6 +34,7 @@ class MapEdit(Dialog[EntryChange | None]):
     MapEdit Input { margin: 0 0 1 0; }
     MapEdit #trouble { height: auto; }
     """
+    primary = ("Continue (enter)", "go")
 
     def __init__(
         self,
@@ -77,10 +78,6 @@ class MapEdit(Dialog[EntryChange | None]):
             return "The length of the CPU's queue, in packets."
         each = " It is set on every CPU." if self._shape.per_cpu else ""
         return f"Numbers can be 0x…; {{a=1, b=2}} sets members and leaves the others.{each}"
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Continue (enter)", "go", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#key" if self._entry is None and not self.typed else "#value")

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
@@ -69,6 +68,7 @@ class MapsScreen(TwoPanes[None]):
         Binding("r", "again", show=False),
         Binding("tab,shift+tab", "other", show=False),
     ]
+    first = "#maps"
 
     def __init__(
         self,
@@ -117,9 +117,6 @@ class MapsScreen(TwoPanes[None]):
         yield button("Edit (e)", "edit")
         yield button("Add (n)", "new")
         yield button("Delete (x)", "delete")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#maps")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -330,9 +327,7 @@ class MapsScreen(TwoPanes[None]):
     # The filter
 
     def action_filter(self) -> None:
-        line = self.query_one("#needle")
-        line.display = True
-        line.focus()
+        self.query_one(FilterLine).open()
 
     @on(Input.Changed, "#needle")
     def typed(self, event: Input.Changed) -> None:
@@ -347,10 +342,7 @@ class MapsScreen(TwoPanes[None]):
             super().action_back()
 
     def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
-        line = self.query_one("#needle", FilterLine)
-        if event.clear:
-            line.value = ""
-        line.display = bool(line.value)
+        self.query_one(FilterLine).close(event.clear)
         self.set_focus(self.query_one("#entries"))
 
     # Changing a value

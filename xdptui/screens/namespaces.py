@@ -11,11 +11,10 @@ from typing import Final
 from textual import on
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from xdpchain.observe.discover import Glance, glance, spellings
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.view.namespace_lines import NamespaceView, namespace_cells, namespace_head
 from xdptui.widgets.row_list import RowList
 
@@ -38,6 +37,8 @@ class Namespaces(Dialog[NamespaceView | None]):
     Namespaces #namespaces { height: auto; max-height: 60vh; background: $surface; }
     """
     heading = "Network namespaces"
+    first = "#namespaces"
+    primary = ("Go there (enter)", "go")
 
     def __init__(self, places: Sequence[str | None], here: str | None) -> None:
         super().__init__()
@@ -48,13 +49,6 @@ class Namespaces(Dialog[NamespaceView | None]):
     def body(self) -> ComposeResult:
         yield RowList(id="namespaces")
         yield paragraph(f"{KEYS} {READING}", "$text-muted", id="progress")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Go there (enter)", "go", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self._rows
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -84,6 +78,8 @@ class Namespaces(Dialog[NamespaceView | None]):
         rows = {view.netns: row for row, view in enumerate(self._views)}
         waiting = self._glances()
         while found := await asyncio.to_thread(_some, waiting):
+            if self.closed:
+                return
             for netns, names, with_xdp in found:
                 view = NamespaceView(netns, -1 if names is None else len(names), with_xdp)
                 if netns in rows:
@@ -92,6 +88,8 @@ class Namespaces(Dialog[NamespaceView | None]):
                     rows[netns] = len(self._views)
                     self._views.append(view)
             self._show()
+        if self.closed:
+            return
         text = KEYS if self._complete else f"{KEYS} {OUTSIDE}"
         self.query_one("#progress", Static).update(Content.styled(text, "$text-muted"))
 

@@ -14,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.suggester import Suggester
-from textual.widget import Widget
 from textual.widgets import Input
 
 from xdpchain.errors import XdpChainError
@@ -120,6 +119,7 @@ class ObjectFiles(Dialog[Answer]):
         #path { width: 1fr; }
     }
     """
+    first = "#path"
 
     def __init__(self, directory: str | None = None) -> None:
         super().__init__()
@@ -161,9 +161,6 @@ class ObjectFiles(Dialog[Answer]):
     def no_object(self, error: XdpChainError) -> None:
         """Called when the path to use leads nowhere."""
         raise NotImplementedError
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#path")
 
     def on_mount(self) -> None:
         super().on_mount()

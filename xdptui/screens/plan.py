@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.change.differences import Change, ChangeKind
@@ -86,20 +86,6 @@ class PlanDialog(Dialog[bool]):
         Binding("d", "log", show=False),
         Binding("s", "sample", show=False),
     ]
-
-    class Checked(Message):
-        """What the worker found."""
-
-        def __init__(self, found: PlanCheck) -> None:
-            super().__init__()
-            self.found = found
-
-    class Sampled(Message):
-        """What happened to a sample of current packets, with remarks on them."""
-
-        def __init__(self, found: WhatIf | Exception, notes: tuple[str, ...]) -> None:
-            super().__init__()
-            self.found, self.notes = found, notes
 
     def __init__(
         self,
@@ -188,7 +174,7 @@ class PlanDialog(Dialog[bool]):
         super().on_mount()
         self.query_one("#findings").display = False
         if not self.plan.empty:
-            self.run_worker(self._check, thread=True, group="check", exit_on_error=False)
+            self.ask(partial(check_plan, self.plan), self._checked, "check")
             from xdpchain.follow.sample import sampling_swaps
 
             if not sampling_swaps(self.plan.running):
@@ -198,15 +184,9 @@ class PlanDialog(Dialog[bool]):
         if self._sampling is not None:
             self._sampling.set()  # applying need not wait for the rest
 
-    def _check(self) -> None:
-        try:
-            found = check_plan(self.plan)
-        except Exception as error:  # applying works without the check: show the error instead
-            found = PlanCheck(packets=f"not tried: {told(error)}")
-        self.post_message(self.Checked(found))
-
-    def on_plan_dialog_checked(self, event: Checked) -> None:
-        found = event.found
+    def _checked(self, found: PlanCheck | Exception) -> None:
+        if isinstance(found, Exception):  # applying works without the check
+            found = PlanCheck(packets=f"not tried: {told(found)}")
         if found.refusal is not None:
             self._refuse(found.refusal)
         if found.findings:
@@ -228,26 +208,18 @@ class PlanDialog(Dialog[bool]):
             return
         stop = self._sampling = threading.Event()
         self.query_one("#sampled", Static).update(" sampling current traffic…")
+        self.ask(partial(sample_plan, self.plan, stop), self._sampled, "sample")
 
-        def work() -> None:
-            try:
-                found, notes = sample_plan(self.plan, stop)
-            except Exception as error:  # applying works without it: show the error instead
-                self.post_message(self.Sampled(error, ()))
-            else:
-                self.post_message(self.Sampled(found, notes))
-
-        self.run_worker(work, thread=True, group="sample", exit_on_error=False)
-
-    def on_plan_dialog_sampled(self, event: Sampled) -> None:
+    def _sampled(self, sample: tuple[WhatIf, tuple[str, ...]] | Exception) -> None:
         self._sampling = None
-        if isinstance(event.found, Exception):
-            lines = [f"not sampled: {told(event.found, keys=True)}"]
+        if isinstance(sample, Exception):  # applying works without it
+            lines = [f"not sampled: {told(sample, keys=True)}"]
         else:
-            lines = [*sampled_effects(event.found, self._rate), *event.found.unknown, *event.notes]
+            found, notes = sample
+            lines = [*sampled_effects(found, self._rate), *found.unknown, *notes]
         shown = self.query_one("#sampled", Static)
         shown.update(Content("\n".join(f" {line}" for line in lines)))
-        shown.set_class(isinstance(event.found, Exception), "dim")
+        shown.set_class(isinstance(sample, Exception), "dim")
 
     def _refuse(self, error: XdpChainError) -> None:
         """The kernel rejects this candidate: say so first, and remove the button."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.slot import Slot
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.one_of import OneOf
 from xdptui.words.advice import told
@@ -36,6 +35,8 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
     PolicyDialog ActionToggles { margin: 1 0; }
     PolicyDialog #outcome { margin: 1 0 0 0; }
     """
+    first = "#may"
+    primary = ("Set (ctrl+s)", "set")
 
     def __init__(self, slot: Slot, index: int) -> None:
         super().__init__()
@@ -50,13 +51,6 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         yield paragraph("If it returns anything else:")
         yield OneOf([WORDS[choice] for choice in Answer], list(Answer).index(answer), id="answer")
         yield paragraph("", id="outcome")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Set (ctrl+s)", "set", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#may")
 
     def on_mount(self) -> None:
         super().on_mount()

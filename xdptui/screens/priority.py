@@ -6,12 +6,11 @@ from __future__ import annotations
 from textual import on
 from textual.app import ComposeResult
 from textual.validation import Integer
-from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.model.chain import Chain
 from xdpchain.model.runconfig import MAX_PRIORITY
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 
 __all__ = ["PriorityDialog"]
 
@@ -20,6 +19,8 @@ class PriorityDialog(Dialog[int | None]):
     """Answers with the priority, or None; shows meanwhile where the slot would be."""
 
     DEFAULT_CSS = "PriorityDialog Input { margin: 1 0; }"
+    first = "#priority"
+    primary = ("Set (ctrl+s)", "set")
 
     def __init__(self, chain: Chain, index: int) -> None:
         super().__init__()
@@ -37,13 +38,6 @@ class PriorityDialog(Dialog[int | None]):
             validators=[Integer(0, MAX_PRIORITY, f"The priority must be 0 to {MAX_PRIORITY}.")],
         )
         yield paragraph("", id="outcome")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Set (ctrl+s)", "set", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#priority")
 
     @on(Input.Changed, "#priority")
     def preview(self, event: Input.Changed) -> None:

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.screens.object_paths import Entry, listing
 from xdptui.view.file_lines import file_cells, file_head
 from xdptui.widgets.row_list import RowList
@@ -36,6 +36,8 @@ class RecordTo(Dialog[str | None]):
     RecordTo.-low Input { margin: 0; }
     """
     heading = "Record all interfaces"
+    first = "#path"
+    primary = ("Record (enter)", "record")
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -45,13 +47,6 @@ class RecordTo(Dialog[str | None]):
         yield paragraph("Records what runs and its counters once a second, until you press ctrl+r again.")
         yield Input(self._path, id="path", select_on_focus=False)
         yield paragraph("", id="outcome")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Record (enter)", "record", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#path")
 
     @on(Input.Changed, "#path")
     def preview(self) -> None:
@@ -77,6 +72,7 @@ class OpenRecording(Dialog[str | None]):
     OpenRecording.-low #files { margin: 0; }
     """
     heading = "Replay a recording"
+    primary = ("Replay (enter)", "replay")
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -91,10 +87,6 @@ class OpenRecording(Dialog[str | None]):
             yield RowList(id="files")
         else:
             yield paragraph(f"There is no recording in {self._folder} yet. ctrl+r makes one.", id="none")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Replay (enter)", "replay", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#files" if self._files else "#path")

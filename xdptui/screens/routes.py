@@ -7,14 +7,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.routes import route_name
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.widgets.one_of import OneOf
 
 __all__ = ["RoutesDialog"]
@@ -34,6 +33,8 @@ class RoutesDialog(Dialog[Chain | None]):
     }
     RoutesDialog #codes:focus { background: $panel; }
     """
+    first = "#codes"
+    primary = ("Set (ctrl+s)", "set")
 
     def __init__(self, chain: Chain, index: int, action: Action) -> None:
         super().__init__()
@@ -50,13 +51,6 @@ class RoutesDialog(Dialog[Chain | None]):
             with Vertical(classes="half"):
                 yield paragraph("this slot runs", "bold")
                 yield OneOf([words for _, words in self._targets()], id="targets")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Set (ctrl+s)", "set", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#codes")
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -7,11 +7,10 @@ import os
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.frozen import frozen
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.widgets.one_of import OneOf
 
 __all__ = ["SaveDialog", "SaveTo"]
@@ -32,6 +31,8 @@ class SaveDialog(Dialog[SaveTo | None]):
     SaveDialog Input { margin: 1 0; }
     SaveDialog.-low Input { margin: 0; }
     """
+    first = "#path"
+    primary = ("Save (ctrl+s)", "save")
 
     def __init__(self, name: str, what: str) -> None:
         super().__init__()
@@ -44,13 +45,6 @@ class SaveDialog(Dialog[SaveTo | None]):
         yield Input(self._path, id="path", select_on_focus=False)
         yield OneOf(self._choices(), id="objects")
         yield paragraph("", id="outcome", classes="gap")
-
-    def buttons(self) -> ComposeResult:
-        yield button("Cancel (esc)", "cancel")
-        yield button("Save (ctrl+s)", "save", "primary")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#path")
 
     @on(Input.Changed, "#path")
     @on(OneOf.Chosen)

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
 from xdpchain.change.differences import Change
@@ -26,13 +25,6 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         Binding("d", "drop", show=False),
         Binding("b", "rebase", show=False),
     ]
-
-    class Told(Message):
-        """Who loaded what runs now, as text."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
 
     def __init__(self, running: Running, changes: tuple[Change, ...], mine: int) -> None:
         super().__init__(classes="-danger")
@@ -61,15 +53,16 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
     def on_mount(self) -> None:
         super().on_mount()
         if self._target.hook is not None:
-            self.run_worker(self._ask_whose, thread=True, group="whose", exit_on_error=False)
+            self.ask(self._whose, self._say_whose, "whose")
 
-    def _ask_whose(self) -> None:
+    def _whose(self) -> str:
         from xdpchain.observe.hook import author_of
 
-        self.post_message(self.Told(author_of(self._target)))
+        return author_of(self._target)
 
-    def on_stale_dialog_told(self, event: Told) -> None:
-        self.query_one("#whose", Static).update(Content(f"{event.text[:1].upper()}{event.text[1:]}."))
+    def _say_whose(self, text: str | Exception) -> None:
+        if not isinstance(text, Exception):  # otherwise what it says already stays
+            self.query_one("#whose", Static).update(Content(f"{text[:1].upper()}{text[1:]}."))
 
     @property
     def _rebasable(self) -> bool:

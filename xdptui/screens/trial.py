@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
 from xdpchain.model.actions import Action
@@ -38,13 +37,6 @@ class TrialDialog(Dialog[None]):
 
     DEFAULT_CSS = "TrialDialog #box { width: 92; }"
 
-    class Done(Message):
-        """The trial is finished."""
-
-        def __init__(self, outcome: TrialReport | Exception) -> None:
-            super().__init__()
-            self.outcome = outcome
-
     def __init__(self, chain: Chain, name: str) -> None:
         super().__init__()
         self._chain = chain
@@ -61,25 +53,20 @@ class TrialDialog(Dialog[None]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.run_worker(self._work, thread=True, group="trial", exit_on_error=False)
+        self.ask(self._work, self._done, "trial")
 
-    def _work(self) -> None:
+    def _work(self) -> TrialReport:
         from xdpchain.trial.run import run_trial
 
-        outcome: TrialReport | Exception
-        try:
-            outcome = run_trial(self._chain, [frame for _, frame in NAMED_FRAMES], repeat=REPEAT)
-        except Exception as error:  # shown to the user as text
-            outcome = error
-        self.post_message(self.Done(outcome))
+        return run_trial(self._chain, [frame for _, frame in NAMED_FRAMES], repeat=REPEAT)
 
-    def on_trial_dialog_done(self, event: Done) -> None:
-        if isinstance(event.outcome, Exception):
-            self.app.switch_screen(Failure(event.outcome, "The trial failed"))
+    def _done(self, outcome: TrialReport | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self.app.switch_screen(Failure(outcome, "The trial failed"))
             return
         slots = "".join(f"{i:>3}" for i in range(len(self._chain)))
         lines = [Content.styled(f"{'frame':<28}{'bytes':>6} {slots}  {'verdict':<14}{'ns':>5}", "bold")]
-        for (name, frame), row in zip(NAMED_FRAMES, event.outcome.rows, strict=True):
+        for (name, frame), row in zip(NAMED_FRAMES, outcome.rows, strict=True):
             known = isinstance(row.verdict, Action)
             verdict = Action(row.verdict).xdp_name if known else f"code {int(row.verdict)}"
             changed = " rewritten" if row.frame_out != frame else ""

@@ -8,7 +8,6 @@ from typing import ClassVar, NamedTuple
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.model.chain import Chain
@@ -34,6 +33,7 @@ class UnloadDialog(Dialog[Leaving | None]):
         Binding("k", "keep_maps", show=False),
         Binding("u", "remove", show=False),
     ]
+    first = "SlotChoice"
 
     def __init__(self, chain: Chain, index: int, interface: str, *, keep_maps: bool = False) -> None:
         super().__init__(classes="-danger")
@@ -50,9 +50,6 @@ class UnloadDialog(Dialog[Leaving | None]):
     def buttons(self) -> ComposeResult:
         yield button("Keep all (esc)", "cancel")
         yield button("Remove", "remove", "error")
-
-    def first_focus(self) -> Widget | None:
-        return self.query_one(SlotChoice)
 
     def on_mount(self) -> None:
         super().on_mount()

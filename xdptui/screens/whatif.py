@@ -12,9 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.suggester import Suggester
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from xdpchain.errors import XdpChainError
@@ -78,13 +76,7 @@ class WhatIfScreen(TwoPanes[None]):
         Binding("y", "back", show=False),
         Binding("o", "another", show=False),
     ]
-
-    class Tried(Message):
-        """The engine's answer to the ``ticket``-th question."""
-
-        def __init__(self, ticket: int, found: WhatIf | Exception, notes: tuple[str, ...]) -> None:
-            super().__init__()
-            self.ticket, self.found, self.notes = ticket, found, notes
+    first = "#packets"
 
     def __init__(
         self, running: Running, candidate: Chain, changes: bool = True, *, adopts: int | None = None
@@ -94,7 +86,6 @@ class WhatIfScreen(TwoPanes[None]):
         self._tried: WhatIf | None = None
         self._rows: tuple[Crossing, ...] = ()
         self._notes: tuple[str, ...] = ()
-        self._ticket = 0
         self._builtin = True
         what = "the candidate" if changes else "what runs (no candidate)"
         self.heading = f"What if: packets through {what} on {running.interface.name}"
@@ -114,9 +105,6 @@ class WhatIfScreen(TwoPanes[None]):
         yield button("Close (esc)", "close")
         yield button("Other packets (o)", "another")
 
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#packets")
-
     def on_mount(self) -> None:
         super().on_mount()
         self._try(BUILTIN)
@@ -124,42 +112,32 @@ class WhatIfScreen(TwoPanes[None]):
     # Trying
 
     def _try(self, source: str) -> None:
-        self._ticket += 1
         self._builtin = source == BUILTIN
-        ticket, running = self._ticket, self._target
+        running, candidate, adopts = self._target, self._candidate, self._adopts
 
-        def work() -> None:
+        def work() -> tuple[WhatIf, tuple[str, ...]]:
             from xdpchain.follow.sample import supply_of
             from xdpchain.trial.whatif import what_if
 
-            try:
-                supply = supply_of(source, running)
-                found = what_if(
-                    running, self._candidate, supply.packets, adopts=self._adopts, call_lines=True
-                )
-            except Exception as error:  # shown to the user as text
-                self.post_message(self.Tried(ticket, error, ()))
-            else:
-                self.post_message(self.Tried(ticket, found, supply.notes))
+            supply = supply_of(source, running)
+            found = what_if(running, candidate, supply.packets, adopts=adopts, call_lines=True)
+            return found, supply.notes
 
         begun = "sampling current traffic…" if source == "live" else BEGUN
         self.query_one("#summary", Static).update(begun)
-        self.run_worker(work, thread=True, group="whatif", exclusive=True, exit_on_error=False)
+        self.ask(work, self._show_tried, "whatif")
 
-    def on_what_if_screen_tried(self, event: Tried) -> None:
-        if event.ticket != self._ticket:
-            return
-        if isinstance(event.found, Exception):
+    def _show_tried(self, found: tuple[WhatIf, tuple[str, ...]] | Exception) -> None:
+        if isinstance(found, Exception):
             self._tried, self._rows, self._notes = None, (), ()
-            error = event.found
-            known = isinstance(error, XdpChainError)
-            text = told(error, keys=True) if known else f"{type(error).__name__}: {error}"
+            known = isinstance(found, XdpChainError)
+            text = told(found, keys=True) if known else f"{type(found).__name__}: {found}"
             self._show(Content.styled(text, "$error"))
             return
-        self._tried, self._notes = event.found, event.notes
-        self._rows = arranged(event.found)
-        only = "" if event.found.changed or not self._builtin else UNPROVEN
-        self._show(Content(f"{summary(event.found)}{only}"))
+        tried, self._notes = found
+        self._tried, self._rows = tried, arranged(tried)
+        only = "" if tried.changed or not self._builtin else UNPROVEN
+        self._show(Content(f"{summary(tried)}{only}"))
 
     @on(Input.Submitted, "#source")
     def chosen(self, event: Input.Submitted) -> None:

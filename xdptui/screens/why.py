@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.containers import VerticalScroll
-from textual.message import Message
 from textual.widgets import Static
 
 from xdpchain.model.running import Running
 from xdptui.render.why_text import MARK, MOST_FIRST, Row, reasons_table
 from xdptui.screens.live_text import LiveText
+from xdptui.words.advice import told
 from xdptui.words.rates import Reading, Trends
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ class WhyScreen(LiveText):
     what runs.
     """
 
-    class Read(Message):
-        """The sites of all slots."""
-
-        def __init__(self, slots: tuple[SlotReasons, ...]) -> None:
-            super().__init__()
-            self.slots = slots
-
     def __init__(
         self,
         running: Running,
@@ -46,19 +40,20 @@ class WhyScreen(LiveText):
         self._reasons = reasons
         self._target, self._slot_key, self._reading = running, slot_key, reading
         self._slots: tuple[SlotReasons, ...] | None = None
+        self._trouble = "reading…"
         self._trends: Trends[Row] = Trends()
         self._scrolled_to = 0.0
         self.heading = f"Why: which lines decided on {running.interface.name}"
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.run_worker(self._read, thread=True, group="why", exit_on_error=False)
+        self.ask(partial(self._reasons, self._target), self._read, "why")
 
-    def _read(self) -> None:
-        self.post_message(self.Read(self._reasons(self._target)))
-
-    def on_why_screen_read(self, event: Read) -> None:
-        self._slots = event.slots
+    def _read(self, slots: tuple[SlotReasons, ...] | Exception) -> None:
+        if isinstance(slots, Exception):
+            self._trouble = told(slots, keys=True)
+        else:
+            self._slots = slots
         self.refresh_text()
 
     def refresh_text(self) -> None:
@@ -80,7 +75,7 @@ class WhyScreen(LiveText):
 
     def text(self) -> str:
         if self._slots is None:
-            return "reading…"
+            return self._trouble
         width = self.query_one("#live", Static).content_size.width or None
         reading = self._reading()
         table = reasons_table(

@@ -44,5 +44,16 @@ class FilterLine(Input):
             select_on_focus=False,
         )
 
+    def open(self) -> None:
+        """Show it, and type into it."""
+        self.display = True
+        self.focus()
+
+    def close(self, clear: bool) -> None:
+        """Hide it if it is empty, or ``clear`` empties it."""
+        if clear:
+            self.value = ""
+        self.display = bool(self.value)
+
     def action_close(self, clear: bool) -> None:
         self.post_message(self.Closed(clear))

@@ -8,12 +8,12 @@ from typing import Any
 
 from xdpchain.follow.followed import Followed, Step, View
 from xdpchain.follow.pcapng import code_name
-from xdpchain.trial.replay import Replayed, ReplayedLine
+from xdpchain.trial.slot_paths import PathLine, SlotPath
 from xdptui.words.printable import printable
 
 __all__ = ["Paths", "arrivals", "path_document", "path_lines"]
 
-Paths = Mapping[int, Replayed | str]
+Paths = Mapping[int, SlotPath | str]
 """By slot of a followed packet: its replay, or why there is none."""
 
 
@@ -25,7 +25,7 @@ def arrivals(packet: Followed) -> Iterator[tuple[Step, View]]:
         view = step.view
 
 
-def path_lines(step: Step, view: View, path: Replayed | str) -> list[str]:
+def path_lines(step: Step, view: View, path: SlotPath | str) -> list[str]:
     """How reliable the replay is, then one line per source line that ran; → marks where a condition
     led on.
     """
@@ -42,13 +42,13 @@ def path_lines(step: Step, view: View, path: Replayed | str) -> list[str]:
     return lines
 
 
-def _place(replayed_line: ReplayedLine) -> str:
+def _place(replayed_line: PathLine) -> str:
     if replayed_line.line is None:
         return f"{replayed_line.function or 'the program'}, instruction {replayed_line.insn}"
     return f"{replayed_line.line.file}:{replayed_line.line.number}  {replayed_line.line.text}"
 
 
-def path_document(step: Step, path: Replayed | str) -> dict[str, Any]:
+def path_document(step: Step, path: SlotPath | str) -> dict[str, Any]:
     """``{"replayed", "same", "code", "lines", "why"}`` of docs/cli.md."""
     if isinstance(path, str):
         return {"replayed": False, "same": None, "code": None, "lines": [], "why": path}

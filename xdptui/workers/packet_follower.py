@@ -16,7 +16,7 @@ from xdpchain.follow.followed import Followed
 from xdpchain.model.running import Running
 from xdptui.words.path_words import Paths, arrivals
 
-__all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress", "Replays"]
+__all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "PathsFound", "Progress"]
 
 POLL = 0.05
 TELL_EVERY = 0.5
@@ -54,7 +54,7 @@ class Progress(FollowMessage):
         self.looked_at, self.lost = looked_at, lost
 
 
-class Replays(FollowMessage):
+class PathsFound(FollowMessage):
     """The lines that ran for a packet, by slot."""
 
     def __init__(self, number: int, packet: int, paths: Paths) -> None:
@@ -103,23 +103,23 @@ class Followings:
 
         return work
 
-    def replay(self, packet: Followed) -> Callable[[], None]:
-        """Work for a thread: replay a packet through what runs now."""
+    def paths_of(self, packet: Followed) -> Callable[[], None]:
+        """Work for a thread: run a packet once more through what runs now."""
         number = self.number
 
         def work() -> None:
             from xdpchain.errors import XdpChainError
             from xdpchain.observe.discover import look
-            from xdpchain.trial.replay import replay_packet
+            from xdpchain.trial.slot_paths import paths_of_packet
 
             where = self._running.interface
             views = [view.head for _, view in arrivals(packet)]
             paths: Paths
             try:
-                paths = replay_packet(look(where.name, where.netns), views)
+                paths = paths_of_packet(look(where.name, where.netns), views)
             except XdpChainError as error:
                 paths = dict.fromkeys(range(len(views)), error.why or error.what)
-            self._post(Replays(number, packet.number, paths))
+            self._post(PathsFound(number, packet.number, paths))
 
         return work
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xdpchain.change.plan import Plan
     from xdpchain.trial.whatif import WhatIf
 
-__all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate", "sample_plan"]
+__all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate", "mistakes_in", "sample_plan"]
 
 
 @frozen
@@ -66,6 +66,12 @@ def findings_of(plan: Plan) -> tuple[Finding, ...]:
                 if finding.level != "ok":
                     found[finding] = None
     return tuple(found)
+
+
+def mistakes_in(plan: Plan) -> list[str]:
+    """Objections to the new components, and the plan's warnings, as sentences."""
+    found = [f"{f.text}. {f.todo}" if f.todo else f.text for f in findings_of(plan)]
+    return found + [w.text if w.slot is None else f"slot {w.slot}: {w.text}" for w in plan.warnings]
 
 
 def check_plan(plan: Plan) -> PlanCheck:

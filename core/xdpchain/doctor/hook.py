@@ -9,7 +9,7 @@ from xdpchain.advice import Advice, Do, advise
 from xdpchain.model.commands import Commands
 from xdpchain.model.naming import counted
 from xdpchain.model.running import Owner, Running
-from xdpchain.observe.owner_evidence import Evidence, Verdict, judge
+from xdpchain.observe.owner_evidence import Evidence, Ownership, judge
 
 from .finding import Finding, Level, Topic, info, ok, warn
 
@@ -65,31 +65,31 @@ def _chain(running: Running, commands: Commands) -> Iterator[Finding]:
 
 
 def _program(evidence: Evidence, commands: Commands) -> Finding:
-    verdict = judge(evidence, commands)
+    ownership = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) is not ours"
     why = "Other owners' programs are never replaced: no chain can be loaded here while it runs"
-    return warn(Topic.INTERFACE, CHECK, *_whose(what, why, evidence, verdict), verdict.fix)
+    return warn(Topic.INTERFACE, CHECK, *_whose(what, why, evidence, ownership), ownership.fix)
 
 
 def _dispatcher(running: Running, evidence: Evidence, commands: Commands) -> Finding:
     """A chain that is shown but not editable. A removal command is given only if no owner is running."""
-    verdict = judge(evidence, commands)
+    ownership = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) can't be edited: {running.note}"
     if running.owner is Owner.BPFMAN:
         what = "bpfman's chain runs here"
-    what, why = _whose(what, "It is shown, but only its owner should change it", evidence, verdict)
+    what, why = _whose(what, "It is shown, but only its owner should change it", evidence, ownership)
     fix = running.todo
     if not fix or (isinstance(fix, Advice) and fix.do in (Do.FIND_OWNER, Do.ASK_OWNER)):
-        fix = verdict.fix if verdict.who else running.todo or advise(Do.FIND_OWNER)
-    level = Level.WARN if verdict.who or running.owner is Owner.BPFMAN else Level.ERROR
+        fix = ownership.fix if ownership.who else running.todo or advise(Do.FIND_OWNER)
+    level = Level.WARN if ownership.who or running.owner is Owner.BPFMAN else Level.ERROR
     return Finding(level, Topic.INTERFACE, CHECK, what, why, fix)
 
 
-def _whose(what: str, why: str, evidence: Evidence, verdict: Verdict) -> tuple[str, str]:
-    if verdict.who.startswith("of "):
-        what += f": it is held {verdict.who.replace('of ', 'by ', 1)}"
-    elif verdict.who:
-        what += f", but {verdict.who}" if what.endswith("not ours") else f"; it is {verdict.who}"
-    if not evidence.complete and not verdict.who:
+def _whose(what: str, why: str, evidence: Evidence, ownership: Ownership) -> tuple[str, str]:
+    if ownership.who.startswith("of "):
+        what += f": it is held {ownership.who.replace('of ', 'by ', 1)}"
+    elif ownership.who:
+        what += f", but {ownership.who}" if what.endswith("not ours") else f"; it is {ownership.who}"
+    if not evidence.complete and not ownership.who:
         why += ". Not all processes and pins could be checked: somebody may hold it"
-    return f"{what} ({verdict.how})", why
+    return f"{what} ({ownership.how})", why

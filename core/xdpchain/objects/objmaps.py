@@ -21,7 +21,6 @@ __all__ = [
     "MAP_TYPES",
     "MapSpec",
     "Variable",
-    "data_map_name",
     "is_data_section",
     "read_maps",
     "read_variables",
@@ -76,7 +75,6 @@ MAX_VALUES: Final = 1 << 14
 """Most initial values that are read, over all maps."""
 BPF_F_RDONLY_PROG: Final = 1 << 7
 BPF_F_MMAPABLE: Final = 1 << 10
-MAP_NAME_LENGTH: Final = 15
 KCONFIG: Final = ".kconfig"
 _DATA: Final = (".data", ".rodata", ".bss")
 _POINTER: Final = 8
@@ -128,19 +126,6 @@ class Variable:
 def is_data_section(name: str) -> bool:
     """Whether libbpf creates a map for the section with this name."""
     return name in _DATA or name.startswith((".data.", ".rodata.", ".bss."))
-
-
-def data_map_name(section: str, object_name: str) -> str:
-    """The kernel's name of the map for a section of global variables.
-
-    ``object_name``: the file's name up to its first dot. The kernel keeps 15 characters: libbpf prefixes a
-    standard section's name with as much of the object's name as fits (at most 8), truncates a custom
-    section's, and replaces characters that the kernel does not allow.
-    """
-    if "." not in section[1:]:
-        section = object_name[: max(0, MAP_NAME_LENGTH - max(7, len(section)))] + section
-    kept = (c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in section[:MAP_NAME_LENGTH])
-    return "".join(kept)
 
 
 def read_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:

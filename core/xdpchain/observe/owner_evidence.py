@@ -8,7 +8,7 @@ from xdpchain.frozen import frozen
 from xdpchain.model.commands import Commands
 from xdpchain.model.interface import Mode
 
-__all__ = ["Evidence", "Held", "Verdict", "judge"]
+__all__ = ["Evidence", "Held", "Ownership", "judge"]
 
 
 @frozen
@@ -42,7 +42,7 @@ class Evidence:
 
 
 @frozen
-class Verdict:
+class Ownership:
     """``who`` owns it, as text, empty if unknown; ``how`` it is attached; and how to change it. It is
     running, so ``fix`` never detaches it.
     """
@@ -104,20 +104,20 @@ PRODUCTS = (
 )  # fmt: skip
 
 
-def judge(evidence: Evidence, commands: Commands) -> Verdict:
+def judge(evidence: Evidence, commands: Commands) -> Ownership:
     """Name the owner as far as known, and how the program can be changed."""
     product = next((candidate for candidate in PRODUCTS if _marked(candidate, evidence)), None)
     how = _how(evidence)
     holders = ", ".join(f"{held.command} (pid {held.pid})" for held in _holding(evidence))
     if product is not None:
         who = f"{product.who}; {holders} has it open" if holders else product.who
-        return Verdict(
+        return Ownership(
             who,
             how,
             product.fix.replace("XDP_FILTER", commands.inside("xdp-filter", "unload", evidence.interface)),
         )
     who = f"of {holders}" if holders else ""
-    return Verdict(who, how, _way_out(evidence))
+    return Ownership(who, how, _way_out(evidence))
 
 
 def _marked(product: Product, evidence: Evidence) -> bool:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The path of a packet through a slot's source: the packet is replayed on copies of the maps, through a
+"""The path of a packet through a slot's source: the packet runs once more on copies of the maps, through a
 program that marks its branches (BPF_PROG_TEST_RUN).
 
-A replay may differ: maps have changed since the packet arrived, other packets are missing, and a captured
+That path may differ: maps have changed since the packet arrived, other packets are missing, and a captured
 packet may be truncated. Comparing the return codes shows whether it took the same path.
 """
 
@@ -26,11 +26,11 @@ from xdpchain.sys import bpf
 from .packets.packet import SHORTEST
 from .reached import load_woven, make_cell
 
-__all__ = ["Replay", "Replayed", "ReplayedLine"]
+__all__ = ["PathLine", "PathTrial", "SlotPath"]
 
 
 @frozen
-class ReplayedLine:
+class PathLine:
     """A line that ran, in its function. ``branch``: it ends in a condition, and the next line is where that
     led. ``line`` is None if the program has no line information; then ``insn`` is the first instruction.
     """
@@ -42,14 +42,14 @@ class ReplayedLine:
 
 
 @frozen
-class Replayed:
-    """The return code of a packet's replay through a slot, and the lines that ran."""
+class SlotPath:
+    """What a slot returned for a packet that ran through it once more, and the lines that ran."""
 
     code: int
-    lines: tuple[ReplayedLine, ...]
+    lines: tuple[PathLine, ...]
 
 
-class Replay(Closing):
+class PathTrial(Closing):
     """The slots of a running xdptui chain on copies of its maps, until closed."""
 
     def __init__(self, running: Running) -> None:
@@ -66,8 +66,8 @@ class Replay(Closing):
             self._loaded: dict[int, tuple[bpf.Fd, WayMarks]] = {}
             self._held = held.pop_all()
 
-    def run(self, slot: int, packet: bytes) -> Replayed:
-        """Replay a packet as it arrived at a slot. Raises KernelRefused, PermissionDenied, Unsupported."""
+    def run(self, slot: int, packet: bytes) -> SlotPath:
+        """Run a packet as it arrived at a slot. Raises KernelRefused, PermissionDenied, Unsupported."""
         part = self._parts[slot]
         if slot not in self._loaded:
             self._loaded[slot] = self._load(part)
@@ -78,7 +78,7 @@ class Replay(Closing):
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the replay can't be run") from error
         passed = marks.passed(bpf.map_lookup(self._cell, bytes(4), WAY_SIZE))
-        return Replayed(ran.code, tuple(_lines(part, marks, passed)))
+        return SlotPath(ran.code, tuple(_lines(part, marks, passed)))
 
     def _load(self, part: Part) -> tuple[bpf.Fd, WayMarks]:
         unit = part.unit
@@ -95,30 +95,30 @@ class Replay(Closing):
         self._held.close()
 
 
-def replay_packet(running: Running, arrivals: Sequence[bytes]) -> dict[int, Replayed | str]:
-    """Replay one packet, as it arrived at each slot: by slot the replay, or why it is impossible."""
-    replays: dict[int, Replayed | str] = {}
+def paths_of_packet(running: Running, arrivals: Sequence[bytes]) -> dict[int, SlotPath | str]:
+    """Run one packet as it arrived at each slot: by slot its path, or why there is none."""
+    paths: dict[int, SlotPath | str] = {}
     try:
-        with Replay(running) as replay:
+        with PathTrial(running) as trial:
             for slot, data in enumerate(arrivals):
                 try:
-                    replays[slot] = replay.run(slot, data)
+                    paths[slot] = trial.run(slot, data)
                 except XdpChainError as error:
-                    replays[slot] = error.why or error.what
+                    paths[slot] = error.why or error.what
     except XdpChainError as error:
         return dict.fromkeys(range(len(arrivals)), error.why or error.what)
-    return replays
+    return paths
 
 
-def _lines(part: Part, marks: WayMarks, passed: frozenset[Edge]) -> list[ReplayedLine]:
+def _lines(part: Part, marks: WayMarks, passed: frozenset[Edge]) -> list[PathLine]:
     source = source_of_linkable(part.unit)
-    lines: list[ReplayedLine] = []
+    lines: list[PathLine] = []
     for at, led in way_of(part.unit.instructions, passed):
         line, function, branch = source.line(at), source.function(at), led is not None
         last = lines[-1] if lines else None
         if last is not None and last.line == line and (line is not None or not (branch or last.branch)):
             if branch and not last.branch:
-                lines[-1] = ReplayedLine(function, line, last.insn, True)
+                lines[-1] = PathLine(function, line, last.insn, True)
             continue
-        lines.append(ReplayedLine(function, line, at, branch))
+        lines.append(PathLine(function, line, at, branch))
     return lines
