@@ -34,12 +34,9 @@ from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
-from xdpchain.sys import blobs
 from xdpchain.sys.bpf import call
 from xdpchain.sys.netlink.transport import Transport
 from xdpchain.testing.playground import Playground
-from xdpchain.trial.packets.own_connection import OwnConnections
-from xdptui.cli import main
 
 ROOT = Path(__file__).parents[2]
 FEW, MANY = 32, scaled(200, 500, 60)
@@ -172,6 +169,21 @@ def test_one_interface_costs_the_same_among_many(
     assert not {what: kinds for what, kinds in more.items() if kinds}
 
 
+APPLY = """
+import sys
+from xdpchain.linkage import array_pins
+from xdpchain.sys import blobs
+from xdpchain.trial.packets import own, own_connection
+from xdptui.cli import main
+
+blobs._DECODED._room = 10_000  # is searched now and then for what is gone
+# Both ask all processes of this machine, which come and go: the one once, the other only where tests run.
+own.own_connections = lambda netns: own_connection.OwnConnections()
+array_pins.require_lasting = lambda *words: None
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def applied(samples: Path, place: Path, linkage: Linkage, links: int) -> Counter[str]:
     """The system calls of an apply over so many interfaces, the first of this BPF filesystem and journal."""
     spec = place / "spec"
@@ -182,7 +194,9 @@ def applied(samples: Path, place: Path, linkage: Linkage, links: int) -> Counter
 
         def body() -> None:
             os.environ[STATE] = str(place / f"of-{links}")
-            assert main(["apply", str(spec), "--netns", playground.netns]) == 0
+            os.environ["PYTHONPATH"] = f"{ROOT / 'core'}{os.pathsep}{ROOT}"
+            command = [sys.executable, "-c", APPLY, "apply", str(spec), "--netns", playground.netns]
+            os.execv(sys.executable, command)  # knows nothing of what the tests before did
 
         calls, code = run_until(body, None, told_to_the_kernel)
         assert code == 0
@@ -191,13 +205,8 @@ def applied(samples: Path, place: Path, linkage: Linkage, links: int) -> Counter
 
 @pytest.mark.parametrize("linkage", MOST_CALLS)
 def test_applying_to_one_more_costs_the_same(
-    samples: Path, own_bpffs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkage: Linkage
+    samples: Path, own_bpffs: Path, tmp_path: Path, linkage: Linkage
 ) -> None:
-    monkeypatch.setattr(blobs, "LEAST_ROOM", 10_000)  # is searched now and then for what is gone
-    monkeypatch.setattr(blobs, "_DECODED", blobs._Decoded())
-    # Both ask all processes of this machine, which come and go: the one once, the other only where tests run.
-    monkeypatch.setattr("xdpchain.trial.packets.own.own_connections", lambda _: OwnConnections())
-    monkeypatch.setattr("xdpchain.linkage.array_pins.require_lasting", lambda *_: None)
     applied(samples, tmp_path, linkage, 1)  # compiles what is imported
     ten, twenty, sixty = (applied(samples, tmp_path, linkage, links) for links in (10, 20, 60))
     twenty.subtract(ten)
