@@ -22,14 +22,15 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
 MANY, FEW = int(os.environ.get("XDPTUI_INTERFACES") or 250), 50
-RATIO = 3.0
-"""A guard against getting worse. The target of 1.3 is missed where the swap does not wait: docs/scale.md."""
+ROUNDS = 3
+RATIO = 2.0
+"""A guard against getting worse. The target is 1.3: docs/scale.md."""
 GROWTH_KIB = 12 << 10
 """What `apply` may take more among `MANY` than among `FEW`: plans and results, not what was loaded."""
 
 
 class Taken(NamedTuple):
-    """Seconds by the clock and of processor time, and the most memory in KiB."""
+    """Seconds by the clock and of processor time, and the most memory in KiB; ordered by the clock."""
 
     wall: float
     processor: float
@@ -75,8 +76,8 @@ def looped(samples: Path, names: Sequence[str], count: int) -> Taken:
 @pytest.mark.parametrize("names", [("firewall",), ("firewall", "ratelimit", "monitor")], ids=["one", "three"])
 def test_apply_over_many(root: None, samples: Path, tmp_path: Path, names: Sequence[str]) -> None:
     few = applied(samples, tmp_path, names, FEW)  # also compiles what is imported
-    ours = applied(samples, tmp_path, names, MANY)
-    theirs = looped(samples, names, MANY)
+    rounds = [(applied(samples, tmp_path, names, MANY), looped(samples, names, MANY)) for _ in range(ROUNDS)]
+    ours, theirs = map(min, zip(*rounds, strict=True))  # the least disturbed of each
     ratio = ours.wall / theirs.wall
     print(f"\napply over {MANY}, {len(names)} objects: {ours.wall:.1f} s ({ours.processor:.1f} of processor, "
           f"{ours.memory >> 10} MiB, over {FEW} {few.memory >> 10}); the loop {theirs.wall:.1f} s "
