@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,16 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.arming import arm
+from tests.kernel.arming import arm, eventually
 from tests.kernel.chains import chain_of, change
 from tests.kernel.test_cost_of_one import cost
 from tests.kernel.test_transaction import attached_by_link
 from xdpchain.change.confirm.by_hand import roll_back
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdpchain.observe import link_watch
 from xdpchain.observe.discover import survey
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.kept_survey import KeptSurvey
+from xdpchain.sys import bpffs
+from xdpchain.sys.netlink import LinkChanges
 from xdpchain.testing.playground import Playground
 
 LINKS = 12
@@ -119,12 +125,84 @@ def test_the_service_goes_by_the_names_in_notifications(many: Playground) -> Non
         assert after != before
 
 
+@contextmanager
+def hasty(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeptSurvey]:
+    """A kept survey that looks every 0.6 s at what sends no notifications."""
+    monkeypatch.setattr(link_watch.Watch.__init__, "__kwdefaults__", {"slow_poll": 0.6})
+    with kept(playground) as found:
+        yield found
+
+
+def late(found: KeptSurvey) -> Counter[str]:
+    """What a look costs when the slow poll is due."""
+    time.sleep(0.65)
+    return cost(found.look)
+
+
+def test_at_rest_interfaces_are_not_read_again(
+    many: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(many, chain_of(samples, "pass", "drop"))
+    with hasty(many, monkeypatch) as found:
+
+        def nothing_is_read() -> bool:
+            """Unless another test made a link just now."""
+            before = found.look()
+            made = late(found)
+            assert made["bpf LINK_GET_NEXT_ID"] >= 1
+            assert made["bpf PROG_GET_FD_BY_ID"] >= 1, "the chain is read again"
+            same = all(now is then for now, then in zip(found.look(), before, strict=True))
+            return same and made["netlink requests"] == 0
+
+        eventually(nothing_is_read, "no interface is read")
+
+
+def test_another_link_is_seen_without_notification(many: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hasty(many, monkeypatch) as found:
+        with attached_by_link(many) as number:
+            assert late(found)["netlink messages"] > LINKS
+            assert [one.hooks[0].prog_id for one in found.look() if one.hooks] == [number]
+        late(found)
+        assert not any(one.hooks for one in found.look())
+
+
+def test_without_a_list_of_links_everything_is_read(
+    many: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xdpchain.observe.kept_survey._link_ids", lambda: None)
+    with hasty(many, monkeypatch) as found:
+        assert late(found)["netlink messages"] > LINKS
+
+
+def test_everything_is_read_every_minute(many: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xdpchain.observe.kept_survey.WHOLE_POLL", 0.1)
+    with kept(many) as found:
+        time.sleep(0.15)
+        assert cost(found.look)["netlink messages"] > LINKS
+
+
+def test_program_arrays_that_change_are_seen(
+    many: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = chain_of(samples, "pass", "drop", "mark", linkage=Linkage.TAILCALL)
+    running = change(many, chain)
+    with hasty(many, monkeypatch) as found:
+        assert running.chain is not None
+        toggled = change(many, running.chain.retune(0, actions=ActionSet.parse("PT")))
+        assert toggled.hooks == running.hooks, "the same program stays"
+        late(found)
+        assert agrees(found, many)
+        assert toggled.hook is not None
+        shutil.rmtree(bpffs.find() / "xdptui" / str(toggled.hook.prog_id))
+        eventually(lambda: late(found) and any(one.emptied for one in found.look()), "the arrays are empty")
+
+
 def test_everything_is_read_again_now_and_then_however_much_changes(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with link_watch.Watch(playground.netns, slow_poll=0.5) as watch:
-        assert watch.take().everything
+        assert watch.take() == link_watch.Seen(LinkChanges(everything=True), True)
         deadline = time.monotonic() + 10
-        while not watch.take().everything:
+        while not watch.take().late:
             ip(playground, "link", "set", playground.ifname, "mtu", str(1300 + int(time.monotonic() * 9) % 9))
             assert time.monotonic() < deadline

@@ -43,7 +43,7 @@ def run(options: Namespace) -> int:
     queues = QueueMeter() if options.per_queue else None
     with closing(Meter()) as meter, BehindMeter() as behind:
         for n, runnings in enumerate(_looks(options, interval), 1):
-            meter.sync(runnings, open_missing(runnings, meter.known))
+            meter.sync(runnings, open_missing(runnings, meter.known, sites=False))
             shown = _line if options.json else _table
             screen.show(shown(runnings, meter, behind, cpus=options.per_cpu, queues=queues))
             if n == count:

@@ -119,7 +119,8 @@ class ChainCollector:
         if self._interfaces:
             runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
         counting = [running for running in runnings if self._trace or counts_already(running)]
-        self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
+        opened = open_missing(counting, self._meter.known, attach=self._trace, sites=self._sites)
+        self._meter.sync(counting, opened)
         samples = {
             running.interface.ifindex: self._meter.counts(running.interface.ifindex) for running in counting
         }

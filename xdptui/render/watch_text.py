@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
@@ -13,7 +13,7 @@ from xdptui.words.behind_words import behind_lines
 from xdptui.words.numbers import UNKNOWN, short
 from xdptui.words.owners import whose
 from xdptui.words.printable import printable
-from xdptui.words.rates import CpuCounts, Rates, Reading
+from xdptui.words.rates import NOTHING, CpuCounts, Rates, Reading
 
 if TYPE_CHECKING:
     from xdptui.workers.behind_meter import BehindReading
@@ -217,8 +217,19 @@ def reading_document(running: Running, reading: Reading | None, why: str) -> dic
 def _amounts(rates: Rates | None, *, whole: bool = False) -> dict[str, dict[str, float]] | None:
     if rates is None:
         return None
-    names = [*(action.xdp_name for action in ALL_ACTIONS), "other"]
-    pairs = zip(names, rates.packets, rates.bytes, strict=True)
-    if whole:
-        return {name: {"packets": int(packets), "bytes": int(size)} for name, packets, size in pairs}
-    return {name: {"packets": round(packets, 3), "bytes": round(size, 3)} for name, packets, size in pairs}
+    if rates is NOTHING and not whole:
+        return _NOTHING
+    return _by_code(rates, int if whole else _rounded)
+
+
+def _by_code(rates: Rates, amount: Callable[[float], float]) -> dict[str, dict[str, float]]:
+    pairs = zip(_CODES, rates.packets, rates.bytes, strict=True)
+    return {name: {"packets": amount(packets), "bytes": amount(size)} for name, packets, size in pairs}
+
+
+def _rounded(rate: float) -> float:
+    return round(rate, 3)
+
+
+_CODES: Final = (*(action.xdp_name for action in ALL_ACTIONS), "other")
+_NOTHING: Final = _by_code(NOTHING, _rounded)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import Generic, Protocol, TypeVar
+from operator import sub
+from typing import Final, Generic, Protocol, TypeVar
 
 from xdpchain.frozen import frozen
 
-__all__ = ["CODES", "Counts", "Rates", "Reading", "Snapshot", "Trends", "between"]
+__all__ = ["CODES", "NOTHING", "Counts", "Rates", "Reading", "Snapshot", "Trends", "between"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -70,6 +71,10 @@ class Rates:
         return cls(tuple(counts.packets), tuple(counts.bytes))
 
 
+NOTHING: Final = Rates((0.0,) * CODES, (0.0,) * CODES)
+"""No packets a second: of most rows at most times."""
+
+
 @frozen
 class Reading:
     """What one look at the counters gives: totals, and rates if there was a look before.
@@ -89,10 +94,12 @@ class Reading:
 
 
 def _rate(before: Counts, after: Counts, seconds: float) -> Rates | None:
-    packets = [b - a for a, b in zip(before.packets, after.packets, strict=True)]
-    octets = [b - a for a, b in zip(before.bytes, after.bytes, strict=True)]
+    packets = tuple(map(sub, after.packets, before.packets))
+    octets = tuple(map(sub, after.bytes, before.bytes))
     if seconds <= 0 or min(packets) < 0 or min(octets) < 0:
         return None
+    if not any(packets) and not any(octets):
+        return NOTHING
     return Rates(tuple(n / seconds for n in packets), tuple(n / seconds for n in octets))
 
 

@@ -60,11 +60,12 @@ def open_missing(
     trace_only: int | None = None,
     *,
     attach: bool = True,
+    sites: bool = True,
 ) -> tuple[Opened, ...]:
     """Open the counters of chains not ``known`` yet; for a worker, since attaching may take long.
 
     A tracer, if needed, is attached only on the interface with ifindex ``trace_only``, if given, and nowhere
-    without ``attach``; the chain's own counters are read in any case.
+    without ``attach``; the chain's own counters are read in any case. Without ``sites``, readings have none.
     """
     from xdpchain.errors import XdpChainError
     from xdpchain.observe.counters import open_counters
@@ -78,7 +79,7 @@ def open_missing(
         if not here and running.counting is None:
             continue  # a tracer costs packets time: attach it only while somebody looks
         try:
-            reader = open_counters(running, attach=traced)
+            reader = open_counters(running, attach=traced, sites=sites)
             found.append(
                 Opened(identity(running), reader, "", traced, _cost(running) if reader and traced else None)
             )
@@ -173,10 +174,6 @@ class Meter:
         at, before = self._cpus.get(ifindex, (now, ()))
         self._cpus[ifindex] = now, rows
         return tuple(between_cpus(before, rows, now - at))
-
-    def sample(self, ifindex: int) -> Sample | None:
-        """The counters at the last `read`; None if nothing counts."""
-        return self._last.get(ifindex) if ifindex in self._readings else None
 
     def last(self, ifindex: int | None) -> Reading | None:
         return self._readings.get(ifindex) if ifindex is not None else None

@@ -176,8 +176,7 @@ def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> Record
         if not running.hooks:
             continue
         where = running.interface
-        meter.read(where.ifindex)
-        sample = meter.sample(where.ifindex)
+        sample = meter.counts(where.ifindex)
         counted[where.ifindex] = Counted(
             where.name,
             where.ifindex,

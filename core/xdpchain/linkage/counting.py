@@ -17,7 +17,7 @@ import mmap
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import add, itemgetter
+from operator import itemgetter
 from weakref import WeakValueDictionary
 
 from xdpchain.errors import InvalidInput
@@ -38,7 +38,7 @@ from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
 from xdpchain.model.manifest import MOST_ROW, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
-from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.cpus import added_up, possible_cpus
 from xdpchain.sys.grace import wait_for_packets
 
 __all__ = [
@@ -262,6 +262,8 @@ def _folded(counting: Counting) -> Counting:
 
 def sites_sum(some: SiteCounts, more: SiteCounts) -> SiteCounts:
     """Two sets of counts by site, added up."""
+    if not (some and more):
+        return some or more
     nothing = 0, 0
     found = {}
     for which in some.keys() | more.keys():
@@ -317,11 +319,8 @@ class CountedMap:
             unique = list(dict.fromkeys(terms))
             sums = [_Sum(some, self._words.size // 8) for some in unique]
             plan = self._plans[slots] = sums, [unique.index(some) for some in terms]
-        # One read per CPU, up to the last counter: far cheaper than one per counter.
-        first, *others = self._starts
-        total = self._words.unpack_from(self._map, first)
-        for start in others:
-            total = tuple(map(add, total, self._words.unpack_from(self._map, start)))
+        # Up to the last counter: far cheaper than one by one.
+        total = self._words.unpack(added_up(self._map, self._starts, self._words.size))
         self._last = total = (*total, 0)
         found = [one.of(total) for one in plan[0]]
         return [found[which] for which in plan[1]]
@@ -347,20 +346,21 @@ class _Sum:
     """The counts of one row: which words to add. Most often each code has one counter or none."""
 
     def __init__(self, terms: Terms, nothing: int) -> None:
-        self._terms = [(tuple(2 * i for i in some), tuple(2 * i + 1 for i in some)) for some in terms]
-        simple = all(len(some) < 2 for some in terms)
-        words = [[(pair[kind] or (nothing,))[0] for pair in self._terms] for kind in (0, 1)]
-        self._simple = [itemgetter(*some) for some in words] if simple else None
+        first = [some[0] if some else None for some in terms]
+        self._packets, self._octets = (
+            itemgetter(*(nothing if index is None else 2 * index + kind for index in first))
+            for kind in (0, 1)
+        )
+        self._more = [(code, *_sums_of(some[1:])) for code, some in enumerate(terms) if len(some) > 1]
 
     def of(self, total: Sequence[int]) -> SlotCounts:
-        if self._simple is not None:
-            packets, octets = self._simple
-            return SlotCounts(packets(total), octets(total))
-        at = total.__getitem__
-        return SlotCounts(
-            tuple(sum(map(at, packets)) for packets, _ in self._terms),
-            tuple(sum(map(at, octets)) for _, octets in self._terms),
-        )
+        if not self._more:
+            return SlotCounts(self._packets(total), self._octets(total))
+        packets, octets = [*self._packets(total)], [*self._octets(total)]
+        for code, further, longer in self._more:
+            packets[code] += further(total)
+            octets[code] += longer(total)
+        return SlotCounts(tuple(packets), tuple(octets))
 
 
 class _Sites:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import mmap
 import struct
 from functools import cache
-from operator import add
 
 from xdpchain.linkage.counting import ROW_SIZE, STRIDE
 from xdpchain.model.counts import SlotCounts
 from xdpchain.sys import bpf
-from xdpchain.sys.cpus import possible_cpus
+from xdpchain.sys.cpus import added_up, possible_cpus
 
 __all__ = ["CounterRows"]
 
@@ -40,11 +39,10 @@ class CounterRows:
 
     def read(self, rows: tuple[int, ...]) -> list[SlotCounts]:
         """These rows, summed over CPUs."""
-        # One read per CPU, up to the last row, is far cheaper than one per row.
         block, slices = _reading(rows)
-        total = block.unpack_from(self._map)
-        for cpu in range(1, self._cpus):
-            total = tuple(map(add, total, block.unpack_from(self._map, cpu * STRIDE)))
+        # Up to the last row: far cheaper than row by row.
+        starts = range(0, self._cpus * STRIDE, STRIDE)
+        total = block.unpack(added_up(self._map, starts, block.size))
         return [SlotCounts(total[packets], total[octets]) for packets, octets in slices]
 
     def close(self) -> None:

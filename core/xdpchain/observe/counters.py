@@ -40,8 +40,10 @@ __all__ = [
 class DispatcherCounters(Closing):
     """The built-in counters of a chain, or of those of its components that have some."""
 
-    def __init__(self, counting: Counting, chain: Chain) -> None:
-        """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
+    def __init__(self, counting: Counting, chain: Chain, *, sites: bool = True) -> None:
+        """Map them; ``sites``: also those of verdict sites. Raises NotFound, PermissionDenied,
+        InvalidInput.
+        """
         self._whole = chain.linkage.facts.counts_chain
         counted_slots = [slot for slot in chain if self._whole or counting.counts(slot_key(slot))]
         self._keys = tuple(slot.key for slot in counted_slots)
@@ -52,7 +54,7 @@ class DispatcherCounters(Closing):
         named = {slot_key(slot): slot.key for slot in chain}
         # If a slot's program was replaced, the old program's sites do not belong here.
         current: dict[SlotKey, SiteTerms] = {}
-        for source in counting.current:
+        for source in counting.current * sites:
             for slot, terms in source.layout.sites.items():
                 current.setdefault(slot, terms)
         self._sited = {
@@ -129,14 +131,14 @@ def _sums(rows: list[SlotCounts], more: list[SlotCounts]) -> list[SlotCounts]:
     return [row.plus(other) for row, other in zip(rows, more, strict=True)]
 
 
-def open_counters(running: Running, *, attach: bool = True) -> CounterReader | None:
+def open_counters(running: Running, *, attach: bool = True, sites: bool = True) -> CounterReader | None:
     """A reader of what is counted on an interface; None if nothing runs or nothing is to be counted.
 
     For a freplace chain and for a single foreign program, this attaches a tracer to whatever has no counters
     of its own. That takes some milliseconds, and each packet pays for it until the reader is closed
     (`trace.counting_cost`). With ``attach=False``, only existing counters are read: built-in ones, or those
-    that somebody pinned. After an edit, open the new reader before closing the old one, so that counts
-    continue.
+    that somebody pinned. Without ``sites``, verdict sites are not read. After an edit, open the new reader
+    before closing the old one, so that counts continue.
 
     Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason, if
     there are no built-in counters and nothing can be attached; InvalidInput if the chain's description of its
@@ -144,7 +146,7 @@ def open_counters(running: Running, *, attach: bool = True) -> CounterReader | N
     """
     own = None
     if running.counting is not None and running.chain is not None:
-        own = DispatcherCounters(running.counting, running.chain)
+        own = DispatcherCounters(running.counting, running.chain, sites=sites)
         if running.linkage_facts.counts_chain:
             return own
     from .trace import is_traced, targets, trace  # needs libbpf, which most callers don't

@@ -117,8 +117,8 @@ class _Names:
 
     def read(self) -> tuple[Present, ...]:
         names, self._names = self._names, None  # if reading fails, the next call lists all
-        changes = self.watch.take()
-        if names is None or changes.everything:
+        changes, late = self.watch.take()
+        if names is None or changes.everything or late:
             names = {interface.ifindex: interface.name for interface in interfaces(self._netns)}
         else:
             for ifindex in changes.gone:

@@ -6,14 +6,22 @@ bpf_link).
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from xdpchain.closing import Closing
 from xdpchain.sys.netlink import LinkChanges, LinkEvents
 
-__all__ = ["SLOW_POLL", "Watch"]
+__all__ = ["SLOW_POLL", "Seen", "Watch"]
 
 SLOW_POLL = 5.0
-"""Seconds after which to look at everything again, whatever the notifications said."""
+"""Seconds after which to look at what sends no notifications, whatever they said."""
+
+
+class Seen(NamedTuple):
+    """What notifications named since the last time, and whether it is time to look at what sends none."""
+
+    changes: LinkChanges
+    late: bool
 
 
 class Watch(Closing):
@@ -27,7 +35,7 @@ class Watch(Closing):
         self._events = LinkEvents(netns)
         self._slow_poll = slow_poll
         self._due = time.monotonic() + slow_poll
-        self._seen = LinkChanges(everything=True)
+        self._seen = Seen(LinkChanges(everything=True), True)
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; True when it is time to look again. Returns False at once after
@@ -39,14 +47,13 @@ class Watch(Closing):
         late = time.monotonic() >= self._due
         if late:
             self._due = time.monotonic() + self._slow_poll
-            changes = LinkChanges(everything=True)
-        self._seen = self._seen.then(changes)
-        return bool(changes)
+        self._seen = Seen(self._seen.changes.then(changes), self._seen.late or late)
+        return late or bool(changes)
 
-    def take(self) -> LinkChanges:
-        """What to look at again: what changed since the last call, or everything. Doesn't wait."""
+    def take(self) -> Seen:
+        """What to look at again since the last call, at first everything. Doesn't wait."""
         self.wait(0)
-        seen, self._seen = self._seen, LinkChanges()
+        seen, self._seen = self._seen, Seen(LinkChanges(), False)
         return seen
 
     def fileno(self) -> int:

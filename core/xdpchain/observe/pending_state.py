@@ -62,8 +62,6 @@ class _Snapshot(NamedTuple):
     settled: Mapping[int, ConfirmOutcome]
 
     def of(self, running: Running) -> Running:
-        if not self.pending and not self.settled:
-            return running
         ifindex = running.interface.ifindex
         hook = running.hook.prog_id if running.hook else None
         settled = self.settled.get(ifindex)
@@ -71,7 +69,8 @@ class _Snapshot(NamedTuple):
             settled = None
         pending = self._pending(ifindex, hook)
         if pending is None or (settled is not None and settled.ends(pending)):
-            return replace(running, pending=None, settled=settled)
+            same = running.pending is None and running.settled is settled
+            return running if same else replace(running, pending=None, settled=settled)
         mine = settled is not None and settled.decision == pending.decision
         return replace(running, pending=pending, settled=settled if mine else None)
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many processors the kernel keeps values for."""
+"""How many processors the kernel keeps values for, and the sum of these."""
 
 from __future__ import annotations
 
+import mmap
+import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import Unsupported
 from xdpchain.sys.bpf import BpfError, cpus_in_a_value
 
-__all__ = ["possible_cpus"]
+__all__ = ["added_up", "possible_cpus"]
 
 POSSIBLE = Path("/sys/devices/system/cpu/possible")
 
@@ -30,3 +33,13 @@ def possible_cpus() -> int:
     except BpfError as error:
         what = "The number of CPUs can't be determined"
         raise Unsupported(what, "/sys is not mounted", advise(Do.MOUNT_SYSFS), detail=str(error)) from error
+
+
+def added_up(view: mmap.mmap, starts: Iterable[int], size: int) -> bytes:
+    """The sum, word by word, of arrays of 64-bit words, ``size`` bytes each, at these places.
+
+    They are added as numbers as long as the array, so a word that overflows carries into another: a counter
+    would take centuries. This costs a tenth of adding word by word, and machines have hundreds of CPUs.
+    """
+    total = sum(int.from_bytes(view[at : at + size], sys.byteorder) for at in starts)
+    return (total & (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
