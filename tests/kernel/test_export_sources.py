@@ -47,10 +47,10 @@ def scraping(playground: Playground) -> Iterator[Callable[[Sequence[MetricSource
                 assert collector.trouble == ""
                 return {
                     tuple(
-                        dict(zip(family.metric.labels, sample.labels, strict=True))[label] for label in labels
-                    ): sample.value
+                        dict(zip(family.metric.labels, values, strict=True))[label] for label in labels
+                    ): number
                     for family in families
-                    for sample in family.samples
+                    for values, number in family.samples.items()
                     if family.metric.exported == metric
                 }
 

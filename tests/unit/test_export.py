@@ -39,7 +39,7 @@ from xdptui.export.metrics import (
     SITE_METRICS,
     TIME_METRICS,
     Family,
-    Value,
+    Row,
     site_values,
     values,
 )
@@ -73,11 +73,12 @@ def sample(**slots: int) -> Sample:
 
 def exported(*read: tuple[Running, Sample | None]) -> dict[tuple[str, ...], float]:
     made: dict[tuple[str, ...], float] = {}
-    for value in values(read, {3: ((10, 640), (1, 64))}):
-        assert len(value.labels) == len(value.metric.labels), value.metric.name
-        series = (value.metric.exported, *value.labels)
-        assert series not in made, "each series once"
-        made[series] = value.value
+    for metric, all_labels, amounts in values(read, {3: ((10, 640), (1, 64))}):
+        for labels, number in zip(all_labels, amounts, strict=True):
+            assert len(labels) == len(metric.labels), metric.name
+            series = (metric.exported, *labels)
+            assert series not in made, "each series once"
+            made[series] = number
     return made
 
 
@@ -100,7 +101,7 @@ def test_counts_by_line_of_source_are_bounded() -> None:
     counted = {(n, 1): (1, 60) for n in range(99)}
     one = replace(sample(a=3), slots={"a": SlotCounts((0, 101, 3, 0, 0, 0))}, sites={"a": counted})
     reasons = [SlotReasons(0, "a", "xdp_pass", sites)]
-    found = {value.labels[4:]: value.value for value in site_values(running("a"), one, reasons)}
+    found = {row.series[0][4:]: row.numbers[0] for row in site_values(running("a"), one, reasons)}
     assert found["XDP_DROP", "f", "a.c", "1"] == 1
     assert found["XDP_PASS", "", "", "others"] == 3
     assert sum(number for labels, number in found.items() if labels[0] == "XDP_DROP") == 101
@@ -137,18 +138,19 @@ def test_metric_names_follow_the_rules() -> None:
 
 def families(*read: tuple[Running, Sample | None]) -> list[Family]:
     found = list(values(read, {}))
-    return [Family(metric, [value for value in found if value.metric is metric]) for metric in METRICS]
+    return [Family(metric, [row for row in found if row.metric is metric]) for metric in METRICS]
 
 
 def test_the_text_is_what_prometheus_reads() -> None:
     odd = replace(running("a"), device=replace(running().device, interface=Interface('q"\\\n', 4)))
     wanted = families((running("a", "b"), sample(a=3, b=1 << 53)), (odd, None))
-    wanted.append(Family(MAP_VALUE, [Value(MAP_VALUE, tuple("abcdefg"), number) for number in (0.5,)]))
-    next(found for found in wanted if found.metric is SECONDS).samples.append(Value(SECONDS, (), 1e300))
+    wanted.append(Family(MAP_VALUE, [Row.of(MAP_VALUE, tuple("abcd%s%"), 0.5)]))
+    next(found for found in wanted if found.metric is SECONDS).rows.append(Row.of(SECONDS, (), 1e300))
     series = {
         (metric.exported, *sorted(zip(metric.labels, labels, strict=True))): float(number)
-        for metric, samples in wanted
-        for _, labels, number in samples
+        for family in wanted
+        for metric in (family.metric,)
+        for labels, number in family.samples.items()
     }
     for openmetrics, parse in ((False, text_string_to_metric_families), (True, openmetrics_families)):
         text = Exposition().text(wanted, openmetrics=openmetrics)
@@ -163,16 +165,15 @@ def test_the_text_is_what_prometheus_reads() -> None:
     assert [_amount(number) for number in (math.inf, -math.inf, math.nan)] == ["+Inf", "-Inf", "NaN"]
 
 
-def test_labels_are_kept_as_long_as_their_series_and_no_longer() -> None:
+def test_text_is_kept_as_long_as_its_row_and_no_longer() -> None:
     exposition = Exposition()
     exposition.text(families((running("a", "b"), sample(a=3, b=4))))
-    both = {key: dict(labels) for key, labels in exposition._labels.items()}
+    both = dict(exposition._lines)
     exposition.text(families((running("a"), sample(a=5))))
-    for names, labels in exposition._labels.items():
-        assert all(both[names][key] is shown for key, shown in labels.items() if key in both[names])
-        assert not any("b" in key for key in labels)
+    assert all(both[row] is lines for row, lines in exposition._lines.items() if row in both)
+    assert not any("b" in labels for _, series in exposition._lines for labels in series)
     exposition.text([])
-    assert not exposition._labels
+    assert not exposition._lines
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from xdptui.export.metrics import (
     UP,
     Family,
     Metric,
-    Value,
+    Row,
     memory_values,
     site_values,
     values,
@@ -43,7 +43,7 @@ class MetricSource(Protocol):
     @property
     def metrics(self) -> tuple[Metric, ...]: ...
 
-    def read(self, runnings: Sequence[Running]) -> Iterator[Value]: ...
+    def read(self, runnings: Sequence[Running]) -> Iterator[Row]: ...
 
 
 class ChainCollector:
@@ -76,7 +76,7 @@ class ChainCollector:
 
     def collect(self) -> list[Family]:
         began = time.monotonic()
-        found: list[Value] = []
+        found: list[Row] = []
         with self._lock:
             try:
                 found += self._read()
@@ -85,16 +85,16 @@ class ChainCollector:
                 found.clear()
                 self.trouble = told(error)
                 self._forget()
-            found.append(Value(UP, (), float(not self.trouble)))
-        found.append(Value(SECONDS, (), time.monotonic() - began))
+            found.append(Row.of(UP, (), float(not self.trouble)))
+        found.append(Row.of(SECONDS, (), time.monotonic() - began))
         metrics = (
             *METRICS,
             *SITE_METRICS * self._sites,
             *(metric for source in self._sources for metric in source.metrics),
         )
         families = {metric.name: Family(metric, []) for metric in metrics}
-        for value in found:
-            families[value.metric.name].samples.append(value)
+        for row in found:
+            families[row.metric.name].rows.append(row)
         return list(families.values())
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class ChainCollector:
             self._kept = KeptSurvey(self._netns)
         return self._kept.look()
 
-    def _read(self) -> Iterator[Value]:
+    def _read(self) -> Iterator[Row]:
         runnings, counted = self._survey(), traffic(self._netns)
         if self._interfaces:
             runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
@@ -137,7 +137,7 @@ class ChainCollector:
 
     def _site_values(
         self, runnings: Sequence[Running], samples: Mapping[int, Sample | None]
-    ) -> Iterator[Value]:
+    ) -> Iterator[Row]:
         """Values by source line. Programs are read again if what runs has changed."""
         before, self._reasons = self._reasons, {}
         for running in runnings:

@@ -13,7 +13,6 @@ from xdptui.export.metrics import Family
 
 __all__ = ["Exposition", "make_app"]
 
-Labels = dict[tuple[str, ...], dict[tuple[str, ...], str]]
 _COMPRESSION: Final = 1
 """The highest level makes it half as long and takes five times as long."""
 
@@ -21,29 +20,25 @@ _SPECIAL: Final = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 
 class Exposition:
-    """Writes families. The labels of a series are written once, and kept while each text has that series:
-    they are most of it.
+    """Writes families. The text of a row but for its numbers is made once, and kept while each text has that
+    row: it is most of it.
     """
 
     def __init__(self) -> None:
-        self._labels: Labels = {}
-        """By the labels' names and their values."""
+        self._lines: dict[tuple[str, tuple[tuple[str, ...], ...]], str] = {}
+        """What to fill the numbers into, by the metric's name and the labels' values."""
 
     def text(self, families: Iterable[Family], *, openmetrics: bool = False) -> str:
-        known = self._labels
-        kept: Labels = {}
+        before, self._lines = self._lines, {}
         parts: list[str] = []
-        for metric, samples in families:
+        for metric, rows in families:
             name = metric.exported
             head = metric.name if openmetrics else name
             parts.append(f"# HELP {head} {metric.help}\n# TYPE {head} {metric.kind}\n")
-            before, labels = known.get(metric.labels, {}), kept.setdefault(metric.labels, {})
-            for _, values, number in samples:
-                if (shown := labels.get(values)) is None:
-                    shown = labels[values] = before.get(values) or _shown(metric.labels, values)
-                amount = f"{number}.0" if type(number) is int else _amount(number)
-                parts.append(f"{name}{shown} {amount}\n")
-        self._labels = kept
+            for _, series, numbers in rows:
+                lines = before.get((name, series)) or _lines(name, metric.labels, series)
+                self._lines[name, series] = lines
+                parts.append(lines % tuple(map(_amount, numbers)))
         return "".join(parts) + "# EOF\n" * openmetrics
 
 
@@ -70,12 +65,18 @@ def make_app(collect: Callable[[], Iterable[Family]]) -> Callable[..., Iterable[
     return app
 
 
+def _lines(name: str, labels: tuple[str, ...], series: Iterable[tuple[str, ...]]) -> str:
+    return "".join(f"{name}{_shown(labels, values)}".replace("%", "%%") + " %s\n" for values in series)
+
+
 def _shown(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     pairs = sorted(zip(names, values, strict=True))
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs) + "}" if pairs else ""
 
 
 def _amount(number: float) -> str:
+    if type(number) is int:
+        return f"{number}.0"
     shown = repr(float(number))
     return _SPECIAL.get(shown, shown)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from xdpchain.closing import Closing
 from xdpchain.model.running import Running
 from xdpchain.observe.tracepoints import Names, Scope, listen, reason
-from xdptui.export.metrics import LOST, LOST_METRICS, Value, where
+from xdptui.export.metrics import LOST, LOST_METRICS, Row, where
 
 __all__ = ["LostPackets"]
 
@@ -25,7 +25,7 @@ class LostPackets(Closing):
         self._home = Names(netns).home
         self._listener = listen(Scope.FAILURES, self._home)
 
-    def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
+    def read(self, runnings: Sequence[Running]) -> Iterator[Row]:
         """Counts since listening began, by the interface on which the packets arrived."""
         interfaces = {running.interface.ifindex: where(running) for running in runnings}
         lost: Counter[tuple[str, ...]] = Counter()
@@ -35,7 +35,7 @@ class LostPackets(Closing):
                 why = (place.kind.tracepoint, reason(place).name)
                 lost[(*interfaces[place.ifindex], *why)] += row.tally.lost
         for labels, packets in lost.items():
-            yield Value(LOST, labels, packets)
+            yield Row.of(LOST, labels, packets)
 
     def close(self) -> None:
         self._listener.close()

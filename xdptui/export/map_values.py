@@ -14,7 +14,7 @@ from xdpchain.maps import MapTable, Plain, map_refs, open_map
 from xdpchain.model.component import MapRef
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
-from xdptui.export.metrics import MAP_COMPLETE, MAP_METRICS, MAP_VALUE, Value, slot_labels
+from xdptui.export.metrics import MAP_COMPLETE, MAP_METRICS, MAP_VALUE, Row, slot_labels
 
 __all__ = ["MOST_NUMBERS", "ChosenMap", "MapValues", "numbers"]
 
@@ -59,7 +59,7 @@ class MapValues(Closing):
         self._chosen = chosen
         self._open: dict[tuple[int, str, int], MapTable] = {}
 
-    def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
+    def read(self, runnings: Sequence[Running]) -> Iterator[Row]:
         """Their current contents; skips maps that can't be browsed. Raises PermissionDenied."""
         wanted = {
             (running.interface.ifindex, slot.key, ref.id): (running, index, slot)
@@ -88,17 +88,18 @@ class MapValues(Closing):
         self._open.clear()
 
 
-def _values(table: MapTable, labels: tuple[str, ...]) -> Iterator[Value]:
+def _values(table: MapTable, labels: tuple[str, ...]) -> Iterator[Row]:
     labels = (*labels, table.shape.name)
     entries = [] if table.shape.closed else list(table.entries(MOST_NUMBERS + 1))
     found = [
-        Value(MAP_VALUE, (*labels, entry.label, member), number)
+        ((*labels, entry.label, member), number)
         for entry in entries
         for member, number in islice(numbers(entry.value), MOST_NUMBERS + 1)
     ]
-    yield from found[:MOST_NUMBERS]
+    series, amounts = zip(*found[:MOST_NUMBERS], strict=True) if found else ((), ())
+    yield Row(MAP_VALUE, series, amounts)
     whole = not table.shape.closed and max(len(entries), len(found)) <= MOST_NUMBERS
-    yield Value(MAP_COMPLETE, labels, float(whole))
+    yield Row.of(MAP_COMPLETE, labels, float(whole))
 
 
 def numbers(value: Plain | None, member: str = "") -> Iterator[tuple[str, float]]:

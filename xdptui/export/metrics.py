@@ -9,9 +9,9 @@ and is never reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self
 
 from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS
@@ -22,7 +22,7 @@ from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
 
 __all__ = [
-    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Value", "memory_values",
+    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Row", "memory_values",
     "slot_labels", "values", "where",
 ]  # fmt: skip
 
@@ -178,23 +178,39 @@ MOST_SITES: Final = 64
 """Series for a slot's sites; further sites share one per action."""
 
 
-class Value(NamedTuple):
-    """One sample of a family: thousands in each scrape."""
+class Row(NamedTuple):
+    """Samples of a family: the labels' values of each, and their numbers. What comes together scrape after
+    scrape should be one row, since its text is kept but for the numbers.
+    """
 
     metric: Metric
-    labels: tuple[str, ...]
-    value: float
+    series: tuple[tuple[str, ...], ...]
+    numbers: Sequence[float]
+
+    @classmethod
+    def of(cls, metric: Metric, labels: tuple[str, ...], number: float) -> Self:
+        """A row of one sample."""
+        return cls(metric, (labels,), (number,))
 
 
 class Family(NamedTuple):
     """A metric with its samples."""
 
     metric: Metric
-    samples: list[Value]
+    rows: list[Row]
 
     @property
     def name(self) -> str:
         return self.metric.name
+
+    @property
+    def samples(self) -> dict[tuple[str, ...], float]:
+        """The numbers by the labels' values."""
+        return {
+            labels: number
+            for row in self.rows
+            for labels, number in zip(row.series, row.numbers, strict=True)
+        }
 
 
 def where(running: Running) -> tuple[str, str]:
@@ -209,25 +225,22 @@ def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
 
 def values(
     read: Iterable[tuple[Running, Sample | None]], traffic: Mapping[int, Traffic], now: float = 0.0
-) -> Iterator[Value]:
+) -> Iterator[Row]:
     """The samples of interfaces and their counts. Interfaces without a program have no chain. ``traffic`` is
     what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`.
     """
+    moved: dict[tuple[str, str], Traffic] = {}
     for running, sample in read:
         place = where(running)
         if (counted := traffic.get(running.interface.ifindex)) is not None:
-            (received, received_bytes), (sent, sent_bytes) = counted
-            yield Value(RECEIVED, place, received)
-            yield Value(RECEIVED_BYTES, place, received_bytes)
-            yield Value(SENT, place, sent)
-            yield Value(SENT_BYTES, place, sent_bytes)
+            moved[place] = counted
         if running.pending is not None or running.settled is not None:
             yield from _confirmed(running, now)
         if not running.hooks:
             continue
         yield from _chain(running)
         verdict = sample.verdict if sample is not None else None
-        yield Value(COUNTED, place, float(verdict is not None))
+        yield Row.of(COUNTED, place, float(verdict is not None))
         if verdict is not None:
             yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, verdict)
         for index, slot in enumerate(running.chain or running.shown or ()):
@@ -237,47 +250,51 @@ def values(
                 str(index), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
                 str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), component.tag or "",
             )  # fmt: skip
-            yield Value(SLOT_INFO, (*labels, *shown), 1)
-            yield Value(SLOT_ON, labels, float(not slot.off))
+            yield Row.of(SLOT_INFO, (*labels, *shown), 1)
+            yield Row.of(SLOT_ON, labels, float(not slot.off))
             for label in slot.labels:
-                yield Value(SLOT_LABEL, (*labels, *label), 1)
+                yield Row.of(SLOT_LABEL, (*labels, *label), 1)
             counts = sample.slots.get(slot.key) if sample else None
             if counts is not None:
                 yield from _counts(SLOT_PACKETS, SLOT_BYTES, labels, counts)
+    places, counts_of_all = tuple(moved), tuple(moved.values())
+    for direction, metrics in enumerate(((RECEIVED, RECEIVED_BYTES), (SENT, SENT_BYTES))):
+        for kind, metric in enumerate(metrics):
+            yield Row(metric, places, [counted[direction][kind] for counted in counts_of_all])
 
 
-def _chain(running: Running) -> Iterator[Value]:
+def _chain(running: Running) -> Iterator[Row]:
     hook = running.hook
     assert hook is not None
     words = (
         str(running.owner or ""), str(running.linkage or ""), str(running.mode or ""), hook.name,
         str(hook.prog_id), hook.tag,
     )  # fmt: skip
-    yield Value(CHAIN_INFO, (*where(running), *words), 1)
-    yield Value(SLOTS, where(running), len(running.chain or running.shown or ()))
-    yield Value(EMPTIED, where(running), float(running.emptied))
+    yield Row.of(CHAIN_INFO, (*where(running), *words), 1)
+    yield Row.of(SLOTS, where(running), len(running.chain or running.shown or ()))
+    yield Row.of(EMPTIED, where(running), float(running.emptied))
 
 
-def _confirmed(running: Running, now: float) -> Iterator[Value]:
+def _confirmed(running: Running, now: float) -> Iterator[Row]:
     """A pending change, and the outcome of the last one."""
     if running.pending is not None:
         labels = (*where(running), running.pending.state.value)
-        yield Value(PENDING, labels, running.pending.seconds_left(now))
+        yield Row.of(PENDING, labels, running.pending.seconds_left(now))
     if running.settled is not None:
-        yield Value(SETTLED, (*where(running), running.settled.outcome.value), running.settled.at)
+        yield Row.of(SETTLED, (*where(running), running.settled.outcome.value), running.settled.at)
 
 
-def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
+def memory_values(running: Running, memory: ChainMemory) -> Iterator[Row]:
     """The memory a chain takes."""
-    yield Value(CHAIN_MEMORY, where(running), memory.programs)
+    yield Row.of(CHAIN_MEMORY, where(running), memory.programs)
     for slot in running.chain or running.shown or ():
         taken, labels = memory.slots[slot.key], slot_labels(running, slot)
         if taken.programs is not None:
-            yield Value(SLOT_MEMORY, (*labels, "program"), taken.programs)
-        yield Value(SLOT_MEMORY, (*labels, "maps"), taken.maps)
+            yield Row.of(SLOT_MEMORY, (*labels, "program"), taken.programs)
+        yield Row.of(SLOT_MEMORY, (*labels, "maps"), taken.maps)
 
 
-def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Value]:
+def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Row]:
     """Counts by source line."""
     names = {slot.key: slot_labels(running, slot) for slot in running.chain or running.shown or ()}
     for reason in reasons:
@@ -288,7 +305,7 @@ def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]
 
 def _sites(
     labels: tuple[str, ...], slot: SlotReasons, counts: SlotCounts, counted: SiteCounts
-) -> Iterator[Value]:
+) -> Iterator[Row]:
     """Packets of an unknown site get no sample; sites on one line share a series."""
     found: dict[tuple[str, ...], int] = {}
     parts = shares(slot.sites, counts.packets, {which: some for which, (some, _) in counted.items()})
@@ -304,13 +321,13 @@ def _sites(
             series = ACTIONS[part.code], "", "", "others"
         found[series] = found.get(series, 0) + amount
     for series, total in found.items():
-        yield Value(SITE_PACKETS, (*labels, *series), total)
+        yield Row.of(SITE_PACKETS, (*labels, *series), total)
 
 
-def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Value]:
-    for series, number, size in zip(_by_action(labels), counts.packets, counts.bytes, strict=True):
-        yield Value(packets, series, number)
-        yield Value(octets, series, size)
+def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Row]:
+    series = _by_action(labels)
+    yield Row(packets, series, counts.packets)
+    yield Row(octets, series, counts.bytes)
 
 
 @lru_cache(maxsize=4096)

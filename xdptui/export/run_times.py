@@ -17,7 +17,7 @@ from xdptui.export.metrics import (
     CHAIN_RUNS,
     SLOT_RUN_SECONDS,
     TIME_METRICS,
-    Value,
+    Row,
     slot_labels,
     where,
 )
@@ -40,7 +40,7 @@ class ChainTimes(Closing):
         self._thread = threading.Thread(target=self._time_slots, daemon=True)
         self._thread.start()
 
-    def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
+    def read(self, runnings: Sequence[Running]) -> Iterator[Row]:
         """What is known so far: slot times arrive some scrapes after the chain's."""
         chains = {running.identity: running for running in runnings if running.hook is not None}
         with self._changed:
@@ -57,13 +57,13 @@ class ChainTimes(Closing):
             counted = runs_of(running.hook.prog_id)
             if counted is not None:
                 runs, ns = counted
-                yield Value(CHAIN_RUNS, where(running), runs)
-                yield Value(CHAIN_RUN_SECONDS, where(running), ns / 1e9)
+                yield Row.of(CHAIN_RUNS, where(running), runs)
+                yield Row.of(CHAIN_RUN_SECONDS, where(running), ns / 1e9)
             times = timed.get(key)
             for index, slot in enumerate(running.chain or ()):
                 ns_each = times.of_slot(index) if times else None
                 if ns_each is not None:
-                    yield Value(SLOT_RUN_SECONDS, slot_labels(running, slot), ns_each / 1e9)
+                    yield Row.of(SLOT_RUN_SECONDS, slot_labels(running, slot), ns_each / 1e9)
 
     def close(self) -> None:
         with self._changed:

@@ -173,7 +173,7 @@ def decode_name(message: bytes) -> tuple[int, str]:
 def decode_stats(message: bytes) -> tuple[int, LinkStats]:
     """(ifindex, counters) of an RTM_NEWSTATS message."""
     ifindex = _IF_STATS_MSG.unpack_from(message, HEADER.size)[1]
-    return ifindex, _stats(_after(message, _IF_STATS_MSG)[_LINK_64])
+    return ifindex, _stats(chosen(message, HEADER.size + _IF_STATS_MSG.size, (_LINK_64,))[_LINK_64])
 
 
 def decode_link(message: bytes) -> LinkInfo:
