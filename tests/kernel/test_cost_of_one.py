@@ -180,11 +180,11 @@ def test_one_interface_costs_the_same_among_many(
 APPLY = """
 import sys
 from xdpchain.linkage import array_pins
-from xdpchain.sys import blobs
+from xdpchain.sys import while_it_lives
 from xdpchain.trial.packets import own, own_connection
 from xdptui.cli import main
 
-blobs._DECODED._room = 10_000  # is searched now and then for what is gone
+while_it_lives.LEAST_ROOM = 10_000  # what is kept is searched now and then for what is gone
 # Both ask all processes of this machine, which come and go: the one once, the other only where tests run.
 own.own_connections = lambda netns: own_connection.OwnConnections()
 array_pins.require_lasting = lambda *words: None

@@ -6,11 +6,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from functools import lru_cache
 
 from xdpchain.frozen import frozen
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
+from xdpchain.sys.while_it_lives import while_it_lives
 
 __all__ = ["ChainMemory", "SlotMemory", "chain_memory"]
 
@@ -61,7 +61,7 @@ def chain_memory(running: Running) -> ChainMemory:
     return ChainMemory(hooks, slots)
 
 
-@lru_cache(maxsize=4096)
+@while_it_lives(bpf.prog_by_id)
 def _program(prog_id: int) -> int | None:
     """As `_taken`. It does not change as long as the program exists, and its ID is not used again."""
     return _taken(bpf.prog_by_id, prog_id)
@@ -72,7 +72,7 @@ def _map(map_id: int) -> int | None:
     return _taken(bpf.map_by_id, map_id) if (fixed := _fixed(map_id)) is None else fixed
 
 
-@lru_cache(maxsize=4096)
+@while_it_lives(bpf.map_by_id)
 def _fixed(map_id: int) -> int | None:
     """As `_taken`, of a map whose memory was all allocated when it was made; None of another."""
     try:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from xdpchain.errors import InvalidInput
 
 from . import bpf
+from .while_it_lives import KeptById
 
 __all__ = ["decoded", "keep", "make", "read", "shared"]
 
@@ -69,49 +70,17 @@ def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
     """The decoded contents of this map, cached: our maps are frozen, and the kernel does not reuse map IDs.
     Raises BpfError, and whatever `read` and ``decode`` raise.
     """
-    return _DECODED.of(map_id, decode, most)
+
+    def content() -> T:
+        with bpf.map_by_id(map_id) as fd:
+            return decode(read(fd, most))
+
+    return _DECODED.of(map_id, decode, content)
 
 
 def keep(map_id: int, decode: Callable[[bytes], T], content: T) -> None:
     """Cache ``content`` as what `decoded` returns for this map, which was just made from it."""
-    _DECODED.keep((map_id, decode), content)
+    _DECODED.keep(map_id, decode, content)
 
 
-class _Decoded:
-    """A cache whose entries live as long as their maps: every survey decodes those of all chains, and a
-    long-running process must not keep those that are gone.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, Callable[[bytes], Any]], Any] = {}
-        self._room = LEAST_ROOM
-
-    def of(self, map_id: int, decode: Callable[[bytes], T], most: int) -> T:
-        key = map_id, decode
-        try:
-            known: T = self._known[key]
-            return known
-        except KeyError:
-            pass
-        with bpf.map_by_id(map_id) as fd:
-            found = decode(read(fd, most))
-        self.keep(key, found)
-        return found
-
-    def keep(self, key: tuple[int, Callable[[bytes], Any]], content: object) -> None:
-        if len(self._known) >= self._room:
-            self._forget()
-        self._known[key] = content
-
-    def _forget(self) -> None:
-        """Discard entries of maps that are gone. The next time is when there are twice as many as now."""
-        for key in list(self._known):
-            try:
-                bpf.map_by_id(key[0]).close()
-            except bpf.BpfError:
-                self._known.pop(key, None)
-        self._room = max(LEAST_ROOM, 2 * len(self._known))
-
-
-LEAST_ROOM = 128
-_DECODED = _Decoded()
+_DECODED = KeptById(bpf.map_by_id)

@@ -11,7 +11,6 @@ import contextlib
 import errno
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from xdpchain.errors import InvalidInput, XdpChainError
@@ -29,6 +28,7 @@ from xdpchain.objects.btf_types import Kind
 from xdpchain.objects.runconfig_btf import read_run_configs
 from xdpchain.sys import blobs, bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+from xdpchain.sys.while_it_lives import while_it_lives
 
 from .config import EVERY_CODE, DispatcherConfig, SlotConfig
 from .emit import MAIN, slot_function
@@ -225,7 +225,7 @@ def _wanted(origin: Manifest) -> bool:
     return origin.form != PLAIN or bool(origin.form_reason)
 
 
-@lru_cache(maxsize=1024)
+@while_it_lives(bpf.prog_by_id)
 def _counting(prog_id: int, map_ids: tuple[int, ...]) -> Counting | None:
     """Where the component with this prog ID counts, including maps bound to it later."""
     origin = _facts(prog_id).origin
@@ -294,7 +294,7 @@ def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:
     return RunConfig(min(placed.priority, MAX_PRIORITY), known if noted is None else noted)
 
 
-@lru_cache(maxsize=1024)
+@while_it_lives(bpf.prog_by_id)
 def _facts(prog_id: int) -> _Facts:
     with bpf.prog_by_id(prog_id) as program:
         info = bpf.prog_info(program)

@@ -7,7 +7,6 @@ and its shape, the magic byte or else the version in BTF, and the size of the co
 
 from __future__ import annotations
 
-from functools import lru_cache
 from struct import unpack_from
 
 from xdpchain.errors import InvalidInput
@@ -16,6 +15,7 @@ from xdpchain.model.chain import DISPATCHER_SLOTS
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.runconfig_btf import read_metadata_version
 from xdpchain.sys import bpf
+from xdpchain.sys.while_it_lives import while_it_lives
 
 from .config import MAGIC, SIZES, DispatcherConfig
 from .emit import MAIN
@@ -89,7 +89,7 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
     )
 
 
-@lru_cache(maxsize=256)
+@while_it_lives(bpf.btf_by_id)
 def btf_of(btf_id: int) -> Btf:
     """The BTF with this ID (the kernel never reuses one). Raises BpfError, BtfError."""
     raw = bpf.btf_raw(btf_id)

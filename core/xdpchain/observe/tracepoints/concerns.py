@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
+from xdpchain.sys.while_it_lives import while_it_lives
 
 __all__ = ["cpumaps_used"]
 
@@ -27,7 +27,7 @@ def cpumaps_used(runnings: Iterable[Running]) -> frozenset[int]:
     return frozenset(filter(_is_cpumap, found))
 
 
-@lru_cache(maxsize=1024)
+@while_it_lives(bpf.map_by_id)
 def _is_cpumap(map_id: int) -> bool:
     """Whether it is one; of a map that is gone nobody asks any more. The kernel uses no ID twice."""
     try:
