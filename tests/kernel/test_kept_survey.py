@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -15,22 +17,31 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import arm, eventually
-from tests.kernel.chains import chain_of, change
+from tests.kernel.chains import LINKAGES, chain_of, change
 from tests.kernel.test_cost_of_one import cost
-from tests.kernel.test_transaction import attached_by_link
+from tests.kernel.test_transaction import RETURN_DROP, attached_by_link
 from xdpchain.change.confirm.by_hand import roll_back
+from xdpchain.errors import NotFound
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Linkage
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
 from xdpchain.observe import link_watch
 from xdpchain.observe.discover import survey
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.kept_survey import KeptSurvey
-from xdpchain.sys import bpffs
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.bpf import call
 from xdpchain.sys.netlink import LinkChanges
 from xdpchain.testing.playground import Playground
 
 LINKS = 12
+XDP = 37
+"""BPF_XDP, an attach type."""
+LINK_UPDATE = 29
+
+
+def link_update(link: bpf.Fd, program: bpf.Fd) -> None:
+    call.bpf_call(LINK_UPDATE, struct.pack("=IIII", link.fileno(), program.fileno(), 0, 0))  # type: ignore[arg-type]
 
 
 def ip(playground: Playground, *words: str) -> None:
@@ -79,12 +90,8 @@ def test_it_agrees_with_a_survey_after_every_kind_of_change(many: Playground, sa
         assert agrees(found, many)
 
 
-def test_what_sends_no_notification_is_read_each_time(many: Playground, samples: Path) -> None:
+def test_a_pending_change_and_its_outcome_are_read_each_time(many: Playground, samples: Path) -> None:
     with kept(many) as found:
-        with attached_by_link(many):
-            held = found.look(whole=True)
-            assert any(hook.link_id for one in held for hook in one.hooks)
-        assert agrees(found, many)
         change(many, chain_of(samples, "pass"))
         arm(many, chain_of(samples, "drop"), seconds=60.0)
         assert any(one.pending for one in found.look())
@@ -139,39 +146,74 @@ def late(found: KeptSurvey) -> Counter[str]:
     return cost(found.look)
 
 
-def test_at_rest_interfaces_are_not_read_again(
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_at_rest_no_interface_is_read_again(
+    many: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, linkage: Linkage
+) -> None:
+    change(many, chain_of(samples, "pass", "drop", linkage=linkage))
+    with hasty(many, monkeypatch) as found:
+        before = found.look()
+        made = late(found)
+        assert made["netlink requests"] <= 2, "what is attached, and the features"
+        assert made["bpf PROG_GET_FD_BY_ID"] >= 1, "the chain is read again"
+        assert all(now is then for now, then in zip(found.look(), before, strict=True))
+
+
+def test_links_attached_updated_and_gone_are_seen(
     many: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change(many, chain_of(samples, "pass", "drop"))
-    with hasty(many, monkeypatch) as found:
+    def shown() -> list[tuple[int, bool]]:
+        assert late(found)
+        return [(one.hooks[0].prog_id, one.chain is not None) for one in found.look() if one.hooks]
 
-        def nothing_is_read() -> bool:
-            """Unless another test made a link just now."""
-            before = found.look()
-            made = late(found)
-            assert made["bpf LINK_GET_NEXT_ID"] >= 1
-            assert made["bpf PROG_GET_FD_BY_ID"] >= 1, "the chain is read again"
-            same = all(now is then for now, then in zip(found.look(), before, strict=True))
-            return same and made["netlink requests"] == 0
-
-        eventually(nothing_is_read, "no interface is read")
-
-
-def test_another_link_is_seen_without_notification(many: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     with hasty(many, monkeypatch) as found:
         with attached_by_link(many) as number:
-            assert late(found)["netlink messages"] > LINKS
-            assert [one.hooks[0].prog_id for one in found.look() if one.hooks] == [number]
-        late(found)
-        assert not any(one.hooks for one in found.look())
+            assert shown() == [(number, False)]
+        assert shown() == []
+        running = change(many, chain_of(samples, "pass"))
+        assert running.hook is not None
+        mine = running.hook.prog_id
+        with bpf.prog_by_id(mine) as program:
+            change(many, Chain())
+            with netns.run(many.netns, lambda: bpf.link_create(program, many.ifindex, XDP)) as link:
+                assert shown() == [(mine, True)]
+                with bpf.prog_load(bpf.ProgType.XDP, RETURN_DROP, name="other", attach_type=XDP) as other:
+                    link_update(link, other)
+                    assert shown() == [(bpf.prog_info(other).id, False)]
 
 
-def test_without_a_list_of_links_everything_is_read(
+def test_features_that_the_other_end_decides_are_seen(
     many: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xdpchain.observe.kept_survey._link_ids", lambda: None)
+    def features() -> frozenset[str] | None:
+        return next(one.device.features for one in found.look() if one.interface.name == many.ifname)
+
     with hasty(many, monkeypatch) as found:
-        assert late(found)["netlink messages"] > LINKS
+        before = features()
+        peer = ["ethtool", "-K", many.peer_ifname, "gro", "on"]
+        subprocess.run(["nsenter", f"--net=/run/netns/{many.peer_netns}", *peer], check=True)
+        late(found)
+        assert features() != before or before is None
+        assert agrees(found, many)
+
+
+def test_another_namespace_of_the_same_name_is_surveyed(root: None) -> None:
+    name = f"xdptui-{os.getpid()}-again"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        with KeptSurvey(name) as found:
+            assert [one.interface.name for one in found.look()] == ["lo"]
+            subprocess.run(["ip", "netns", "del", name], check=True)
+            with pytest.raises(NotFound):
+                found.look()
+            subprocess.run(["ip", "netns", "add", name], check=True)
+            subprocess.run(["ip", "-n", name, "link", "add", "new0", "type", "veth"], check=True)
+            assert "new0" in [one.interface.name for one in found.look()]
+            subprocess.run(["ip", "-n", name, "link", "set", "new0", "name", "new1"], check=True)
+            found.wait(5.0)
+            assert "new1" in [one.interface.name for one in found.look()]
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False)
 
 
 def test_everything_is_read_every_minute(many: Playground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,6 @@ class ChainCollector:
             self._kept = None
 
     def _survey(self) -> tuple[Running, ...]:
-        if self._kept is not None and self._kept.outdated:
-            self._forget()
         if self._kept is None:
             self._kept = KeptSurvey(self._netns)
         return self._kept.look()

@@ -13,6 +13,8 @@ from xdptui.export.metrics import Family
 
 __all__ = ["Exposition", "make_app"]
 
+_Lines = dict[str, dict[tuple[tuple[str, ...], ...], str]]
+"""What to fill the numbers into, by the metric's name, then the labels' values."""
 _COMPRESSION: Final = 1
 """The highest level makes it half as long and takes five times as long."""
 
@@ -21,24 +23,25 @@ _SPECIAL: Final = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 class Exposition:
     """Writes families. The text of a row but for its numbers is made once, and kept while each text has that
-    row: it is most of it.
+    row: it is most of it. Safe for concurrent scrapes.
     """
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, tuple[tuple[str, ...], ...]], str] = {}
-        """What to fill the numbers into, by the metric's name and the labels' values."""
+        self._lines: _Lines = {}
 
     def text(self, families: Iterable[Family], *, openmetrics: bool = False) -> str:
-        before, self._lines = self._lines, {}
+        before = self._lines
+        kept: _Lines = {}
         parts: list[str] = []
         for metric, rows in families:
             name = metric.exported
             head = metric.name if openmetrics else name
             parts.append(f"# HELP {head} {metric.help}\n# TYPE {head} {metric.kind}\n")
+            known, own = before.get(name, {}), kept.setdefault(name, {})
             for _, series, numbers in rows:
-                lines = before.get((name, series)) or _lines(name, metric.labels, series)
-                self._lines[name, series] = lines
+                own[series] = lines = known.get(series) or _lines(name, metric.labels, series)
                 parts.append(lines % tuple(map(_amount, numbers)))
+        self._lines = kept
         return "".join(parts) + "# EOF\n" * openmetrics
 
 

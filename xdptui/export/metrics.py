@@ -10,13 +10,12 @@ and is never reused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Self
 
 from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
-from xdpchain.model.running import Running
+from xdpchain.model.running import Hook, Running
 from xdpchain.model.slot import Slot
 from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
@@ -229,50 +228,70 @@ def values(
     """The samples of interfaces and their counts. Interfaces without a program have no chain. ``traffic`` is
     what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`.
     """
-    moved: dict[tuple[str, str], Traffic] = {}
+    together = _Together()
     for running, sample in read:
         place = where(running)
         if (counted := traffic.get(running.interface.ifindex)) is not None:
-            moved[place] = counted
+            (received, received_bytes), (sent, sent_bytes) = counted
+            together.add(RECEIVED, place, received)
+            together.add(RECEIVED_BYTES, place, received_bytes)
+            together.add(SENT, place, sent)
+            together.add(SENT_BYTES, place, sent_bytes)
         if running.pending is not None or running.settled is not None:
             yield from _confirmed(running, now)
-        if not running.hooks:
-            continue
-        yield from _chain(running)
-        verdict = sample.verdict if sample is not None else None
-        yield Row.of(COUNTED, place, float(verdict is not None))
-        if verdict is not None:
-            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, verdict)
-        for index, slot in enumerate(running.chain or running.shown or ()):
-            component = slot.component
-            labels = slot_labels(running, slot)
-            shown = (
-                str(index), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
-                str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), component.tag or "",
-            )  # fmt: skip
-            yield Row.of(SLOT_INFO, (*labels, *shown), 1)
-            yield Row.of(SLOT_ON, labels, float(not slot.off))
-            for label in slot.labels:
-                yield Row.of(SLOT_LABEL, (*labels, *label), 1)
-            counts = sample.slots.get(slot.key) if sample else None
-            if counts is not None:
-                yield from _counts(SLOT_PACKETS, SLOT_BYTES, labels, counts)
-    places, counts_of_all = tuple(moved), tuple(moved.values())
-    for direction, metrics in enumerate(((RECEIVED, RECEIVED_BYTES), (SENT, SENT_BYTES))):
-        for kind, metric in enumerate(metrics):
-            yield Row(metric, places, [counted[direction][kind] for counted in counts_of_all])
+        if running.hook is not None:
+            yield from _chain(running, running.hook, sample, together)
+    yield from together.rows()
 
 
-def _chain(running: Running) -> Iterator[Row]:
-    hook = running.hook
-    assert hook is not None
+class _Together:
+    """Rows of what each interface or chain has once."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[Metric, dict[tuple[str, ...], float]]] = {}
+
+    def add(self, metric: Metric, labels: tuple[str, ...], number: float) -> None:
+        self._rows.setdefault(metric.name, (metric, {}))[1][labels] = number
+
+    def rows(self) -> Iterator[Row]:
+        for metric, found in self._rows.values():
+            yield Row(metric, tuple(found), tuple(found.values()))
+
+
+def _chain(running: Running, hook: Hook, sample: Sample | None, together: _Together) -> Iterator[Row]:
+    place, slots = where(running), tuple(running.chain or running.shown or ())
     words = (
         str(running.owner or ""), str(running.linkage or ""), str(running.mode or ""), hook.name,
         str(hook.prog_id), hook.tag,
     )  # fmt: skip
-    yield Row.of(CHAIN_INFO, (*where(running), *words), 1)
-    yield Row.of(SLOTS, where(running), len(running.chain or running.shown or ()))
-    yield Row.of(EMPTIED, where(running), float(running.emptied))
+    verdict = sample.verdict if sample is not None else None
+    together.add(CHAIN_INFO, (*place, *words), 1)
+    together.add(SLOTS, place, len(slots))
+    together.add(EMPTIED, place, float(running.emptied))
+    together.add(COUNTED, place, float(verdict is not None))
+    if verdict is not None:
+        yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, {place: verdict})
+    if slots:
+        named = [(slot_labels(running, slot), slot) for slot in slots]
+        infos = tuple((*labels, *_settings(index, slot)) for index, (labels, slot) in enumerate(named))
+        yield Row(SLOT_INFO, infos, (1,) * len(slots))
+        yield Row(SLOT_ON, tuple(labels for labels, _ in named), [float(not slot.off) for slot in slots])
+        labelled = tuple((*labels, *label) for labels, slot in named for label in slot.labels)
+        yield Row(SLOT_LABEL, labelled, (1,) * len(labelled))
+        counts = sample.slots if sample is not None else {}
+        yield from _counts(
+            SLOT_PACKETS,
+            SLOT_BYTES,
+            {labels: counts[slot.key] for labels, slot in named if slot.key in counts},
+        )
+
+
+def _settings(index: int, slot: Slot) -> tuple[str, ...]:
+    """What can change without the slot being another."""
+    return (
+        str(index), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
+        str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), slot.component.tag or "",
+    )  # fmt: skip
 
 
 def _confirmed(running: Running, now: float) -> Iterator[Row]:
@@ -287,11 +306,13 @@ def _confirmed(running: Running, now: float) -> Iterator[Row]:
 def memory_values(running: Running, memory: ChainMemory) -> Iterator[Row]:
     """The memory a chain takes."""
     yield Row.of(CHAIN_MEMORY, where(running), memory.programs)
+    taken: dict[tuple[str, ...], float] = {}
     for slot in running.chain or running.shown or ():
-        taken, labels = memory.slots[slot.key], slot_labels(running, slot)
-        if taken.programs is not None:
-            yield Row.of(SLOT_MEMORY, (*labels, "program"), taken.programs)
-        yield Row.of(SLOT_MEMORY, (*labels, "maps"), taken.maps)
+        parts, labels = memory.slots[slot.key], slot_labels(running, slot)
+        if parts.programs is not None:
+            taken[(*labels, "program")] = parts.programs
+        taken[(*labels, "maps")] = parts.maps
+    yield Row(SLOT_MEMORY, tuple(taken), tuple(taken.values()))
 
 
 def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Row]:
@@ -324,12 +345,8 @@ def _sites(
         yield Row.of(SITE_PACKETS, (*labels, *series), total)
 
 
-def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Row]:
-    series = _by_action(labels)
-    yield Row(packets, series, counts.packets)
-    yield Row(octets, series, counts.bytes)
-
-
-@lru_cache(maxsize=4096)
-def _by_action(labels: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple((*labels, action) for action in ACTIONS)
+def _counts(packets: Metric, octets: Metric, counts: Mapping[tuple[str, ...], SlotCounts]) -> Iterator[Row]:
+    """By code, for each of these labels."""
+    series = tuple((*labels, action) for labels in counts for action in ACTIONS)
+    yield Row(packets, series, [number for each in counts.values() for number in each.packets])
+    yield Row(octets, series, [number for each in counts.values() for number in each.bytes])

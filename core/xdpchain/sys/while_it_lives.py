@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from . import bpf
 
 __all__ = ["KeptById", "while_it_lives"]
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 LEAST_ROOM = 128
 
@@ -58,17 +58,17 @@ class KeptById:
 
 def while_it_lives(
     opened: Callable[[int], bpf.Fd],
-) -> Callable[[Callable[Concatenate[int, P], T]], Callable[Concatenate[int, P], T]]:
-    """Keep what a function returns for an object, given by its ID, and for its other arguments the last time
-    (not keywords), while the object exists.
+) -> Callable[[Callable[[int, Unpack[Ts]], T]], Callable[[int, Unpack[Ts]], T]]:
+    """Keep what a function returns for an object, given by its ID, and for its other arguments the last time,
+    while the object exists.
     """
 
-    def keeping(read: Callable[Concatenate[int, P], T]) -> Callable[Concatenate[int, P], T]:
+    def keeping(read: Callable[[int, Unpack[Ts]], T]) -> Callable[[int, Unpack[Ts]], T]:
         kept = KeptById(opened)
 
         @wraps(read)
-        def known(object_id: int, /, *more: P.args, **named: P.kwargs) -> T:
-            return kept.of(object_id, more, lambda: read(object_id, *more, **named))
+        def known(object_id: int, *more: *Ts) -> T:
+            return kept.of(object_id, more, lambda: read(object_id, *more))
 
         return known
 

@@ -8,6 +8,7 @@ and its shape, the magic byte or else the version in BTF, and the size of the co
 from __future__ import annotations
 
 from struct import unpack_from
+from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput
 from xdpchain.frozen import frozen
@@ -27,7 +28,7 @@ BPFMAN_PRIORITY = 50
 FIRST_STUB = "prog0"
 """Every version has this function, whatever else it has."""
 MOST_BTF = 4 << 20
-"""Most bytes of a program's BTF: others load it, and up to 256 are cached."""
+"""Most bytes of a program's BTF: others load it."""
 MOST_CONFIG = 4096
 """Most bytes of a configuration of any version, present or future."""
 
@@ -54,10 +55,10 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
     """Recognise a running program; None if it is not a dispatcher at all. Raises BpfError."""
     if info.name != MAIN or not info.btf_id:  # without BTF nothing can replace its functions
         return None
-    btf = btf_of(info.btf_id)
-    if all(function.name != FIRST_STUB for function in btf.functions()):
+    declared = _declared(info.btf_id)
+    if declared is None:
         return None  # somebody's own program of that name
-    ours = read_metadata_version(btf, "xdptui_metadata", "xdptui_dispatcher") is not None
+    ours = declared.ours
     if len(map_ids) != 1:
         return Recognised(info.id, ours=ours, trouble=f"it has {len(map_ids)} maps instead of one")
     with bpf.map_by_id(map_ids[0]) as fd:
@@ -66,8 +67,7 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         if not plain or shape.value_size > MOST_CONFIG or not shape.flags & BPF_F_RDONLY_PROG:
             return Recognised(info.id, ours=ours, trouble="its map is not a configuration")
         block = bpf.map_lookup(fd, bytes(4), shape.value_size)
-    declared = read_metadata_version(btf, "xdp_metadata", "dispatcher_version")
-    version = block[1] if block[0] == MAGIC else declared
+    version = block[1] if block[0] == MAGIC else declared.version
     if not version:
         return Recognised(info.id, ours=ours, trouble="it does not state its version")
     if SIZES.get(version) != len(block):
@@ -89,9 +89,27 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
     )
 
 
+class _Declared(NamedTuple):
+    """What a dispatcher's BTF says: whether it has our mark, and its version, if it states one."""
+
+    ours: bool
+    version: int | None
+
+
 @while_it_lives(bpf.btf_by_id)
+def _declared(btf_id: int) -> _Declared | None:
+    """None: it has no function that a component could replace."""
+    btf = btf_of(btf_id)
+    if all(function.name != FIRST_STUB for function in btf.functions()):
+        return None
+    return _Declared(
+        read_metadata_version(btf, "xdptui_metadata", "xdptui_dispatcher") is not None,
+        read_metadata_version(btf, "xdp_metadata", "dispatcher_version"),
+    )
+
+
 def btf_of(btf_id: int) -> Btf:
-    """The BTF with this ID (the kernel never reuses one). Raises BpfError, BtfError."""
+    """The BTF with this ID. Raises BpfError, BtfError."""
     raw = bpf.btf_raw(btf_id)
     if len(raw) > MOST_BTF:
         raise BtfError(f"it has {len(raw)} bytes; at most {MOST_BTF} are read")

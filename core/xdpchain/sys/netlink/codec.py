@@ -20,6 +20,7 @@ __all__ = [
     "RTM_NEWNSID",
     "RTM_NEWSTATS",
     "decode_family_id",
+    "decode_hook",
     "decode_link",
     "decode_name",
     "decode_nsid",
@@ -92,10 +93,10 @@ _XDP_FEATURES = ("basic", "redirect", "ndo-xmit", "xsk-zerocopy", "hw-offload", 
 _PAIRS = frozenset({"netkit", "veth", "vxcan"})
 
 
-def encode_get_links(*, names: bool = False) -> bytes:
-    """Dump all devices of the namespace; without their statistics if only their ``names`` are wanted."""
+def encode_get_links(*, statistics: bool = True) -> bytes:
+    """Dump all devices of the namespace."""
     # RTEXT_FILTER_SKIP_STATS, kernel 4.4 (d5566fd72ec1): half of what the kernel would write.
-    return request(_RTM_GETLINK, DUMP, _about(0) + attribute(_EXT_MASK, _SKIP_STATS) * names)
+    return request(_RTM_GETLINK, DUMP, _about(0) + attribute(_EXT_MASK, _SKIP_STATS) * (not statistics))
 
 
 def encode_get_stats() -> bytes:
@@ -168,6 +169,13 @@ def decode_name(message: bytes) -> tuple[int, str]:
     """(ifindex, name) of an RTM_NEWLINK message."""
     ifindex = _IFINFOMSG.unpack_from(message, HEADER.size)[2]
     return ifindex, text(chosen(message, HEADER.size + _IFINFOMSG.size, (_IFNAME,))[_IFNAME])
+
+
+def decode_hook(message: bytes) -> tuple[int, tuple[XdpAttachment, ...]]:
+    """(ifindex, programs on the XDP hook) of an RTM_NEWLINK message."""
+    ifindex = _IFINFOMSG.unpack_from(message, HEADER.size)[2]
+    found = chosen(message, HEADER.size + _IFINFOMSG.size, (_XDP,))
+    return ifindex, _attachments(found[_XDP]) if _XDP in found else ()
 
 
 def decode_stats(message: bytes) -> tuple[int, LinkStats]:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import operator
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, SupportsIndex, TypeVar
 
@@ -17,7 +17,7 @@ from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
 from . import codec, ethtool
-from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpMode
+from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
 from .opening import REUSED, open_sockets
 from .refusals import Attempt, attach_refused
 from .transport import NETLINK_XFRM, Refusal, Transport
@@ -83,12 +83,18 @@ class Netlink(Closing):
         """The names of all devices, by ifindex, in order: as `links` with ``settled`` false, a fifth of its
         cost.
         """
+        return dict(sorted(self._brief(codec.decode_name)))
+
+    def hooks(self) -> dict[int, tuple[XdpAttachment, ...]]:
+        """The programs on the XDP hooks of all devices, by ifindex, at the cost of `names`."""
+        return dict(self._brief(codec.decode_hook))
+
+    def _brief(self, decode: Callable[[bytes], T]) -> Iterator[T]:
         try:
-            replies = self._route.exchange(codec.encode_get_links(names=True), settled=False)
+            replies = self._route.exchange(codec.encode_get_links(statistics=False), settled=False)
         except Refusal as refusal:
             raise _unexpected("Can't list the interfaces", refusal) from refusal
-        found = (codec.decode_name(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
-        return dict(sorted(found))
+        return (decode(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
 
     def stats(self) -> dict[int, LinkStats]:
         """The counters of all devices, by ifindex: as `links` with ``settled`` false, a tenth of its cost."""
