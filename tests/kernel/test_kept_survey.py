@@ -136,6 +136,7 @@ def test_the_service_goes_by_the_names_in_notifications(many: Playground) -> Non
 def hasty(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeptSurvey]:
     """A kept survey that looks every 0.6 s at what sends no notifications."""
     monkeypatch.setattr(link_watch.Watch.__init__, "__kwdefaults__", {"slow_poll": 0.6})
+    monkeypatch.setattr("xdpchain.observe.kept_survey.MOST_SHARE", 1.0)
     with kept(playground) as found:
         yield found
 
@@ -157,6 +158,15 @@ def test_at_rest_no_interface_is_read_again(
         assert made["netlink requests"] <= 2, "what is attached, and the features"
         assert made["bpf PROG_GET_FD_BY_ID"] >= 1, "the chain is read again"
         assert all(now is then for now, then in zip(found.look(), before, strict=True))
+
+
+def test_looking_at_what_sends_no_notification_takes_a_bounded_share(
+    many: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hasty(many, monkeypatch) as found:
+        monkeypatch.setattr("xdpchain.observe.kept_survey.MOST_SHARE", 1e-6)
+        assert late(found)
+        assert not late(found), "that would be too often"
 
 
 def test_links_attached_updated_and_gone_are_seen(

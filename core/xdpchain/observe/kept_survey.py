@@ -23,6 +23,8 @@ __all__ = ["KeptSurvey"]
 
 MOST_SINGLY: Final = 64
 """If more interfaces changed, a survey of all costs less than looking at each."""
+MOST_SHARE: Final = 0.02
+"""How much of a processor it takes at most to look at what sends no notifications, however much there is."""
 WHOLE_POLL: Final = 60.0
 """Seconds after which everything is read again, whatever is known to have changed."""
 
@@ -30,11 +32,12 @@ WHOLE_POLL: Final = 60.0
 class KeptSurvey(Closing):
     """Surveys a namespace again and again, and reads only the interfaces that notifications named as changed.
 
-    What sends none is looked at every few seconds (`Watch`): programs attached or replaced through a
-    bpf_link, drivers' XDP features (the other end of a veth pair has a say in them), and the chains, whose
-    program arrays, marks and components change in place. Everything is read at first, if the name now refers
-    to another namespace, if asked, and every minute: an interface's own packet counts may be that old. What
-    is unchanged is the same object as before, unless a change is pending there or one was settled.
+    What sends none is looked at every few seconds (`Watch`, `MOST_SHARE`): programs attached or replaced
+    through a bpf_link, drivers' XDP features (the other end of a veth pair has a say in them), and the
+    chains, whose program arrays, marks and components change in place. Everything is read at first, if the
+    name now refers to another namespace, if asked, and every minute: an interface's own packet counts may be
+    that old. What is unchanged is the same object as before, unless a change is pending there or one was
+    settled.
 
     Use it in one thread at a time. Raises NotFound for an unknown namespace, PermissionDenied.
     """
@@ -84,6 +87,7 @@ class KeptSurvey(Closing):
     def _changed_silently(self) -> frozenset[int]:
         from .hook import read_hook  # late, as in `discover`
 
+        began = time.thread_time()
         with Netlink(self._netns) as netlink:
             hooks, features = netlink.hooks(), netlink.xdp_features()
         changed = set(hooks.keys() ^ self._found.keys())
@@ -93,6 +97,7 @@ class KeptSurvey(Closing):
             same = able == device.features and attached == tuple((h.mode, h.prog_id) for h in running.hooks)
             if not same or (attached and read_hook(device, attached) != running):
                 changed.add(index)
+        self._watch.put_off((time.thread_time() - began) / MOST_SHARE)
         return frozenset(changed)
 
     def _read(self, ifindexes: Iterable[int]) -> tuple[Running, ...]:

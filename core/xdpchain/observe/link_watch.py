@@ -56,6 +56,10 @@ class Watch(Closing):
         seen, self._seen = self._seen, Seen(LinkChanges(), False)
         return seen
 
+    def put_off(self, seconds: float) -> None:
+        """Look at what sends no notifications no sooner than this from now."""
+        self._due = max(self._due, time.monotonic() + seconds)
+
     def fileno(self) -> int:
         """A descriptor that becomes readable when `wait` would not block, for use with poll(2)."""
         return self._events.fileno()

@@ -7,6 +7,7 @@ Every command reads these, and a survey reads thousands, so they don't use pyrou
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .links import TUNNELS, LinkInfo, LinkStats, XdpAttachment, XdpMode
@@ -155,14 +156,17 @@ def encode_get_xdp_features(family: int, ifindex: int | None) -> bytes:
 
 def decode_xdp_features(message: bytes) -> tuple[int, frozenset[str]]:
     """(ifindex, names of the feature bits). A bit without a known name is called by its number."""
-    found = _after(message, _GENLMSG)
-    bits = native(found.get(_DEV_XDP_FEATURES))
-    names = (
+    found = chosen(message, HEADER.size + _GENLMSG.size, (_DEV_IFINDEX, _DEV_XDP_FEATURES))
+    return native(found[_DEV_IFINDEX]), _features(native(found.get(_DEV_XDP_FEATURES)))
+
+
+@lru_cache(maxsize=64)
+def _features(bits: int) -> frozenset[str]:
+    return frozenset(
         _XDP_FEATURES[bit] if bit < len(_XDP_FEATURES) else f"bit-{bit}"
         for bit in range(bits.bit_length())
         if bits & (1 << bit)
     )
-    return native(found[_DEV_IFINDEX]), frozenset(names)
 
 
 def decode_name(message: bytes) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 
 __all__ = [
     "ACK",
@@ -67,11 +67,11 @@ def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
         at += (length + 3) & ~3
 
 
-def chosen(data: bytes, at: int, wanted: Container[int]) -> dict[int, bytes]:
+def chosen(data: bytes, at: int, wanted: Collection[int]) -> dict[int, bytes]:
     """The `attributes` with these numbers, in half the time: it is called a thousand times a second."""
     found: dict[int, bytes] = {}
-    unpack, end = _ATTRIBUTE.unpack_from, len(data)
-    while at + 4 <= end:
+    unpack, end, count = _ATTRIBUTE.unpack_from, len(data), len(wanted)
+    while at + 4 <= end and len(found) < count:
         length, kind = unpack(data, at)
         if not 4 <= length <= end - at:
             break
