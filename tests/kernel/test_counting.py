@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.arming import LATER, arm
-from tests.kernel.chains import LINKAGES, change, look_at, run_through, scripted_chain
+from tests.kernel.chains import LINKAGES, chain_of, change, look_at, run_through, scripted_chain
 from xdpchain.change.confirm.by_hand import roll_back
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.swap import swap
@@ -28,6 +28,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.components import keep_maps
 from xdpchain.observe.counters import DispatcherCounters, Sample, open_counters
 from xdpchain.sys import bpf
+from xdpchain.testing import frames
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 
@@ -49,6 +50,21 @@ def packets(running: Running) -> list[tuple[int, ...]]:
 def chain_in(running: Running) -> Chain:
     assert running.chain is not None
     return running.chain
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_without_sites_the_counts_are_the_same(
+    playground: Playground, samples: Path, linkage: Linkage
+) -> None:
+    running = change(playground, chain_of(samples, "firewall", "monitor", linkage=linkage))
+    playground.send([frames.udp(frames.PEER, frames.NEAR, 53)] * 5)
+    whole = read(running)
+    with open_counters(running, sites=False) as reader:  # type: ignore[union-attr]
+        bare = reader.read()
+    assert (bare.slots, bare.verdict) == (whole.slots, whole.verdict)
+    assert sum(whole.slots[running.chain.slots[0].key].packets) == 5  # type: ignore[union-attr]
+    assert whole.sites
+    assert not bare.sites
 
 
 @pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
