@@ -39,7 +39,7 @@ def added_up(view: mmap.mmap, starts: Iterable[int], size: int) -> bytes:
     """The sum, word by word, of arrays of 64-bit words, ``size`` bytes each, at these places.
 
     They are added as numbers as long as the array, so a word that overflows carries into another: a counter
-    would take centuries. This costs a tenth of adding word by word, and machines have hundreds of CPUs.
+    would take centuries. Where there are dozens of CPUs, this costs a third of adding word by word.
     """
     total = sum(int.from_bytes(view[at : at + size], sys.byteorder) for at in starts)
     return (total & (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
