@@ -185,7 +185,9 @@ def test_run_times_of_chain_and_slots(
             "slots' times come, without a scrape that waits",
         )
         assert {name for (name,) in slots} == {"xdp_firewall", "xdp_monitor"}
-        assert all(0 < seconds < 0.001 for seconds in slots.values())
+        # A difference of two runs, which noise can make as large as what a slot takes.
+        assert all(0 <= seconds < 0.001 for seconds in slots.values())
+        assert any(slots.values())
 
 
 def test_the_command_takes_them_all(cli: CommandLine) -> None:
