@@ -23,6 +23,7 @@ from xdptui.export.metrics import (
     SECONDS,
     SITE_METRICS,
     UP,
+    ChainRows,
     Family,
     Metric,
     Row,
@@ -68,6 +69,8 @@ class ChainCollector:
         self._sources = sources
         self._sites = sites
         self._reasons: dict[int, tuple[Running, tuple[SlotReasons, ...]]] = {}
+        self._rows: dict[int, tuple[Running, ChainRows]] = {}
+        """By identity: what is unchanged is the same object."""
         self._meter = Meter()
         self._kept: KeptSurvey | None = None
         self._lock = threading.Lock()
@@ -122,8 +125,12 @@ class ChainCollector:
         samples = {
             running.interface.ifindex: self._meter.counts(running.interface.ifindex) for running in counting
         }
+        self._rows = {id(one): self._rows.get(id(one)) or (one, ChainRows.of(one)) for one in runnings}
         yield from values(
-            ((running, samples.get(running.interface.ifindex)) for running in runnings), counted, boot_clock()
+            ((running, samples.get(running.interface.ifindex)) for running in runnings),
+            counted,
+            boot_clock(),
+            lambda running: self._rows[id(running)][1],
         )
         yield from self._site_values(runnings, samples) if self._sites else ()
         for running in runnings:

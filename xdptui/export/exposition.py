@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
-from xdptui.export.metrics import Family
+from xdptui.export.metrics import Family, Metric
 
 __all__ = ["Exposition", "make_app"]
 
@@ -38,9 +38,10 @@ class Exposition:
             head = metric.name if openmetrics else name
             parts.append(f"# HELP {head} {metric.help}\n# TYPE {head} {metric.kind}\n")
             known, own = before.get(name, {}), kept.setdefault(name, {})
+            whole = metric.whole
             for _, series, numbers in rows:
-                own[series] = lines = known.get(series) or _lines(name, metric.labels, series)
-                parts.append(lines % tuple(map(_amount, numbers)))
+                own[series] = lines = known.get(series) or _lines(metric, series)
+                parts.append(lines % tuple(numbers if whole else map(_amount, numbers)))
         self._lines = kept
         return "".join(parts) + "# EOF\n" * openmetrics
 
@@ -68,8 +69,10 @@ def make_app(collect: Callable[[], Iterable[Family]]) -> Callable[..., Iterable[
     return app
 
 
-def _lines(name: str, labels: tuple[str, ...], series: Iterable[tuple[str, ...]]) -> str:
-    return "".join(f"{name}{_shown(labels, values)}".replace("%", "%%") + " %s\n" for values in series)
+def _lines(metric: Metric, series: Iterable[tuple[str, ...]]) -> str:
+    named = (f"{metric.exported}{_shown(metric.labels, values)}" for values in series)
+    number = "%d.0" if metric.whole else "%s"
+    return "".join(f"{one.replace('%', '%%')} {number}\n" for one in named)
 
 
 def _shown(names: tuple[str, ...], values: tuple[str, ...]) -> str:
@@ -78,8 +81,6 @@ def _shown(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 
 
 def _amount(number: float) -> str:
-    if type(number) is int:
-        return f"{number}.0"
     shown = repr(float(number))
     return _SPECIAL.get(shown, shown)
 

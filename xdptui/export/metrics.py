@@ -9,20 +9,20 @@ and is never reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Self
 
 from xdpchain.frozen import frozen
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
-from xdpchain.model.running import Hook, Running
+from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
 from xdpchain.observe.memory import ChainMemory
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
 
 __all__ = [
-    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Family", "Metric", "Row", "memory_values",
-    "slot_labels", "values", "where",
+    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "ChainRows", "Family", "Metric", "Row",
+    "memory_values", "slot_labels", "values", "where",
 ]  # fmt: skip
 
 Traffic = tuple[tuple[int, int], tuple[int, int]]
@@ -46,6 +46,11 @@ class Metric:
     def exported(self) -> str:
         """The name to use in queries."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its numbers are integers."""
+        return self.kind == "counter" and not self.name.endswith("_seconds")
 
 
 SLOT_PACKETS: Final = Metric(
@@ -222,11 +227,57 @@ def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
     return *where(running), slot.name, slot.key
 
 
+@frozen
+class ChainRows:
+    """The rows of a chain that follow from what runs, and the labels of its slots by key."""
+
+    fixed: tuple[Row, ...]
+    slots: Mapping[str, tuple[str, ...]]
+    by_action: tuple[tuple[str, ...], ...]
+    """Each slot's labels, by action."""
+
+    @classmethod
+    def of(cls, running: Running) -> ChainRows:
+        """None runs: no rows."""
+        if running.hook is None:
+            return cls((), {}, ())
+        place, hook, slots = where(running), running.hook, tuple(running.chain or running.shown or ())
+        words = (
+            str(running.owner or ""), str(running.linkage or ""), str(running.mode or ""), hook.name,
+            str(hook.prog_id), hook.tag,
+        )  # fmt: skip
+        named = {slot.key: slot_labels(running, slot) for slot in slots}
+        labels = tuple(named.values())
+        infos = tuple((*named[slot.key], *_settings(index, slot)) for index, slot in enumerate(slots))
+        labelled = tuple((*named[slot.key], *label) for slot in slots for label in slot.labels)
+        fixed = (
+            Row.of(CHAIN_INFO, (*place, *words), 1),
+            Row.of(SLOTS, place, len(slots)),
+            Row.of(EMPTIED, place, float(running.emptied)),
+            Row(SLOT_INFO, infos, (1,) * len(slots)),
+            Row(SLOT_ON, labels, tuple(float(not slot.off) for slot in slots)),
+            Row(SLOT_LABEL, labelled, (1,) * len(labelled)),
+        )
+        return cls(tuple(row for row in fixed if row.series), named, _by_action(labels))
+
+
+def _settings(index: int, slot: Slot) -> tuple[str, ...]:
+    """What can change without the slot being another."""
+    return (
+        str(index), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
+        str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), slot.component.tag or "",
+    )  # fmt: skip
+
+
 def values(
-    read: Iterable[tuple[Running, Sample | None]], traffic: Mapping[int, Traffic], now: float = 0.0
+    read: Iterable[tuple[Running, Sample | None]],
+    traffic: Mapping[int, Traffic],
+    now: float = 0.0,
+    rows_of: Callable[[Running], ChainRows] = ChainRows.of,
 ) -> Iterator[Row]:
     """The samples of interfaces and their counts. Interfaces without a program have no chain. ``traffic`` is
-    what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`.
+    what each interface counts, by ifindex; ``now`` is in seconds of `sys.boot_clock`; ``rows_of`` may keep
+    the rows of what is unchanged.
     """
     together = _Together()
     for running, sample in read:
@@ -239,8 +290,19 @@ def values(
             together.add(SENT_BYTES, place, sent_bytes)
         if running.pending is not None or running.settled is not None:
             yield from _confirmed(running, now)
-        if running.hook is not None:
-            yield from _chain(running, running.hook, sample, together)
+        if running.hook is None:
+            continue
+        rows = rows_of(running)
+        yield from rows.fixed
+        verdict = sample.verdict if sample is not None else None
+        together.add(COUNTED, place, float(verdict is not None))
+        if verdict is not None:
+            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, _by_action((place,)), [verdict])
+        if sample is not None:
+            counts = {key: sample.slots[key] for key in rows.slots if key in sample.slots}
+            whole = len(counts) == len(rows.slots)
+            series = rows.by_action if whole else _by_action(tuple(rows.slots[key] for key in counts))
+            yield from _counts(SLOT_PACKETS, SLOT_BYTES, series, counts.values())
     yield from together.rows()
 
 
@@ -256,42 +318,6 @@ class _Together:
     def rows(self) -> Iterator[Row]:
         for metric, found in self._rows.values():
             yield Row(metric, tuple(found), tuple(found.values()))
-
-
-def _chain(running: Running, hook: Hook, sample: Sample | None, together: _Together) -> Iterator[Row]:
-    place, slots = where(running), tuple(running.chain or running.shown or ())
-    words = (
-        str(running.owner or ""), str(running.linkage or ""), str(running.mode or ""), hook.name,
-        str(hook.prog_id), hook.tag,
-    )  # fmt: skip
-    verdict = sample.verdict if sample is not None else None
-    together.add(CHAIN_INFO, (*place, *words), 1)
-    together.add(SLOTS, place, len(slots))
-    together.add(EMPTIED, place, float(running.emptied))
-    together.add(COUNTED, place, float(verdict is not None))
-    if verdict is not None:
-        yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, {place: verdict})
-    if slots:
-        named = [(slot_labels(running, slot), slot) for slot in slots]
-        infos = tuple((*labels, *_settings(index, slot)) for index, (labels, slot) in enumerate(named))
-        yield Row(SLOT_INFO, infos, (1,) * len(slots))
-        yield Row(SLOT_ON, tuple(labels for labels, _ in named), [float(not slot.off) for slot in slots])
-        labelled = tuple((*labels, *label) for labels, slot in named for label in slot.labels)
-        yield Row(SLOT_LABEL, labelled, (1,) * len(labelled))
-        counts = sample.slots if sample is not None else {}
-        yield from _counts(
-            SLOT_PACKETS,
-            SLOT_BYTES,
-            {labels: counts[slot.key] for labels, slot in named if slot.key in counts},
-        )
-
-
-def _settings(index: int, slot: Slot) -> tuple[str, ...]:
-    """What can change without the slot being another."""
-    return (
-        str(index), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
-        str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), slot.component.tag or "",
-    )  # fmt: skip
 
 
 def _confirmed(running: Running, now: float) -> Iterator[Row]:
@@ -345,8 +371,13 @@ def _sites(
         yield Row.of(SITE_PACKETS, (*labels, *series), total)
 
 
-def _counts(packets: Metric, octets: Metric, counts: Mapping[tuple[str, ...], SlotCounts]) -> Iterator[Row]:
-    """By code, for each of these labels."""
-    series = tuple((*labels, action) for labels in counts for action in ACTIONS)
-    yield Row(packets, series, [number for each in counts.values() for number in each.packets])
-    yield Row(octets, series, [number for each in counts.values() for number in each.bytes])
+def _by_action(labels: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple((*each, action) for each in labels for action in ACTIONS)
+
+
+def _counts(
+    packets: Metric, octets: Metric, series: tuple[tuple[str, ...], ...], counts: Collection[SlotCounts]
+) -> Iterator[Row]:
+    """``series``: `_by_action` of what each of these counts is about."""
+    yield Row(packets, series, [number for each in counts for number in each.packets])
+    yield Row(octets, series, [number for each in counts for number in each.bytes])
