@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from xdpchain.closing import Closing
@@ -32,7 +33,7 @@ class BehindReading:
 
 
 class BehindMeter(Closing):
-    """Keeps the programs behind each interface counted, from its first reading until closed."""
+    """Keeps the programs behind each interface counted, from its first reading until it is left or closed."""
 
     def __init__(self) -> None:
         self._maps: dict[int, tuple[Identity, tuple[int, ...]]] = {}
@@ -63,6 +64,15 @@ class BehindMeter(Closing):
             )
             for behind in found
         )
+
+    def leave_all_but(self, runnings: Iterable[Running]) -> None:
+        """Stop counting behind other interfaces."""
+        here = {running.interface.ifindex for running in runnings}
+        for gone in self._maps.keys() - here:
+            del self._maps[gone]
+            self._last.pop(gone, None)
+            if (tracer := self._tracers.pop(gone, None)) is not None:
+                tracer.close()
 
     def _maps_of(self, running: Running) -> tuple[int, ...]:
         """Looked up once per chain: most have none."""

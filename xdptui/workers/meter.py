@@ -142,6 +142,7 @@ class Meter:
                     self._last.pop(index, None)
                     self._readings.pop(index, None)
                     self._trends.pop(index, None)
+        self._cpus = {index: kept for index, kept in self._cpus.items() if index in here}
         self.known = frozenset((opened.identity, opened.traced) for opened in self._open.values())
 
     def read(self, ifindex: int) -> Reading | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from xdpchain.errors import XdpChainError
 from xdpchain.frozen import frozen
@@ -26,10 +26,15 @@ class QueueReading:
 
 
 class QueueMeter:
-    """Remembers the previous reading by ifindex."""
+    """Remembers the previous reading of each interface until it is left."""
 
     def __init__(self) -> None:
         self._before: dict[int, tuple[float, dict[tuple[int, str], int]]] = {}
+
+    def leave_all_but(self, runnings: Iterable[Running]) -> None:
+        """Forget the readings of other interfaces."""
+        here = {running.interface.ifindex for running in runnings}
+        self._before = {ifindex: kept for ifindex, kept in self._before.items() if ifindex in here}
 
     def read(self, running: Running) -> QueueReading:
         """Take a reading."""

@@ -82,9 +82,8 @@ class Writer(Closing):
     ) -> None:
         """Write what runs from now on, and its verdict sites by ifindex."""
         self._last = Revision(at, elapsed, tuple(runnings), reasons or {})
-        for running in runnings:
-            for slot in running.chain or running.shown or ():
-                self._names[slot.key] = slot.name
+        slots = (slot for running in runnings for slot in running.chain or running.shown or ())
+        self._names = {slot.key: slot.name for slot in slots}
         self._append(revision_out(self._last))
 
     def reading(self, reading: RecordedReading) -> None:
