@@ -36,8 +36,8 @@ class Watch:
     def _read(self) -> None:
         try:
             while not self._stop.is_set():
-                running = look_at(self._playground)
-                self.seen[-1].add(state_of(running))
+                seen = self.seen[-1]  # before looking: what is seen late belongs to the round before
+                seen.add(state_of(look_at(self._playground)))
                 self.looks += 1
         except BaseException as error:
             self.errors.append(error)
