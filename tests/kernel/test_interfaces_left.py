@@ -40,19 +40,14 @@ def meter(held: ExitStack, _: Playground, __: Path) -> tuple[object, Look]:
 
 
 def behind(held: ExitStack, _: Playground, __: Path) -> tuple[object, Look]:
-    meter = held.enter_context(BehindMeter())
-
-    def look(runnings: tuple[Running, ...]) -> None:
-        meter.leave_all_but(runnings)
-        for running in runnings:
-            meter.read(running)
-
-    return meter, look
+    return left(held.enter_context(BehindMeter()))
 
 
 def queues(_: ExitStack, __: Playground, ___: Path) -> tuple[object, Look]:
-    meter = QueueMeter()
+    return left(QueueMeter())
 
+
+def left(meter: BehindMeter | QueueMeter) -> tuple[object, Look]:
     def look(runnings: tuple[Running, ...]) -> None:
         meter.leave_all_but(runnings)
         for running in runnings:

@@ -44,9 +44,9 @@ def run(options: Namespace) -> int:
     with closing(Meter()) as meter, BehindMeter() as behind:
         for n, runnings in enumerate(_looks(options, interval), 1):
             meter.sync(runnings, open_missing(runnings, meter.known, sites=False))
-            for others in (behind, queues):
-                if others is not None:
-                    others.leave_all_but(runnings)
+            behind.leave_all_but(runnings)
+            if queues is not None:
+                queues.leave_all_but(runnings)
             shown = _line if options.json else _table
             screen.show(shown(runnings, meter, behind, cpus=options.per_cpu, queues=queues))
             if n == count:

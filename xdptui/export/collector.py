@@ -125,7 +125,8 @@ class ChainCollector:
         samples = {
             running.interface.ifindex: self._meter.counts(running.interface.ifindex) for running in counting
         }
-        self._rows = {id(one): self._rows.get(id(one)) or (one, ChainRows.of(one)) for one in runnings}
+        chains = [running for running in runnings if running.hooks]
+        self._rows = {id(one): self._rows.get(id(one)) or (one, ChainRows.of(one)) for one in chains}
         yield from values(
             ((running, samples.get(running.interface.ifindex)) for running in runnings),
             counted,

@@ -238,10 +238,10 @@ class ChainRows:
 
     @classmethod
     def of(cls, running: Running) -> ChainRows:
-        """None runs: no rows."""
-        if running.hook is None:
-            return cls((), {}, ())
-        place, hook, slots = where(running), running.hook, tuple(running.chain or running.shown or ())
+        """Of an interface where something runs."""
+        hook = running.hook
+        assert hook is not None
+        place, slots = where(running), tuple(running.chain or running.shown or ())
         words = (
             str(running.owner or ""), str(running.linkage or ""), str(running.mode or ""), hook.name,
             str(hook.prog_id), hook.tag,
