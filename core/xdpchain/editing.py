@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypedDict, Unpack
 
+from xdpchain import files
 from xdpchain.change import transaction
 from xdpchain.change.journal.folders import searched_once
 from xdpchain.change.journal.keeping import Journal
@@ -154,12 +155,16 @@ def edit_all(
 
 
 @contextlib.contextmanager
-def one_by_one() -> Iterator[None]:
+def one_by_one(warn: Callable[[str], None]) -> Iterator[None]:
     """Within this, what changes of many interfaces have in common is opened and searched once: netlink
-    sockets, and the journal.
+    sockets, and the journal. Its entries are synced to disk together; ``warn`` is called at the end if one
+    could not be.
     """
-    with reuse_sockets(), searched_once():
-        yield
+    try:
+        with reuse_sockets(), searched_once(), files.synced_together():
+            yield
+    except files.NotSynced as error:
+        warn(f"the changes were made, but a power failure now may cost the journal some of them: {error}")
 
 
 def _planned(running: Running, change: Callable[[Running], Chain | Plan]) -> Plan:

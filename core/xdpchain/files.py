@@ -4,7 +4,8 @@ links.
 
 This runs as root and writes where it is told, even in directories where anyone may create names. A link is
 followed only if it belongs to root or to this user. A file appears under its name by rename or link, complete
-and synced to disk. What a killed process leaves behind (``.writing-…``) is removed by the next write there.
+and synced to disk (but see `synced_together`). What a killed process leaves behind (``.writing-…``) is
+removed by the next write there.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 from xdpchain.file_trust import check_owner
 
-__all__ = ["create", "put", "reach", "read", "replace"]
+__all__ = ["NotSynced", "create", "put", "reach", "read", "replace", "synced_together"]
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 MOST_LINKS = 40
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITING = ".writing-"
 _LEFT = re.compile(r"\.writing-[0-9a-f]{16}")
+MOST_WAITING = 32
+"""Files that may wait to be synced: each holds a descriptor."""
 
 
 def replace(path: str, data: bytes, *, mode: int = FILE_MODE, folder_mode: int = FOLDER_MODE) -> None:
@@ -91,6 +95,65 @@ def reach(path: str) -> int:
     with _place(path, None) as (folder, name):
         follow = 0 if _is_kernels(folder) else os.O_NOFOLLOW
         return os.open(name, os.O_PATH | os.O_CLOEXEC | follow, dir_fd=folder)
+
+
+class NotSynced(Exception):
+    """Files were written, but the disk may not have them."""
+
+
+@contextlib.contextmanager
+def synced_together() -> Iterator[None]:
+    """Within this, files appear under their names before they are synced, which is done for dozens of them
+    together, and for the rest at the end: a disk takes milliseconds each time, almost however many there are.
+    If power fails before, they may be empty. Raises NotSynced at the end.
+    """
+    waiting = _Waiting()
+    token = _WAITING.set(waiting)
+    try:
+        yield
+    finally:
+        _WAITING.reset(token)
+        waiting.sync()
+    if waiting.failed:
+        number, why = len(waiting.failed), waiting.failed[0].strerror
+        raise NotSynced(f"{number} files could not be synced ({why})") from waiting.failed[0]
+
+
+class _Waiting:
+    """Files that are not synced yet."""
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        self.failed: list[OSError] = []
+
+    def add(self, fd: int) -> None:
+        self._files.append(os.dup(fd))
+        # Begins to write it, so that syncing finds them all under way, and the first commits what all need.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if len(self._files) == MOST_WAITING:
+            self.sync()
+
+    def sync(self) -> None:
+        while self._files:
+            fd = self._files.pop(0)
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                self.failed.append(error)
+            finally:
+                os.close(fd)
+
+
+_WAITING: ContextVar[_Waiting | None] = ContextVar("waiting", default=None)
+
+
+def _sync(fd: int) -> None:
+    waiting = _WAITING.get()
+    if waiting is None:
+        os.fsync(fd)
+    else:
+        waiting.add(fd)
 
 
 @contextlib.contextmanager
@@ -200,7 +263,7 @@ def _written(folder: int, data: bytes, mode: int, keep: int | None) -> Iterator[
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        os.fsync(fd)
+        _sync(fd)
         yield name
     finally:
         with contextlib.suppress(FileNotFoundError):

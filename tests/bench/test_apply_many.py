@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 MANY, FEW = int(os.environ.get("XDPTUI_INTERFACES") or 250), 50
 ROUNDS = 3
-RATIO = 2.0
+RATIO = 1.6
 """A guard against getting worse. The target is 1.3: docs/scale.md."""
 GROWTH_KIB = 12 << 10
 """What `apply` may take more among `MANY` than among `FEW`: plans and results, not what was loaded."""
@@ -37,8 +38,8 @@ class Taken(NamedTuple):
     memory: int
 
 
-def taken(command: Sequence[str]) -> Taken:
-    environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT}"}
+def taken(command: Sequence[str], **environment: str) -> Taken:
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT}", **environment}
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is installed: compiled once
     began = time.monotonic()
     quiet = subprocess.DEVNULL
@@ -56,7 +57,8 @@ def applied(samples: Path, tmp_path: Path, names: Sequence[str], count: int) -> 
     with Playground() as playground:
         add_links(playground, 2 * count)
         command = [sys.executable, "-m", "xdptui", "apply", str(spec), "--netns", playground.netns]
-        return taken(command)
+        # An empty journal: not the last round's, of interfaces that are gone, for which there is no room.
+        return taken(command, XDPTUI_STATE=tempfile.mkdtemp(dir=tmp_path))
 
 
 def looped(samples: Path, names: Sequence[str], count: int) -> Taken:

@@ -275,7 +275,9 @@ def renamed(playground: Playground, old: str, new: str) -> Running:
     return look(new, playground.netns)
 
 
-@pytest.fixture(params=[nullcontext, one_by_one], ids=["searched each time", "searched once"])
+@pytest.fixture(
+    params=[nullcontext, lambda: one_by_one(pytest.fail)], ids=["searched each time", "searched once"]
+)
 def searching(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[None]:
@@ -328,7 +330,7 @@ def test_changes_of_many_are_bounded_at_their_end(
 ) -> None:
     monkeypatch.setenv(store.STATE, str(tmp_path))
     monkeypatch.setattr(store, "MOST_INTERFACES", 2)
-    with one_by_one():
+    with one_by_one(pytest.fail):
         for link in range(3):
             change(three, chain_of(samples, "pass"), link)
         assert len(list((tmp_path / "interfaces").glob("*/*"))) == 3

@@ -5,6 +5,7 @@ others' links.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -19,6 +20,7 @@ import pytest
 from tests.kernel.command_line import CommandLine
 from tests.security.conftest import STRANGER
 from xdpchain import files
+from xdpchain.editing import one_by_one
 from xdpchain.errors import NotFound, PermissionDenied
 from xdpchain.objects.object_path import find_object
 from xdpchain.spec.files import write_file
@@ -175,6 +177,49 @@ def test_what_a_killed_process_left_is_swept(place: Path) -> None:
     (place / ".writing-mine").touch()  # not one of ours
     files.replace(str(place / "other"), b"whole")
     assert sorted(path.name for path in place.iterdir()) == [".writing-mine", "other"]
+
+
+def test_many_files_are_there_at_once_and_synced_together(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, really = [], os.fsync
+
+    def sync(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    many = [place / str(number) for number in range(2 * files.MOST_WAITING + 1)]
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with files.synced_together():
+        for done, path in enumerate(many):
+            files.put(str(path), b"whole")
+            assert path.read_bytes() == b"whole"
+            assert len(synced) == (done + 1) // files.MOST_WAITING * files.MOST_WAITING
+    assert synced == [path.stat().st_ino for path in many]
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    files.put(str(place / "alone"), b"")
+    assert len(synced) == len(many) + 1, "elsewhere at once"
+
+
+def test_what_is_not_synced_is_said_at_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, really = [3, 5], os.fsync
+
+    def sync(fd: int) -> None:
+        if os.pread(fd, 9, 0) in [b"%d" % number for number in broken]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    warnings: list[str] = []
+    with one_by_one(warnings.append):
+        for number in range(7):
+            files.put(str(place / str(number)), b"%d" % number)
+    assert [path.read_text() for path in sorted(place.iterdir())] == list("0123456")
+    assert warnings == [
+        "the changes were made, but a power failure now may cost the journal some of them: "
+        "2 files could not be synced (Input/output error)"
+    ]
 
 
 def test_reading_waits_for_nothing_and_is_bounded(place: Path) -> None:

@@ -78,7 +78,7 @@ def carry_out(
         return
     from xdpchain.editing import one_by_one
 
-    with one_by_one(), _between_two(talk) as interrupted:
+    with one_by_one(talk.warn), _between_two(talk) as interrupted:
         try:
             for done, i in enumerate(todo):
                 if interrupted():
