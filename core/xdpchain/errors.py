@@ -8,6 +8,8 @@ what the command line returns for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .advice import Advice
 
 __all__ = [
@@ -27,22 +29,34 @@ __all__ = [
 
 class XdpChainError(Exception):
     """What failed (``what``), why (``why``), what to do (``todo``: text, or a kind of advice that the user
-    interfaces put into words), and the kernel's own message (``detail``).
+    interfaces put into words; or a function that finds that out when somebody asks), and the kernel's own
+    message (``detail``).
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, why: str = "", todo: str | Advice = "", *, detail: str = "") -> None:
+    def __init__(
+        self, what: str, why: str = "", todo: str | Advice | Callable[[], str] = "", *, detail: str = ""
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
-        self.todo = todo
+        self._todo = todo
         self.detail = detail
+
+    @property
+    def todo(self) -> str | Advice:
+        """What to do."""
+        return self._todo() if callable(self._todo) else self._todo
+
+    @todo.setter
+    def todo(self, todo: str | Advice) -> None:
+        self._todo = todo
 
     def __str__(self) -> str:
         """What failed and why, and what to do if that is text: the user interfaces put advice into words."""
-        text = f"{self.what}: {self.why}" if self.why else self.what
-        return f"{text}. {self.todo}" if self.todo and isinstance(self.todo, str) else text
+        text, todo = f"{self.what}: {self.why}" if self.why else self.what, self.todo
+        return f"{text}. {todo}" if todo and isinstance(todo, str) else text
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_revive, (type(self), self.what, self.why, self.todo, self.detail))

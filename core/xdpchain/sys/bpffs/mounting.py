@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
@@ -207,14 +208,20 @@ def _wanted() -> Path:
 
 
 def _missing(path: Path) -> BpffsMissing:
+    # Most callers go on without it, a dozen times for each interface.
+    what, why = f"No BPF filesystem on {path}", "it is not mounted in this mount namespace"
+    return BpffsMissing(what, why, partial(_how_to_get, path))
+
+
+def _how_to_get(path: Path) -> str:
     others = sorted({mounted for _, mounted in _bpf_mounts()})
     todo = f"Mount it (`{mount_command(path)}`), or run xdptui with --mount-bpffs"
     if others:
         todo += f"; or name the mount to use in LIBXDP_BPFFS (there is {', '.join(others)})"
     if _is_private():
         rest = todo[0].lower() + todo[1:]
-        todo = f"If this is `ip netns exec`, run xdptui outside, with --netns NAME; otherwise {rest}"
-    return BpffsMissing(f"No BPF filesystem on {path}", "it is not mounted in this mount namespace", todo)
+        return f"If this is `ip netns exec`, run xdptui outside, with --netns NAME; otherwise {rest}"
+    return todo
 
 
 def _is_private() -> bool:
