@@ -244,7 +244,7 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
             continue
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
-        noted = _noted(prog_id, dispatcher) if everything else None
+        noted = read_note(prog_id, dispatcher) if everything else None
         policy = facts.origin.chain.slots[0].policy if facts.origin is not None else None
         slots.append(
             Slot(
@@ -263,8 +263,7 @@ def labels_of(component: int, dispatcher: int) -> Labels:
     """The labels of a component's slot on this dispatcher: the latest note, else those from when it was
     loaded.
     """
-    with bpf.prog_by_id(component) as fd:
-        noted = read_labels(fd, dispatcher)
+    noted = read_labels(component, dispatcher)
     if noted is not None:
         return noted
     origin = _facts(component).origin
@@ -280,11 +279,6 @@ def _off(slot: Slot, placed: SlotConfig, key: str, stand_in: int) -> Slot:
         component = replace(component, id=None)
     config = RunConfig(min(placed.priority, MAX_PRIORITY), slot.actions)
     return replace(slot, component=component, config=config, key=key, program=stand_in)
-
-
-def _noted(component: int, dispatcher: int) -> ActionSet | None:
-    with bpf.prog_by_id(component) as fd:
-        return read_note(fd, dispatcher)
 
 
 def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:

@@ -20,6 +20,7 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.labels import Labels
 from xdpchain.model.manifest import labels_in
 from xdpchain.sys import blobs, bpf
+from xdpchain.sys.while_it_lives import while_it_lives
 
 __all__ = ["leave_labels", "leave_note", "read_labels", "read_note"]
 
@@ -27,21 +28,23 @@ NOTE = "xdptui_shadow"
 LABELS = "xdptui_labels"
 
 
-def read_note(component: bpf.Fd, dispatcher: int) -> ActionSet | None:
-    """The actions of a component that is in shadow on the dispatcher with this prog ID; None if none were
-    noted. Raises BpfError.
+def read_note(component: int, dispatcher: int) -> ActionSet | None:
+    """The actions of the component with this prog ID, which is in shadow on the dispatcher with that one;
+    None if none were noted. Raises BpfError.
     """
     return _latest(component, dispatcher, NOTE, lambda note: ActionSet(note.integer("actions")))
 
 
 def leave_note(component: bpf.Fd, dispatcher: int, actions: ActionSet) -> None:
     """Note a component's actions, for this dispatcher and later ones. Raises BpfError."""
-    if read_note(component, dispatcher) != actions:
+    if read_note(bpf.prog_info(component).id, dispatcher) != actions:
         _leave(component, NOTE, {"dispatcher": dispatcher, "actions": actions.mask})
 
 
-def read_labels(component: bpf.Fd, dispatcher: int) -> Labels | None:
-    """The labels of a component's slot; None if none were noted since it was loaded. Raises BpfError."""
+def read_labels(component: int, dispatcher: int) -> Labels | None:
+    """The labels of the slot of the component with this prog ID; None if none were noted since it was loaded.
+    Raises BpfError.
+    """
     return _latest(component, dispatcher, LABELS, lambda note: labels_in(note.fields("labels")))
 
 
@@ -53,19 +56,32 @@ def leave_labels(component: bpf.Fd, dispatcher: int, labels: Labels) -> None:
 T = TypeVar("T")
 
 
-def _latest(component: bpf.Fd, dispatcher: int, name: str, read: Callable[[Fields], T]) -> T | None:
+def _latest(component: int, dispatcher: int, name: str, read: Callable[[Fields], T]) -> T | None:
+    with bpf.prog_by_id(component) as fd:
+        map_ids = bpf.prog_map_ids(fd)
     found: tuple[int, T] | None = None
-    for map_id in bpf.prog_map_ids(component):
-        with bpf.map_by_id(map_id) as fd:
-            if bpf.map_info(fd).name != name:
-                continue
-            with contextlib.suppress(InvalidInput):
-                note = fields(blobs.read(fd).rstrip(b"\0"), "a note of a slot")
-                made_for, content = note.integer("dispatcher", most=ID), read(note)
-                # Prog IDs increase, and maps are listed in the order in which they were bound.
-                if made_for <= dispatcher and (found is None or made_for >= found[0]):
-                    found = made_for, content
+    for noted, note in _notes(component, map_ids):
+        if noted != name:
+            continue
+        with contextlib.suppress(InvalidInput):
+            made_for, content = note.integer("dispatcher", most=ID), read(note)
+            # Prog IDs increase, and maps are listed in the order in which they were bound.
+            if made_for <= dispatcher and (found is None or made_for >= found[0]):
+                found = made_for, content
     return found[1] if found else None
+
+
+@while_it_lives(bpf.prog_by_id)
+def _notes(component: int, map_ids: tuple[int, ...]) -> tuple[tuple[str, Fields], ...]:
+    """The notes among a component's maps, with their maps' names."""
+    found = []
+    for map_id in map_ids:
+        with bpf.map_by_id(map_id) as fd:
+            name = bpf.map_info(fd).name
+            if name in (NOTE, LABELS):
+                with contextlib.suppress(InvalidInput):
+                    found.append((name, fields(blobs.read(fd).rstrip(b"\0"), "a note of a slot")))
+    return tuple(found)
 
 
 def _leave(component: bpf.Fd, name: str, note: Mapping[str, object]) -> None:

@@ -161,17 +161,21 @@ def prog_info(fd: Fd | int) -> ProgInfo:
     )
 
 
+FEW_MAPS = 64
+
+
 def prog_map_ids(fd: Fd | int) -> tuple[int, ...]:
     """The IDs of the maps that a program uses, including those bound by BPF_PROG_BIND_MAP."""
-    count = prog_info(fd).map_count
-    if not count:
-        return ()
-    memory = Memory()
-    room = memory.buffer(4 * count)
-    ask = bytearray(_PROG_INFO)
-    struct.pack_into("<IIQ", ask, 48, 0, count, ctypes.addressof(room))
-    got = struct.unpack_from("<I", read_info(fd, _PROG_INFO, bytes(ask)), 52)[0]
-    return struct.unpack_from(f"<{min(got, count)}I", room.raw)
+    room = FEW_MAPS
+    while True:
+        memory = Memory()
+        ids = memory.buffer(4 * room)
+        ask = bytearray(_PROG_INFO)
+        struct.pack_into("<IIQ", ask, 48, 0, room, ctypes.addressof(ids))
+        count = struct.unpack_from("<I", read_info(fd, _PROG_INFO, bytes(ask)), 52)[0]
+        if count <= room:
+            return struct.unpack_from(f"<{count}I", ids.raw)
+        room = count
 
 
 def prog_func_info(fd: Fd | int) -> tuple[tuple[int, int], ...]:
