@@ -57,6 +57,19 @@ def test_a_missing_mount_is_said_with_what_to_do(unmounted: Path) -> None:
         assert "--mount-bpffs" in caught.value.todo
 
 
+def test_what_is_mounted_elsewhere_is_read_only_for_those_who_ask(
+    unmounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each interface needs a dozen directories in it, and a container host has thousands of mounts."""
+    read: list[str] = []
+    monkeypatch.setattr(mounting, "_bpf_mounts", lambda: read.append("mountinfo") or [])
+    with pytest.raises(bpffs.BpffsMissing) as caught:
+        bpffs.open_below("xdp")
+    assert (read, caught.value.what) == ([], f"No BPF filesystem on {unmounted}")
+    assert "Mount it" in str(caught.value)
+    assert read == ["mountinfo"]
+
+
 def test_in_a_mount_namespace_of_its_own_the_way_out_is_named_first(
     unmounted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +78,32 @@ def test_in_a_mount_namespace_of_its_own_the_way_out_is_named_first(
     with pytest.raises(bpffs.BpffsMissing) as caught:
         bpffs.find()
     assert caught.value.todo.startswith("If this is `ip netns exec`, run xdptui outside, with --netns NAME;")
+
+
+def test_a_mount_lasts_as_long_as_a_process_apart_from_us_has_it(tmp_path: Path) -> None:
+    """Within one process, which remembers who that was."""
+    code = f"""if True:
+        import os, subprocess, sys, time
+        from pathlib import Path
+        sys.path.insert(0, {os.fspath(CORE)!r})
+        from xdpchain.sys.mount_lifetime import ends_with_us, made_here
+        place = Path(sys.argv[1])
+        made_here(place)
+        print(ends_with_us(place))
+        apart = subprocess.run(
+            ["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True
+        )
+        while os.getsid(pid := int(apart.stdout)) != pid:
+            time.sleep(0.01)
+        print(ends_with_us(place), ends_with_us(place))
+        os.kill(pid, 9)
+        while os.path.exists(f"/proc/{{pid}}/ns/mnt") and "Z" not in Path(f"/proc/{{pid}}/stat").read_text():
+            time.sleep(0.01)
+        print(ends_with_us(place))
+    """
+    own = ["unshare", "--mount", "sh", "-ec", 'mount -t bpf bpf "$4"; exec "$@"', "sh", sys.executable, "-c"]
+    done = subprocess.run([*own, code, tmp_path], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "False", "False", "True"], done.stderr
 
 
 def test_mounts_that_are_there_are_suggested(

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.errors import Unsupported
 
@@ -22,6 +23,8 @@ __all__ = ["ends_with_us", "made_here", "require_lasting"]
 _PROC = Path("/proc")
 _DAEMON = "xdptui-guardia"  # our guardian, which ends soon; the kernel keeps 15 characters
 _made: set[int] = set()
+_others: list[int] = []
+"""The process that had a filesystem mounted besides us the last time: asked first."""
 
 
 def made_here(path: Path) -> None:
@@ -57,19 +60,18 @@ def ends_with_us(path: Path) -> bool:
                 return False
     elif device not in _made:
         return False
-    family = _family()
+    above = _above()
     judged: dict[str, bool] = {}
-    for pid in _pids():
-        if pid in family:
-            continue
+    for pid in (*_others, *_pids()):
         try:
             namespace = os.readlink(_PROC / str(pid) / "ns/mnt")
             if namespace not in judged:
                 judged[namespace] = _has(pid, device_number)
+            if judged[namespace] and not _ends_with_us(pid, above):
+                _others[:] = [pid]
+                return False
         except OSError:  # gone, or a kernel thread
             continue
-        if judged[namespace]:
-            return False
     return not _kept_by_a_mount()
 
 
@@ -87,36 +89,45 @@ def _kept_by_a_mount() -> bool:
         return False
 
 
-def _family() -> frozenset[int]:
-    """The processes whose lifetime is tied to ours: ancestors, descendants, session, guardians."""
-    session = os.getsid(0)
-    parents: dict[int, int] = {}
-    family = {os.getpid()}
-    for pid in _pids():
-        try:
-            before, _, after = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")
-        except OSError:
-            continue
-        fields = after.split()
-        parents[pid] = int(fields[1])
-        if int(fields[3]) == session or before.partition("(")[2].startswith(_DAEMON):
-            family.add(pid)
-    above = os.getpid()
-    while above := parents.get(above, 0):
-        # The machine's init is everyone's ancestor and outlives us.
-        if above != 1 or not is_initial("pid"):
-            family.add(above)
-    return frozenset(family | {pid for pid in parents if _descends(pid, parents)})
+class _Process(NamedTuple):
+    name: str
+    parent: int
+    session: int
 
 
-def _descends(pid: int, parents: dict[int, int]) -> bool:
-    seen = set()
+def _process(pid: int) -> _Process:
+    """Raises OSError if it is gone."""
+    before, _, after = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")
+    fields = after.split()
+    return _Process(before.partition("(")[2], int(fields[1]), int(fields[3]))
+
+
+def _above() -> frozenset[int]:
+    """Our ancestors. The machine's init is everyone's and outlives us, so it is none of them."""
+    above = frozenset(_line(os.getppid()))
+    return above - {1} if is_initial("pid") else above
+
+
+def _line(pid: int) -> Iterator[int]:
+    """A process and its ancestors."""
+    seen: set[int] = set()
     while pid and pid not in seen:
         seen.add(pid)
-        if pid == os.getpid():
-            return True
-        pid = parents.get(pid, 0)
-    return False
+        yield pid
+        try:
+            pid = _process(pid).parent
+        except OSError:
+            return
+
+
+def _ends_with_us(pid: int, above: frozenset[int]) -> bool:
+    """Whether the process's lifetime is tied to ours: an ancestor or descendant, in our session, or a
+    guardian. Raises OSError if it is gone.
+    """
+    process, us = _process(pid), os.getpid()
+    if process.session == os.getsid(0) or process.name.startswith(_DAEMON) or pid in above:
+        return True
+    return us in _line(pid)
 
 
 def _pids() -> Iterator[int]:
