@@ -26,6 +26,8 @@ __all__ = ["leave_labels", "leave_note", "read_labels", "read_note"]
 
 NOTE = "xdptui_shadow"
 LABELS = "xdptui_labels"
+MOST_BYTES = 1 << 14
+"""Size limit of a note: ours are an eighth of that at most."""
 
 
 def read_note(component: int, dispatcher: int) -> ActionSet | None:
@@ -80,7 +82,7 @@ def _notes(component: int, map_ids: tuple[int, ...]) -> tuple[tuple[str, Fields]
             name = bpf.map_info(fd).name
             if name in (NOTE, LABELS):
                 with contextlib.suppress(InvalidInput):
-                    found.append((name, fields(blobs.read(fd).rstrip(b"\0"), "a note of a slot")))
+                    found.append((name, fields(blobs.read(fd, MOST_BYTES).rstrip(b"\0"), "a note of a slot")))
     return tuple(found)
 
 
