@@ -358,7 +358,7 @@ def test_routes_shadow_and_policies_are_those_of_the_spec() -> None:
     policy = Policy(ActionSet.parse("PD"))
     wanted = spec(
         slot("filter", routes=((Action.DROP, "last"),), shadow=True),
-        slot("monitor", OTHER, 20, policy=policy, label="last"),
+        slot("monitor", OTHER, 20, policy=policy, given_name="last"),
     )
     plan = planned(wanted, now)
     assert kinds(plan) == [(ChangeKind.RETUNE, "filter"), (ChangeKind.RETUNE, "monitor")]

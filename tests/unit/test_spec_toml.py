@@ -69,9 +69,9 @@ kept = st.builds(SlotSpec, program=texts, tag=hashes.map(lambda text: text[:16])
 def linked(draw: st.DrawFn, slots: list[SlotSpec]) -> list[SlotSpec]:
     """With labels, and routes to them."""
     named = [
-        replace(slot, label=f"label {i}") if draw(st.booleans()) else slot for i, slot in enumerate(slots)
+        replace(slot, given_name=f"name {i}") if draw(st.booleans()) else slot for i, slot in enumerate(slots)
     ]
-    targets = [slot.label for slot in named if slot.label]
+    targets = [slot.given_name for slot in named if slot.given_name]
     if not targets:
         return named
     codes = st.dictionaries(st.none() | st.sampled_from(Action), st.sampled_from(targets), max_size=3)
@@ -178,8 +178,8 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
     "a route to two": (
         SLOT + 'routes = { XDP_DROP = "x" }\n' + '[[interface.slot]]\nobject = "b.o"\nprogram = "x"\n' * 2,
         (5, 1), "several slots"),
-    "a label twice": (
-        SLOT + 'label = "x"\n[[interface.slot]]\nobject = "b.o"\nlabel = "x"\n', (5, 1), "called 'x', too"),
+    "a name twice": (
+        SLOT + 'name = "x"\n[[interface.slot]]\nobject = "b.o"\nname = "x"\n', (5, 1), "called 'x', too"),
     "33 slots": (ONE + '[[interface.slot]]\nobject = "a.o"\n' * 33, (67, 1), "33 slots"),
     "no end": ('a = "x', (1, 7), "not TOML"),
     "a key twice": ("format = 1\nformat = 1\n", None, "not TOML"),

@@ -251,7 +251,7 @@ SLOT_KEYS: Mapping[str, Key] = {
     "off": Key("off", _flag),
     "labels": Key("labels", _labels, dict),
     "policy": Key("policy", _policy, _policy_out),
-    "label": Key("label", _text),
+    "name": Key("given_name", _text),
     "instance": Key("instance", _text),
     "globals": Key("globals", _globals, _globals_out),
     "map_entries": Key("map_entries", _map_entries, dict),

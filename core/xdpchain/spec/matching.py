@@ -211,8 +211,8 @@ class _Matching:
 
     def _with(self, i: int, other: int) -> bool:
         """Whether in the spec both share their maps."""
-        label = self._wanted[i].instance
-        return label is not None and label == self._wanted[other].instance
+        instance = self._wanted[i].instance
+        return instance is not None and instance == self._wanted[other].instance
 
     def _together_loaded(self, j: int, k: int) -> bool:
         # Maps that two objects share by pin don't count: a fresh load shares them as well.

@@ -107,12 +107,12 @@ class _Reader:
         return slot
 
     def _targets(self, slots: tuple[SlotSpec, ...], path: Path) -> None:
-        """Each route must lead to exactly one slot, and labels must be unique."""
+        """Each route must lead to exactly one slot, and names must be unique."""
         names = [slot.name for slot in slots if slot.name]
         for i, slot in enumerate(slots):
-            if slot.label is not None and names.count(slot.label) > 1:
-                what = f"another slot is called {slot.label!r}, too"
-                raise self.error((*path, SLOTS, i, "label"), what)
+            if slot.given_name is not None and names.count(slot.given_name) > 1:
+                what = f"another slot is called {slot.given_name!r}, too"
+                raise self.error((*path, SLOTS, i, "name"), what)
             routes = (("routes", f"{route_name(code)} leads to", target) for code, target in slot.routes)
             owners = (("use_maps", f"map {name} is that of", owner) for name, owner, _ in slot.use_maps)
             for key, what, target in (*routes, *owners):
@@ -121,8 +121,8 @@ class _Reader:
                     raise self.error(
                         (*path, SLOTS, i, key),
                         f"{what} {target!r}: {found} so",
-                        "slots are named by label or by program",
-                        "Give the slot a unique label",
+                        "slots are called by their name or their program",
+                        "Give the slot a name of its own: name = …",
                     )
 
     def _values(self, table: Mapping[str, Any], keys: Mapping[str, Key], path: Path) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
 
 
 def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpec, ...]:
-    """The slots with their routes and the maps they use, and with labels for slots that are referred to and
-    whose name is not unique.
+    """The slots with their routes and the maps they use, and with names of their own for slots that are
+    referred to and whose program is not unique.
     """
     places = {slot.key: i for i, slot in enumerate(slots)}
     named = list(written)
@@ -66,7 +66,7 @@ def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpe
     for place in sorted(places[key] for key in (routed | owners) & places.keys()):
         names = [slot_spec.name for slot_spec in named]
         if names.count(named[place].name) > 1:
-            named[place] = replace(named[place], label=_unlike(named[place].program, names))
+            named[place] = replace(named[place], given_name=_unlike(named[place].program, names))
     return tuple(
         replace(
             slot_spec,
@@ -112,8 +112,8 @@ def _instances(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> list[str |
     names: dict[int, str] = {}
     for slot_spec, family_index in zip(written, family, strict=True):
         if family.count(family_index) > 1 and family_index not in names:
-            label = PurePath(slot_spec.object).stem if slot_spec.object else slot_spec.program
-            names[family_index] = _unlike(label, names.values())
+            name = PurePath(slot_spec.object).stem if slot_spec.object else slot_spec.program
+            names[family_index] = _unlike(name, names.values())
     return [names.get(family_index) for family_index in family]
 
 

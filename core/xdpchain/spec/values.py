@@ -23,11 +23,11 @@ class SlotSpec:
     ``object`` is the object file's path as written, ``sha256`` the hash that it must have. A slot without an
     object names a component that another tool loaded, by its ``tag``: it can be kept, but not loaded. Slots
     of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for maps
-    that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
-    named by its ``label``, or by its program if that is unique. ``globals`` are values for global variables,
-    by name, as text; ``map_entries`` the maps' numbers of entries, by name; ``use_maps`` the maps of other
-    slots that it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
-    ``off``, ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
+    that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot, by
+    its ``given_name`` (the key ``name``), or by its program if that is unique. ``globals`` are values for
+    global variables, by name, as text; ``map_entries`` the maps' numbers of entries, by name; ``use_maps``
+    the maps of other slots that it uses in place of its own: its name, the slot (as in routes), the name
+    there. ``shadow``, ``off``, ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -41,7 +41,7 @@ class SlotSpec:
     off: bool = False
     labels: Labels = ()
     policy: Policy | None = None
-    label: str | None = None
+    given_name: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
     use_maps: tuple[tuple[str, str, str], ...] = ()
@@ -53,7 +53,7 @@ class SlotSpec:
     @property
     def name(self) -> str:
         """What routes and `use_maps` call this slot; empty if they can't."""
-        return self.label or self.program
+        return self.given_name or self.program
 
 
 @frozen
