@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def steady(playground: Playground, bpffs: Path) -> Holdings:
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(14400)
 def test_many_edits_in_one_process(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
 ) -> None:
@@ -116,7 +117,7 @@ def test_many_edits_in_one_process(
     assert all(counts == held[settled] for counts in held[settled:]), (held[settled], held[-1])
     assert held[-1]["programs"] < 20
     edits_after = done * (len(memory) - 1 - settled) // len(memory)
-    grown = memory[-1] - memory[settled]
+    grown, step = growth(memory[settled:])
     if edits_after > 100:  # otherwise the warm-up is not over
         room = SLACK + GROWTH_PER_EDIT * edits_after + (CACHES if done - edits_after < WARM else 0)
         assert grown < room, f"{grown} bytes in {edits_after} edits"
@@ -125,8 +126,18 @@ def test_many_edits_in_one_process(
     assert after.counts == {**held[-1], "programs": 0, "maps": 0, "links": 0, "pins": 0}
     print(
         f"{linkage}: {done} edits in {seconds:.0f} s ({1000 * seconds / done:.1f} ms each), held {held[-1]}, "
-        f"{grown} bytes more memory in the last {edits_after}"
+        f"{grown} bytes more memory in the last {edits_after}, and {step} at once"
     )
+
+
+def growth(memory: Sequence[int]) -> tuple[int, int]:
+    """By how many bytes memory grew little by little, and in the largest step. That does not count: every
+    some ten thousand names (pathlib interns those of pins and files) Python makes its table of interned
+    strings anew elsewhere, which takes up to 2 MiB once. What leaks takes many steps.
+    """
+    steps = [after - before for before, after in pairwise(memory)]
+    largest = max([0, *steps])
+    return sum(steps) - largest, largest
 
 
 def refused(playground: Playground, samples: Path, number: int) -> None:
@@ -140,7 +151,7 @@ def refused(playground: Playground, samples: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(14400)
 def test_many_processes_of_one_edit_each(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
 ) -> None:
