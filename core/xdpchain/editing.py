@@ -160,11 +160,13 @@ def one_by_one(warn: Callable[[str], None]) -> Iterator[None]:
     sockets, and the journal. Its entries are synced to disk together; ``warn`` is called at the end if one
     could not be.
     """
-    try:
-        with reuse_sockets(), searched_once(), files.synced_together():
-            yield
-    except files.NotSynced as error:
-        warn(f"the changes were made, but a power failure now may cost the journal some of them: {error}")
+    with reuse_sockets(), searched_once(), files.synced_together() as failed:
+        yield
+    if failed:
+        warn(
+            "the changes were made, but a power failure now may cost the journal some of them: "
+            f"{len(failed)} files could not be synced ({failed[0].strerror})"
+        )
 
 
 def _planned(running: Running, change: Callable[[Running], Chain | Plan]) -> Plan:

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 
 from xdpchain.file_trust import check_owner
 
-__all__ = ["NotSynced", "create", "put", "reach", "read", "replace", "synced_together"]
+__all__ = ["create", "put", "reach", "read", "replace", "synced_together"]
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 MOST_LINKS = 40
@@ -97,26 +97,19 @@ def reach(path: str) -> int:
         return os.open(name, os.O_PATH | os.O_CLOEXEC | follow, dir_fd=folder)
 
 
-class NotSynced(Exception):
-    """Files were written, but the disk may not have them."""
-
-
 @contextlib.contextmanager
-def synced_together() -> Iterator[None]:
+def synced_together() -> Iterator[list[OSError]]:
     """Within this, files appear under their names before they are synced, which is done for dozens of them
     together, and for the rest at the end: a disk takes milliseconds each time, almost however many there are.
-    If power fails before, they may be empty. Raises NotSynced at the end.
+    If power fails before, they may be empty. Gives a list, which at the end has the errors of syncing.
     """
     waiting = _Waiting()
     token = _WAITING.set(waiting)
     try:
-        yield
+        yield waiting.failed
     finally:
         _WAITING.reset(token)
         waiting.sync()
-    if waiting.failed:
-        number, why = len(waiting.failed), waiting.failed[0].strerror
-        raise NotSynced(f"{number} files could not be synced ({why})") from waiting.failed[0]
 
 
 class _Waiting:

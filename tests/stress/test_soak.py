@@ -131,9 +131,9 @@ def test_many_edits_in_one_process(
 
 
 def growth(memory: Sequence[int]) -> tuple[int, int]:
-    """By how many bytes memory grew little by little, and in the largest step. That does not count: every
-    some ten thousand names (pathlib interns those of pins and files) Python makes its table of interned
-    strings anew elsewhere, which takes up to 2 MiB once. What leaks takes many steps.
+    """By how many bytes memory grew little by little, and in its largest step, which does not count as
+    growth: once in tens of thousands of new names, which pathlib interns, Python moves its table of interned
+    strings, and takes up to 2 MiB for that. A leak takes many steps.
     """
     steps = [after - before for before, after in pairwise(memory)]
     largest = max([0, *steps])

@@ -67,7 +67,7 @@ kept = st.builds(SlotSpec, program=texts, tag=hashes.map(lambda text: text[:16])
 
 @st.composite
 def linked(draw: st.DrawFn, slots: list[SlotSpec]) -> list[SlotSpec]:
-    """With labels, and routes to them."""
+    """With names of their own, and routes to them."""
     named = [
         replace(slot, given_name=f"name {i}") if draw(st.booleans()) else slot for i, slot in enumerate(slots)
     ]

@@ -27,7 +27,7 @@ __all__ = ["leave_labels", "leave_note", "read_labels", "read_note"]
 NOTE = "xdptui_shadow"
 LABELS = "xdptui_labels"
 MOST_BYTES = 1 << 14
-"""Size limit of a note: ours are an eighth of that at most."""
+"""Size limit of a note: ours have about 2 KiB at most."""
 
 
 def read_note(component: int, dispatcher: int) -> ActionSet | None:

@@ -51,7 +51,6 @@ class ProgInfo(NamedTuple):
     xlated_len: int
     load_time: int
     uid: int
-    map_count: int
     name: str
     ifindex: int
     gpl: bool
@@ -134,7 +133,7 @@ def prog_lives(prog_id: int) -> bool:
 def prog_info(fd: Fd | int) -> ProgInfo:
     """The kernel's information about a program."""
     raw = read_info(fd, _PROG_INFO)
-    kind, prog_id, tag, jited, xlated, _, _, loaded, uid, maps, _, name, ifindex, gpl = struct.unpack_from(
+    kind, prog_id, tag, jited, xlated, _, _, loaded, uid, _, _, name, ifindex, gpl = struct.unpack_from(
         "<II8sIIQQQIIQ16sII", raw
     )
     btf_id, _, _, functions = struct.unpack_from("<IIQI", raw, 128)
@@ -147,7 +146,6 @@ def prog_info(fd: Fd | int) -> ProgInfo:
         xlated,
         loaded,
         uid,
-        maps,
         text(name),
         ifindex,
         bool(gpl & 1),
@@ -162,6 +160,7 @@ def prog_info(fd: Fd | int) -> ProgInfo:
 
 
 FEW_MAPS = 64
+"""Map IDs for which there is room at the first try: more than nearly all programs have."""
 
 
 def prog_map_ids(fd: Fd | int) -> tuple[int, ...]:

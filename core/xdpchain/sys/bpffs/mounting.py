@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -214,7 +214,9 @@ def _missing(path: Path) -> BpffsMissing:
 
 
 def _how_to_get(path: Path) -> str:
-    others = sorted({mounted for _, mounted in _bpf_mounts()})
+    others: list[str] = []
+    with suppress(OSError):  # an error is being told: it must not become another one
+        others = sorted({mounted for _, mounted in _bpf_mounts()})
     todo = f"Mount it (`{mount_command(path)}`), or run xdptui with --mount-bpffs"
     if others:
         todo += f"; or name the mount to use in LIBXDP_BPFFS (there is {', '.join(others)})"
