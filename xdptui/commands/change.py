@@ -25,7 +25,6 @@ from xdptui.outcome import ExitCode, Talk, UsageError, write
 from xdptui.render import documents
 from xdptui.render.pending_text import pending_line
 from xdptui.render.plan_text import outcome_text, plan_text
-from xdptui.render.whatif_text import whatif_text
 from xdptui.workers.plan_check import findings_of, link_candidate, mistakes_in
 from xdptui.workers.readings import totals
 
@@ -133,6 +132,8 @@ def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
         for note in outcome.notes:
             write(f"  {note}")
         if outcome.packets.matrix is not None:
+            from xdptui.render.whatif_text import whatif_text
+
             write(whatif_text(outcome.packets.matrix, outcome.packets.notes))
     made = [outcome.now for outcome in outcomes if not (dry or outcome.plan.empty)]
     for now, pending in [(now, now.pending) for now in made if now.pending is not None][:1]:

@@ -15,7 +15,6 @@ from xdptui.commands.spec_report import Result, SpecState
 from xdptui.outcome import Talk, write
 from xdptui.render.pending_text import pending_line
 from xdptui.render.plan_text import outcome_text, plan_text
-from xdptui.render.whatif_text import whatif_text
 
 __all__ = ["Report", "reports", "summary"]
 
@@ -109,6 +108,8 @@ def _text(result: Result, *, dry: bool) -> str:
         lines = [f"{result.label}: not reached, so not changed"]
     lines += [f"  {note}" for note in result.notes]
     if result.tried.matrix is not None:
+        from xdptui.render.whatif_text import whatif_text
+
         lines.append(whatif_text(result.tried.matrix, result.tried.notes))
     if result.state is SpecState.CHANGED and result.now is not None and result.now.pending is not None:
         lines.append(pending_line(result.now.pending, result.now, boot_clock()))

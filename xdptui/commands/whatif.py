@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from argparse import Namespace
 from functools import reduce
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.trial.packets.own import OwnTraffic
-from xdpchain.trial.packets.sources import BUILTIN, Supply
 from xdpchain.trial.ssh_guard import Judgement, judge, refusal
-from xdpchain.trial.whatif import WhatIf, what_if
 from xdptui.outcome import Talk
+
+if TYPE_CHECKING:
+    from xdpchain.trial.packets.sources import Supply
+    from xdpchain.trial.whatif import WhatIf
 
 __all__ = ["Attempt", "Tried", "guard", "trying"]
 
@@ -53,8 +55,11 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
             guard(own, talk, waits=waits, anyway=anyway, only_plan=only_plan)
         if options.what_if is None:
             return Tried(own=own)
+        from xdpchain.trial.whatif import what_if
+
         if not supplies:
             from xdpchain.follow.sample import supply_of
+            from xdpchain.trial.packets.sources import BUILTIN, Supply
 
             named = [packets for group in options.what_if for packets in group] or [BUILTIN]
             supplies.append(reduce(Supply.plus, (supply_of(packets, running) for packets in named)))

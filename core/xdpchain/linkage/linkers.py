@@ -8,7 +8,6 @@ from collections.abc import Callable
 from xdpchain.model.linkage import Linkage
 
 from . import Linker
-from .freplace import FreplaceLinker
 from .static import StaticLinker
 from .tailcall import TailcallLinker
 
@@ -20,4 +19,11 @@ CLONING_LINKERS: dict[Linkage, type[StaticLinker] | type[TailcallLinker]] = {
 }
 """Those that can link over copies of all maps, and in place of a program that does the same."""
 
-LINKERS: dict[Linkage, Callable[[], Linker]] = {**CLONING_LINKERS, Linkage.FREPLACE: FreplaceLinker}
+
+def _freplace() -> Linker:
+    from .freplace import FreplaceLinker  # late: most chains are linked otherwise
+
+    return FreplaceLinker()
+
+
+LINKERS: dict[Linkage, Callable[[], Linker]] = {**CLONING_LINKERS, Linkage.FREPLACE: _freplace}

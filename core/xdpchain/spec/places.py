@@ -8,10 +8,10 @@ question and the document written out: the mark is then at the item's position.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 __all__ = ["Path", "place_of", "places_of"]
 
@@ -30,6 +30,9 @@ def place_of(text: str, path: Path) -> tuple[int, int] | None:
 
 def places_of(text: str, paths: Sequence[Path]) -> list[tuple[int, int] | None]:
     """The same for several paths."""
+    import tomlkit  # late: most specs have no faults
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         document = tomlkit.parse(text)
     except (TOMLKitError, ValueError, RecursionError):
@@ -37,7 +40,7 @@ def places_of(text: str, paths: Sequence[Path]) -> list[tuple[int, int] | None]:
     return [_nearest(document, path) for path in paths]
 
 
-def _nearest(document: tomlkit.TOMLDocument, path: Path) -> tuple[int, int] | None:
+def _nearest(document: TOMLDocument, path: Path) -> tuple[int, int] | None:
     for depth in range(len(path), 0, -1):
         found = _marked(document, path[:depth])
         if found is not None:
@@ -45,13 +48,13 @@ def _nearest(document: tomlkit.TOMLDocument, path: Path) -> tuple[int, int] | No
     return None
 
 
-def _marked(document: tomlkit.TOMLDocument, path: Path) -> tuple[int, int] | None:
+def _marked(document: TOMLDocument, path: Path) -> tuple[int, int] | None:
     try:
         item: Any = document
         for step in path:
             item = item.item(step) if isinstance(step, str) and hasattr(item, "item") else item[step]
         trivia = item.trivia
-    except (KeyError, IndexError, TypeError, AttributeError, TOMLKitError):
+    except (KeyError, IndexError, TypeError, AttributeError):
         return None
     blanks = trivia.indent
     trivia.indent = MARK + blanks

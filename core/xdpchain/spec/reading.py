@@ -5,7 +5,6 @@ be a request that nobody fulfils.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -138,6 +137,8 @@ class _Reader:
     def _known(self, table: Mapping[str, Any], known: tuple[str, ...], path: Path, what: str) -> None:
         for name in table:
             if name not in known:
+                import difflib
+
                 near = difflib.get_close_matches(name, known, n=1)
                 todo = f"Did you mean {near[0]!r}?" if near else ""
                 why = f"{what} allows: {', '.join(known)}"

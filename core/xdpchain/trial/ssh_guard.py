@@ -8,6 +8,8 @@ nothing is concluded from it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
 from xdpchain.frozen import frozen
@@ -20,7 +22,9 @@ from .packets.describe import flow
 from .packets.own import OwnTraffic
 from .packets.packet import Packet
 from .packets.ssh import PREFIX
-from .whatif import Outcome, Side, what_if
+
+if TYPE_CHECKING:
+    from .whatif import Outcome, Side
 
 __all__ = ["ConnectionLost", "Judgement", "Lost", "judge", "refusal"]
 
@@ -88,6 +92,8 @@ def judge(
             doubts = f"{who}: a trial has no RX metadata"
         if not own.packets or candidate.bound:
             return Judgement(where, unchecked=doubts)
+        from .whatif import what_if  # late: few connections arrive through an interface that is changed
+
         tried = what_if(running, candidate, own.packets, adopts=adopts)
     except XdpChainError as error:
         return Judgement(where, unchecked=str(error))

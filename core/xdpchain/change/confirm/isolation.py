@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import resource
 import signal
 from pathlib import Path
@@ -61,7 +60,7 @@ def ignore_signals() -> None:
     for signum in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):
             signal.signal(signum, signal.SIG_IGN)
-    call = _RT_SIGACTION.get(platform.machine())
+    call = _RT_SIGACTION.get(os.uname().machine)
     if call is not None:
         ignore = ctypes.create_string_buffer(int(signal.SIG_IGN).to_bytes(8, "little"), 32)
         for kept in _LIBRARY_SIGNALS:
