@@ -15,6 +15,7 @@ from tests.kernel.arming import (
     LATER,
     SOON,
     arm,
+    child,
     eventually,
     gone,
     guardians,
@@ -287,6 +288,58 @@ def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(root: None, sam
     assert [number for number, _ in seen] == [new.pending.old]
     clean(force=True)
     assert nothing_left()
+    eventually(lambda: not lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+
+
+KILLED = """
+from xdpchain.sys.trusted_directory import TrustedDirectory
+def killed(name, left):
+    does = getattr(TrustedDirectory, name)
+    def counted(*arguments):
+        nonlocal left
+        if not left:
+            kill()
+        left -= 1
+        return does(*arguments)
+    setattr(TrustedDirectory, name, counted)
+killed({name!r}, {left})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "remains"),
+    [
+        ("pin", 0, 1),
+        ("pin", 1, 1),
+        ("pin", 2, 2),
+        ("pin", 3, 2),
+        ("rename", 0, 0),
+        ("unlink", 1, 0),
+        ("unlink", 2, 2),
+        ("unlink", 3, 1),
+        ("unlink", 5, 1),
+        ("rmdir", 0, 1),
+    ],
+)
+def test_what_a_killed_process_left_of_a_change_is_cleaned_up(
+    root: None, samples: Path, name: str, left: int, remains: int
+) -> None:
+    """Killed while it arms a change (pin), or after confirming it. ``remains``: how many names; the guardian
+    does what was not begun.
+    """
+    fatal = KILLED.format(name=name, left=left)
+    confirms = "from xdpchain.change.confirm.by_hand import confirm\nconfirm(ifname, netns)"
+    prepare, after = (fatal, "") if name == "pin" else ("", fatal + confirms)
+    with Playground() as playground:
+        old = change(playground, chain_of(samples, "firewall"))
+        done = subprocess.run(child(playground, samples / "drop.o", prepare, after), check=False)
+        assert done.returncode == -signal.SIGKILL
+        inode = netns.inode(playground.netns)
+        eventually(lambda: not guardians(inode), "the guardian ends")
+    assert len(pending_pins.remains()) == remains
+    clean(force=True)
+    assert nothing_left()
+    assert old.hook is not None
     eventually(lambda: not lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
 
 

@@ -22,7 +22,7 @@ from xdpchain.frozen import frozen
 from xdpchain.linkage.array_pins import components_in, release_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.dispatcher.recognise import recognise
 from xdpchain.linkage.kept_maps import forget_kept, overdue
-from xdpchain.observe.pending_pins import PENDING, pending_programs, unguarded
+from xdpchain.observe.pending_pins import PENDING, pending_programs, remains, unguarded
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.trusted_directory import Untrusted
 
@@ -142,8 +142,11 @@ def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting])
 
 
 def _pending(look: Callable[[], all_netns.Sighting]) -> list[StalePins]:
-    """Pending changes without a guardian whose program no longer runs: the interface is gone."""
-    stale = []
+    """Pending changes without a guardian whose program no longer runs: the interface is gone. And what is
+    left of others.
+    """
+    why = "a process was killed while it armed a change or removed a settled one"
+    stale = [StalePins(path, 0, why) for path in remains()]
     for path, pending in unguarded():
         if pending.new is not None and pending.new not in look().programs:
             why = f"its guardian was killed, and program {pending.new} runs on no interface"

@@ -4,8 +4,9 @@
 ``record`` is a frozen map with the description (`PendingChange`), ``decision`` the map that takes the
 decision, ``old`` the program to roll back to. If that is a libxdp dispatcher, ``linkN`` and ``progN``
 duplicate the pins in its own directory, since other tools may remove those as stale. The directory appears
-and disappears atomically, by a rename. The guardian holds an flock on it, which the kernel releases however
-the guardian ends, so any process can tell whether it is still alive, from any PID namespace.
+and disappears atomically, by a rename from or to ``making-<netns inode>-<ifindex>``. The guardian holds an
+flock on it, which the kernel releases however the guardian ends, so any process can tell whether it is still
+alive, from any PID namespace.
 
 ``armed/program-<new prog id>`` pins the record once more, to find the change after its interface has moved to
 another namespace without reading those of all others.
@@ -20,7 +21,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECISION",
+    "MAKING",
     "OLD",
     "PENDING",
     "RECORD",
@@ -51,11 +53,13 @@ __all__ = [
     "read_pending",
     "read_pending_of",
     "record_in",
+    "remains",
     "unguarded",
 ]
 
 RECORD, DECISION, OLD = "record", "decision", "old"
 PENDING, SETTLED = "armed", "settled"
+MAKING, PROGRAM = "making-", "program-"
 _ROOT = "xdptui"
 _ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
 
@@ -91,9 +95,7 @@ def read_pending(inode: int) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcom
     ended: dict[int, ConfirmOutcome] = {}
     with contextlib.suppress(OSError, XdpChainError), opened() as root:
         with contextlib.suppress(OSError, XdpChainError), root.child(PENDING) as parent:
-            # Without the lock, skip changes that are being armed: testing their flock would hold it for a
-            # moment, and the process that arms them does not wait.
-            pending = _all_in(parent, lambda name: entry_place(name) is not None)
+            pending = _all_in(parent)
         with contextlib.suppress(OSError, XdpChainError), root.child(SETTLED) as directory:
             ended = _all_settled(directory, inode)
     return tuple(found for _, found in pending), ended
@@ -128,9 +130,9 @@ def all_pending() -> tuple[Found, ...]:
     return read_pending(0)[0]
 
 
-def _all_in(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
-    """Each pending change that can be read, and its directory."""
-    return _read_each(parent, filter(wanted, parent.names()))
+def _all_in(parent: TrustedDirectory) -> list[tuple[Path, Found]]:
+    """Each pending change that can be read, and its directory; without those that are being armed."""
+    return _read_each(parent, (name for name in parent.names() if entry_place(name) is not None))
 
 
 def _read_each(parent: TrustedDirectory, names: Iterable[str]) -> list[tuple[Path, Found]]:
@@ -161,12 +163,31 @@ def open_held(pending: PendingChange) -> Iterator[dict[str, bpf.Fd]]:
 
 
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
-    """The directories and records of all pending changes whose guardian was killed, or that were left
-    incomplete. Take the lock first.
+    """The directories and records of all pending changes whose guardian was killed. Take the lock first."""
+    with contextlib.suppress(OSError, XdpChainError), opened(PENDING) as parent:
+        return tuple((path, found.change) for path, found in _all_in(parent) if not found.guarded)
+    return ()
+
+
+def remains() -> tuple[Path, ...]:
+    """What was left by processes that were killed while they armed a change, or removed one that was settled:
+    part of its pins. Take the lock first.
     """
     with contextlib.suppress(OSError, XdpChainError), opened(PENDING) as parent:
-        return tuple((path, found.change) for path, found in _all_in(parent, bool) if not found.guarded)
+        whole = {found.change.decision for _, found in _all_in(parent)}
+        return tuple(parent.path / name for name in parent.names() if _remains(parent, name, whole))
     return ()
+
+
+def _remains(parent: TrustedDirectory, name: str, whole: Container[int]) -> bool:
+    with contextlib.suppress(OSError, XdpChainError, ValueError):
+        if name.startswith(MAKING):
+            with parent.child(name) as directory:
+                return not _guarded(directory)
+        if name.startswith(PROGRAM):
+            with parent.get(name) as record:
+                return _decoded(record).decision not in whole
+    return False
 
 
 def pending_programs() -> frozenset[int]:
@@ -203,7 +224,7 @@ def entry_name(inode: int, ifindex: int) -> str:
 
 def program_name(program: int | None) -> str:
     """The name of the second pin of a record, by the program that the change put on the hook."""
-    return f"program-{program}"
+    return f"{PROGRAM}{program}"
 
 
 def entry_place(name: str) -> tuple[int, int] | None:

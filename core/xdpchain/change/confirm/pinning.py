@@ -18,6 +18,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 from xdpchain.observe.pending_pins import (
+    MAKING,
     PENDING,
     RECORD,
     SETTLED,
@@ -109,9 +110,12 @@ def remove_pending(pending: PendingChange) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a directory returned by `unguarded`."""
+    """Remove what `unguarded` or `remains` returned."""
     with contextlib.suppress(OSError, XdpChainError), opened(PENDING) as parent:
-        _remove(parent, path.name)
+        try:
+            _remove(parent, path.name)
+        except NotADirectoryError:
+            parent.unlink(path.name)
 
 
 # The outcome of the last change
@@ -143,7 +147,7 @@ def forget_settled(inode: int, ifindex: int) -> None:
 
 
 def _making(pending: PendingChange) -> str:
-    return f"making-{entry_name(pending.inode, pending.ifindex)}"
+    return MAKING + entry_name(pending.inode, pending.ifindex)
 
 
 def _remove(parent: TrustedDirectory, name: str) -> None:
