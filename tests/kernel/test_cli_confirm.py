@@ -141,3 +141,60 @@ def test_relinked_with_its_maps_and_back_unless_confirmed(cli: CommandLine, link
     cli.ok("relink", cli.interface, "--linkage", linkage, "--confirm", "60")
     kept = cli.ok("confirm", cli.interface).json["running"]
     assert (kept["linkage"], [slot["maps"] for slot in kept["slots"]]) == (linkage, maps)
+
+
+@pytest.fixture
+def several(root: None, capsys: pytest.CaptureFixture[str], samples: Path) -> Iterator[CommandLine]:
+    with Playground(links=3) as playground, no_guardian_survives(playground):
+        yield CommandLine(playground, capsys, samples)
+
+
+def names_of(cli: CommandLine) -> list[str]:
+    return [link.ifname for link in cli.playground.links]
+
+
+def is_pending(cli: CommandLine, name: str) -> bool:
+    return cli.ok("status", name).json["interfaces"][0]["armed"] is not None
+
+
+@pytest.mark.parametrize("command", ["confirm", "rollback"])
+def test_a_glob_decides_all_that_is_pending(several: CommandLine, command: str) -> None:
+    _, second, third = names_of(several)
+    for name in (second, third):
+        several.ok("load", name, several.sample("pass"), "--confirm", "60")
+    done = several.ok(command, "xdp*").json
+    assert ([entry["interface"] for entry in done["interfaces"]], done["errors"]) == ([second, third], [])
+    assert not any(is_pending(several, name) for name in (second, third))
+    nothing = several(command, "xdp*")
+    assert (nothing.code, nothing.err.count("no change is pending")) == (5, 3)
+
+
+def test_one_without_a_pending_change_does_not_keep_others_from_being_confirmed(several: CommandLine) -> None:
+    first, second, third = names_of(several)
+    for name in (first, third):
+        several.ok("load", name, several.sample("pass"), "--confirm", "60")
+    done = several("confirm", f"{first},{second},{third}", "--json")
+    assert done.code == 5
+    assert [entry["interface"] for entry in done.json["interfaces"]] == [first, third]
+    assert [(entry["interface"], entry["kind"]) for entry in done.json["errors"]] == [(second, "NotPending")]
+    assert not is_pending(several, third)
+
+
+def test_a_glob_says_what_was_rolled_back_before_it_could_be_confirmed(several: CommandLine) -> None:
+    first, second, _ = names_of(several)
+    several.ok("load", first, several.sample("pass"), "--confirm", "60")
+    several.ok("rollback", first)
+    several.ok("load", second, several.sample("pass"), "--confirm", "60")
+    done = several("confirm", "xdp*")
+    assert (done.code, done.out.startswith(second), "confirmed" in done.out) == (5, True, True)
+    assert done.err.count("no change is pending") == 1
+    assert "rolled back" in done.err
+
+
+def test_commands_that_decide_are_quoted(cli: CommandLine) -> None:
+    playground = cli.playground
+    renamed = ["ip", "-n", playground.netns, "link", "set", playground.ifname, "name", "x$y"]
+    subprocess.run(renamed, check=True)
+    said = cli("load", "x$y", cli.sample("drop"), "--confirm", "60").out
+    assert f"`xdptui confirm 'x$y' --netns {playground.netns}` keeps it" in said
+    assert cli("rollback", "x$y").code == 0

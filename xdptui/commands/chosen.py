@@ -14,7 +14,7 @@ from xdpchain.spec.values import is_glob
 __all__ = ["chosen"]
 
 
-def chosen(text: str, netns: str | None) -> tuple[str, ...]:
+def chosen(text: str, netns: str | None, most: int | None = MOST_TOGETHER) -> tuple[str, ...]:
     """Their names without duplicates, in the order given. A name that contains a comma or a star is taken
     literally if such an interface exists. Raises NotFound for a glob that matches nothing, InvalidInput.
     """
@@ -32,8 +32,8 @@ def chosen(text: str, netns: str | None) -> tuple[str, ...]:
         if not matching:
             raise NotFound(f"no interface matches {word!r}", f"existing interfaces: {some(there)}")
         found.update(dict.fromkeys(matching))
-    if len(found) > MOST_TOGETHER:
+    if most is not None and len(found) > most:
         raise InvalidInput(
-            f"{text!r} matches {len(found)} interfaces", f"the maximum for one change is {MOST_TOGETHER}"
+            f"{text!r} matches {len(found)} interfaces", f"the maximum for one change is {most}"
         )
     return tuple(found)

@@ -133,11 +133,9 @@ def _netns(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r}: it {error}") from None
 
 
-def interfaces(parser: argparse.ArgumentParser) -> None:
+def interfaces(parser: argparse.ArgumentParser, meaning: str = "all are changed or none") -> None:
     parser.add_argument(
-        "interface",
-        metavar="IF",
-        help="one interface, or several (eth0,eth1 or 'veth*'): all are changed or none",
+        "interface", metavar="IF", help=f"one interface, or several (eth0,eth1 or 'veth*'): {meaning}"
     )
 
 

@@ -230,6 +230,10 @@ def _clean(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--kept", "also maps kept by `unload --keep-maps`")
 
 
+def _pending(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser, "each on which a change is pending is decided")
+
+
 def _detach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("--link", metavar="ID", help="the link that holds the program: detach it now")
@@ -238,8 +242,8 @@ def _detach(parser: argparse.ArgumentParser) -> None:
 VIEWS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "status": (_status, "what runs on the interfaces, with counters"),
     "save": (_save, "write what runs to a spec, for apply and plan"),
-    "confirm": (interfaces, "confirm a pending change: keep it"),
-    "rollback": (interfaces, "roll back a pending change now"),
+    "confirm": (_pending, "confirm a pending change: keep it"),
+    "rollback": (_pending, "roll back a pending change now"),
     "log": (_log, "who changed an interface's chain, when, and how"),
     "features": (_one_or_all, "what drivers and this machine support"),
     "verdicts": (_verdicts, "what a program can return, and which lines decide it (root not needed)"),

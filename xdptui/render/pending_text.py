@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 
+from xdpchain.model.commands import Commands
 from xdpchain.model.naming import some
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, PendingState
 from xdpchain.model.running import Running
@@ -15,9 +16,7 @@ __all__ = ["command", "pending_line", "settled_line"]
 
 def command(word: str, running: Running) -> str:
     """The command line that decides it."""
-    where = running.interface
-    netns = f" --netns {where.netns}" if where.netns else ""
-    return printable(f"xdptui {word} {where.name}{netns}")
+    return Commands(running.interface.netns).xdptui(word, running.interface.name)
 
 
 def pending_line(pending: PendingChange, running: Running, now: float) -> str:

@@ -13,7 +13,7 @@ from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
 from xdpchain.model.manifest import Author
-from xdpchain.model.pending_change import Decision, Outcome, PendingChange, PendingState
+from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
@@ -33,7 +33,9 @@ LOCK_TIMEOUT = 3.0
 
 
 class NotPending(NotFound):
-    """No change is pending there (any more)."""
+    """No change is pending there (any more); ``settled`` is what became of the last one, if that is known."""
+
+    settled: ConfirmOutcome | None = None
 
 
 def confirm(name: str, netns: str | None = None) -> Running:
@@ -139,4 +141,6 @@ def _not_pending(running: Running) -> NotPending:
     if settled is not None:
         when = time.strftime("%H:%M:%S", time.localtime(settled.at))
         why = f"at {when} {settled.text}"
-    return NotPending(f"no change is pending on {where}", why)
+    error = NotPending(f"no change is pending on {where}", why)
+    error.settled = settled
+    return error
