@@ -167,12 +167,14 @@ def error_document(error: XdpChainError, netns: str | None = None) -> dict[str, 
     }
 
 
-def write(text: str) -> None:
-    """Write lines to standard output and flush. Failure to write ends the command."""
+def write(text: str, controls: str = "") -> None:
+    """Write lines to standard output, after what controls the terminal, and flush. The lines themselves can't
+    control it, whatever names they contain. Failure to write ends the command.
+    """
     if sys.stdout is None:  # closed by our parent, so nobody reads it
         return
     try:
-        print(text, flush=True)
+        print(controls + "\n".join(map(printable, text.split("\n"))), flush=True)
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:

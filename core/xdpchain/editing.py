@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypedDict, Unpack
+from urllib.parse import unquote
 
 from xdpchain import files
 from xdpchain.change import transaction
 from xdpchain.change.journal.folders import searched_once
 from xdpchain.change.journal.keeping import Journal
+from xdpchain.change.journal.store import MOST_INTERFACES
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
 from xdpchain.change.under_way import ChangeUnderWay
@@ -23,6 +25,7 @@ from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
 from xdpchain.model.chain import Chain
 from xdpchain.model.interface import Interface
+from xdpchain.model.naming import some
 from xdpchain.model.pending_change import PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, reuse_sockets
@@ -158,14 +161,19 @@ def edit_all(
 def one_by_one(warn: Callable[[str], None]) -> Iterator[None]:
     """Within this, what changes of many interfaces have in common is opened and searched once: netlink
     sockets, and the journal. Its entries are synced to disk together; ``warn`` is called at the end if one
-    could not be.
+    could not be, or there was no room for all.
     """
-    with reuse_sockets(), searched_once(), files.synced_together() as failed:
+    with reuse_sockets(), searched_once() as dropped, files.synced_together() as failed:
         yield
     if failed:
         warn(
             "the changes were made, but a power failure now may cost the journal some of them: "
             f"{len(failed)} files could not be synced ({failed[0].strerror})"
+        )
+    if dropped:
+        warn(
+            f"the journal has room for {MOST_INTERFACES} interfaces: `undo` and `log` know nothing of this "
+            f"change on {some(sorted(unquote(folder.name) for folder in dropped))}"
         )
 
 

@@ -9,7 +9,8 @@ from typing import NoReturn
 import pytest
 
 from xdpchain import errors
-from xdptui.outcome import Talk, UsageError, run
+from xdptui.commands.in_place import Screen
+from xdptui.outcome import Talk, UsageError, run, write
 from xdptui.words.printable import printable
 
 ERRORS = [
@@ -101,3 +102,17 @@ def test_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
     assert ended(errors.NotFound("no \x1b[31mred", "\x07", "\r")) == 5
     said = capsys.readouterr().err
     assert not {"\x1b", "\x07", "\r"} & set(said)
+    write("a\x1b[31mred\nb\r", "\x1b[J")
+    assert capsys.readouterr().out == "\x1b[Ja\\x1b[31mred\nb\\r\n"
+
+
+def test_a_screen_says_what_it_has_no_room_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "5")
+    screen = Screen()
+    screen.show("\n".join("abcdef"))
+    assert capsys.readouterr().out.splitlines()[-1] == "... 3 more lines: name an interface, or use --jsonl"
+    screen.show("\n".join("abcd"))
+    assert capsys.readouterr().out.splitlines() == ["\x1b[4A\x1b[Ja", "b", "c", "d"]

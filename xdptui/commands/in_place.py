@@ -62,7 +62,10 @@ class Screen(Lines):
 
     def show(self, text: str) -> None:
         size = shutil.get_terminal_size()
-        lines = [line[: size.columns] for line in text.split("\n")[: size.lines - 1]]
+        room, lines = size.lines - 1, text.split("\n")
+        if len(lines) > room > 1:
+            lines[room - 1 :] = [f"... {len(lines) - room + 1} more lines: name an interface, or use --jsonl"]
+        lines = [line[: size.columns] for line in lines[:room]]
         back = f"\x1b[{self._height}A" if self._height else ""
-        write(f"{back}\x1b[J" + "\n".join(lines))
+        write("\n".join(lines), f"{back}\x1b[J")
         self._height = len(lines)

@@ -9,6 +9,7 @@ from argparse import Namespace
 from xdpchain.change.journal.keeping import moment_of
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.moment import Moment
+from xdpchain.model.running import Owner
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdptui.commands.options import amount
@@ -43,7 +44,9 @@ def run(options: Namespace) -> int:
     lines = [log_text(shown) or "the journal has no changes for this interface"]
     what = author_of(running)
     if not _known(found, now):
-        what += "; not made with xdptui, or the journal could not be written then"
+        ours = running.owner is Owner.XDPTUI
+        forgot = "the journal could not be written then, or has dropped this interface since"
+        what += f"; {forgot}" if ours else "; not made with xdptui"
     write("\n".join([*lines, printable(what)]))
     return 0
 

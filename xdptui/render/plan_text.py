@@ -14,7 +14,7 @@ __all__ = ["outcome_text", "plan_text", "running_text"]
 
 def plan_text(plan: Plan) -> str:
     """The changes as a diff, then the steps; excludes the warnings."""
-    where = plan.running.interface
+    where = printable(str(plan.running.interface))
     if plan.empty:
         return f"{where}: nothing to change"
     steps = "\n".join(f"  {i}. {step}" for i, step in enumerate(plan.steps, 1))
@@ -32,7 +32,7 @@ def changes_text(plan: Plan) -> str:
 
 def outcome_text(plan: Plan, now: Running) -> str:
     """What was changed, and what runs now."""
-    where = now.interface
+    where = printable(str(now.interface))
     if plan.empty:
         return f"{where}: nothing to change"
     return f"{changes_text(plan)}\n{where}: {running_text(now)}"

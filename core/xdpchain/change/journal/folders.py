@@ -60,6 +60,7 @@ class _Index:
         self._folders: dict[Mark, tuple[int, str]] | None = None
         self._added = 0
         self.grown = False
+        self.changed: set[Path] = set()
 
     def find(self, wanted: Iterable[Mark]) -> Path | None:
         if self._folders is None:
@@ -73,6 +74,7 @@ class _Index:
     def note(self, folder: Path, heading: Heading, *, first: bool) -> None:
         self._added += 1
         self.grown |= first
+        self.changed.add(folder)
         if self._folders is not None:
             self._folders.update(dict.fromkeys(_marks_of(heading), (-self._added, str(folder))))
 
@@ -84,19 +86,21 @@ _KEPT: ContextVar[_Index | None] = ContextVar("index", default=None)
 
 
 @contextmanager
-def searched_once() -> Iterator[None]:
+def searched_once() -> Iterator[set[Path]]:
     """Within this, all folders are searched once, not for each interface that is changed, and the limit on
     their number is enforced at the end. What other processes record meanwhile is found under the interface's
-    name, but not under a name that it had for a moment.
+    name, but not under a name that it had for a moment. Gives a set: at the end, the changed folders
+    that the limit has cost.
     """
     index = _Index()
+    dropped: set[Path] = set()
     token = _KEPT.set(index)
     try:
-        yield
+        yield dropped
     finally:
         _KEPT.reset(token)
         if index.grown:
-            drop_interfaces()
+            dropped.update(index.changed & drop_interfaces())
 
 
 def add(running: Running, device: Device | None, entry: JournalEntry) -> None:

@@ -218,17 +218,22 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(name[:-5]) for name in names if _ENTRY.fullmatch(name))
 
 
-def drop_interfaces() -> None:
-    """Remove the histories that are beyond the limit, if possible: those that were changed first."""
+def drop_interfaces() -> set[Path]:
+    """Remove and return the histories that are beyond the limit, if possible: those that were changed
+    first.
+    """
+    dropped: set[Path] = set()
     with contextlib.suppress(OSError):
         places = os.scandir(_root() / "interfaces")
         folders = [folder for place in places for folder in os.scandir(place.path)]
         if len(folders) <= MOST_INTERFACES:
-            return
+            return dropped
         for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime)[:-MOST_INTERFACES]:
             shutil.rmtree(folder.path, ignore_errors=True)
+            dropped.add(Path(folder.path))
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(folder.path))
+    return dropped
 
 
 def _drop_objects(folder: Path) -> None:

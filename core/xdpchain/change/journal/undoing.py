@@ -19,7 +19,7 @@ from xdpchain.frozen import frozen
 from xdpchain.model.chain import Chain
 from xdpchain.model.component import Component
 from xdpchain.model.pending_change import Outcome
-from xdpchain.model.running import Running
+from xdpchain.model.running import Owner, Running
 from xdpchain.model.slot import Slot
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.sys import bpf
@@ -93,7 +93,8 @@ def _before_last(running: Running, known: tuple[JournalEntry, ...], now: Moment)
         return states[-2], _words(led[len(states) - 1][1])
     if running.hook is None:
         return last, "the removal of the chain, by another tool or a reboot"
-    return last, "a change that was not made with xdptui"
+    ours = running.owner is Owner.XDPTUI
+    return last, f"a change that {'the journal does not have' if ours else 'was not made with xdptui'}"
 
 
 def _before_entry(
