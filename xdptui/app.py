@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.markup import escape
 from textual.notifications import Notification, Notify
 from textual.screen import Screen
 
@@ -144,7 +145,7 @@ class XdpTui(App[None]):
         yield SystemCommand(
             "Copy the screen", "as text, to the clipboard (key ctrl+y)", self.action_copy_screen
         )
-        folder = f"in {state_dir(os.environ)}"
+        folder = escape(f"in {state_dir(os.environ)}")
         yield SystemCommand("Save the screen as SVG", folder, self._saves(svg=True))
         yield SystemCommand("Save the screen as text", folder, self._saves(svg=False))
         yield SystemCommand("Quit", "key q", self._does("quit"))
@@ -176,10 +177,11 @@ class XdpTui(App[None]):
         markup: bool = False,
     ) -> None:
         """Show a message and keep it in the notices. Names chosen by others are shown verbatim, never as
-        markup."""
+        markup: widgets pass ``markup=True`` without being asked to.
+        """
         shown = f"{title}: {message}" if title else message
         seconds = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
-        toast = Notification(shown, "", severity, seconds, markup)
+        toast = Notification(shown, "", severity, seconds, markup=False)
         # Answers to keys do not pile up, and a burst of news does not cover the screen.
         lasting = [one for one in self._shown if one.severity != "information" and not one.has_expired]
         kept = lasting[max(0, len(lasting) - MOST_SHOWN + 1) :]

@@ -17,7 +17,7 @@ from textual.widgets import RichLog, Static, TabbedContent, TabPane
 
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
-from xdptui.screens.dialog import Dialog
+from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.widgets.beside_pane import BesidePane
 from xdptui.words.advice import told
 
@@ -62,9 +62,9 @@ class DetailsScreen(Dialog[None]):
     def body(self) -> ComposeResult:
         with TabbedContent(id="tabs"):
             with TabPane("1 Overview", id="overview"), VerticalScroll():
-                yield Static(id="overview-text")
+                yield paragraph("", id="overview-text")
             with TabPane("2 Maps", id="maps"), VerticalScroll():
-                yield Static(id="maps-text")
+                yield paragraph("", id="maps-text")
             with TabPane("3 Translated", id="translated"):
                 yield RichLog(id="translated-text", wrap=False, markup=False, highlight=False)
             with TabPane("4 Native code", id="jited"):

@@ -11,7 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
+from textual.content import Content, ContentText
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
@@ -34,7 +34,10 @@ COVERED_WAIT = 0.1
 
 
 class _Button(Button):
-    """Brackets around the label, in place of blanks, show the focus."""
+    """Brackets around the label, in place of blanks, show the focus. The label is shown verbatim."""
+
+    def validate_label(self, label: ContentText) -> Content:
+        return Content.from_text(label, markup=False)
 
     def render(self) -> Content:
         label = Content.from_text(self.label, markup=False)
@@ -46,15 +49,18 @@ class _Button(Button):
 
 def button(label: str, id: str, variant: str = "default") -> Button:
     """A button one line high; ``variant`` may be ``error`` for what can't be undone."""
-    made = _Button(label, id=id, compact=True)
+    made = _Button(Content(label), id=id, compact=True)
     made.styles.line_pad = 0
     made.variant = variant
     return made
 
 
-def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str | None = None) -> Static:
-    """Text shown verbatim: no markup in names chosen by others."""
-    return Static(Content.styled(text, style) if style else Content(text), id=id, classes=classes)
+def paragraph(
+    text: str | Content, style: str = "", *, id: str | None = None, classes: str | None = None
+) -> Static:
+    """Text shown verbatim, after an update too: no markup in names chosen by others."""
+    shown = Content.styled(text, style) if isinstance(text, str) and style else text
+    return Static(shown, id=id, classes=classes, markup=False)
 
 
 class Dialog(ModalScreen[Answer], Selecting[Answer]):
@@ -273,5 +279,5 @@ class DialogKeys(Dialog[None]):
     def body(self) -> ComposeResult:
         width = max((len(keys) for keys, _ in self._lines), default=0)
         for keys, words in self._lines:
-            yield Static(Content.assemble((f" {keys:<{width}}  ", "bold"), words))
+            yield paragraph(Content.assemble((f" {keys:<{width}}  ", "bold"), words))
         yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")

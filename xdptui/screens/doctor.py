@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Button, Static
 
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 if TYPE_CHECKING:
     from xdpchain.doctor import Finding
@@ -40,7 +40,7 @@ class DoctorScreen(Dialog[None]):
         self.heading = f"Doctor: this machine{f' and {interface}' if interface else ''}"
 
     def body(self) -> ComposeResult:
-        yield Static("examining…", id="findings")
+        yield paragraph("examining…", id="findings")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.repaint import ThriftyCompositor
 from xdptui.workers.event_pages import PAGES, Page, Render, open_page
 
@@ -69,7 +69,7 @@ class EventsScreen(Dialog[None]):
         return f"{where}: {pages}"
 
     def body(self) -> ComposeResult:
-        yield Static("beginning…", id="happened")
+        yield paragraph("beginning…", id="happened")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

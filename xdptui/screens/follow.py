@@ -19,7 +19,7 @@ from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import button
+from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.two_panes import TwoPanes
 from xdptui.settings import state_file
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head, packet_name
@@ -120,11 +120,11 @@ class FollowScreen(TwoPanes[None]):
             id="expression", compact=True, select_on_focus=False,
             placeholder="Filter (tcpdump syntax): icmp and host 192.0.2.7 (empty: all packets)",
         )  # fmt: skip
-        yield Static(id="note")
-        yield Static(id="saved")
+        yield paragraph("", id="note")
+        yield paragraph("", id="saved")
         yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="detail"):
-            yield Static(id="packet")
+            yield paragraph("", id="packet")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

@@ -68,7 +68,7 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
                     )
                     field.disabled = variable.section in self._kept
                     yield field
-        yield Static("", id="wrong")
+        yield paragraph("", id="wrong")
         yield paragraph(self._hint(), classes="dim")
 
     def _hint(self) -> str:

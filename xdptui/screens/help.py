@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.help_lines import Mode, help_blocks
 from xdptui.widgets.filter_line import FilterLine
 
@@ -47,7 +47,7 @@ class HelpScreen(Dialog[None]):
 
     def body(self) -> ComposeResult:
         yield FilterLine(id="needle", placeholder="search: words in a key or its description; esc clears")
-        yield Static(id="lines")
+        yield paragraph("", id="lines")
 
     def buttons(self) -> ComposeResult:
         yield button("Search (/)", "filter")

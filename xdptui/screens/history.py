@@ -18,7 +18,7 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import button
+from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.history_lines import (
     entry_lines,
@@ -107,7 +107,7 @@ class HistoryScreen(TwoPanes[int | None]):
     def body(self) -> ComposeResult:
         yield RowList(id="rows", choosing=False)
         with VerticalScroll(id="more", can_focus=False):
-            yield Static(id="entry")
+            yield paragraph("", id="entry")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

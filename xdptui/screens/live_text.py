@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from xdptui.screens.dialog import Dialog
+from xdptui.screens.dialog import Dialog, paragraph
 
 __all__ = ["LiveText"]
 
@@ -35,7 +35,7 @@ class LiveText(Dialog[None]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="view"):
-            yield Static("reading…", id="live")
+            yield paragraph("reading…", id="live")
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -122,7 +122,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             with Vertical(id="programside"):
                 yield RowList(id="programs")
         with VerticalScroll(id="factbox"):
-            yield Static(id="facts")
+            yield paragraph("", id="facts")
         if self.settles:
             with Container(id="settings"):
                 with Horizontal(classes="part"):

@@ -19,7 +19,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.maps import Cursor, EntryChange, MapSummary, Shape, TableEntry, cpu_text
 from xdpchain.maps.values import Plain
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import button
+from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.failure import Failure
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
 from xdptui.screens.two_panes import TwoPanes
@@ -109,7 +109,7 @@ class MapsScreen(TwoPanes[None]):
             with Vertical(id="side"):
                 yield FilterLine(id="needle", placeholder="filter: words in key or value; esc clears")
                 yield RowList(id="entries")
-        yield Static(id="facts")
+        yield paragraph("", id="facts")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

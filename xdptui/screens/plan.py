@@ -114,7 +114,7 @@ class PlanDialog(Dialog[bool]):
 
     def body(self) -> ComposeResult:
         plan = self.plan
-        yield Static("", id="trouble")
+        yield paragraph("", id="trouble")
         if self._refusal:
             yield paragraph(self._refusal, classes="bad")
         if plan.warnings:
@@ -123,10 +123,10 @@ class PlanDialog(Dialog[bool]):
             yield paragraph("Warnings: none", classes="first dim", id="warnings")
         for warning in plan.warnings:
             where = "" if warning.slot is None else f"slot {warning.slot}: "
-            yield Static(Content.assemble((" ! ", "bold $warning"), where, warning.text))
+            yield paragraph(Content.assemble((" ! ", "bold $warning"), where, warning.text))
         if loses_maps(plan):
             yield paragraph("   k in the unload dialog (u) keeps the maps for a week", classes="dim")
-        yield Static("", id="findings", classes="gone")
+        yield paragraph("", id="findings", classes="gone")
         if self._confirm is not None and not self._barred:
             waits = f"Rolls back unless confirmed (C) within {self._confirm:.0f} s."
             yield paragraph(waits, classes="strong")
@@ -135,7 +135,7 @@ class PlanDialog(Dialog[bool]):
         else:
             yield paragraph("Changes", classes="section")
             for change in grouped(plan.changes):
-                yield Static(change_line(change, place_of(change, plan)))
+                yield paragraph(change_line(change, place_of(change, plan)))
         for remark in self._remarks:
             yield paragraph(remark, classes="gap")
         if not plan.empty:

@@ -41,7 +41,7 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         yield paragraph("Your candidate is based on a chain that no longer runs.", classes="strong")
         yield paragraph(now, id="whose")
         for i, change in enumerate(self._changes):
-            yield Static(change_line(change), classes="gap" if i == 0 else None)
+            yield paragraph(change_line(change), classes="gap" if i == 0 else None)
         if self._rebasable:
             yield paragraph(
                 f"Rebase repeats your {self._mine} change{'s' * (self._mine != 1)} on what runs now.",

@@ -57,7 +57,7 @@ class UnloadDialog(Dialog[Leaving | None]):
 
     def _kept_words(self) -> str:
         sign = "x" if self._keep_maps else " "
-        return f"\\[{sign}] keep their map contents for a week, for undo (k)"
+        return f"[{sign}] keep their map contents for a week, for undo (k)"
 
     @on(Button.Pressed, "#maps")
     def action_keep_maps(self) -> None:

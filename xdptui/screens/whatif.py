@@ -95,11 +95,11 @@ class WhatIfScreen(TwoPanes[None]):
             yield paragraph("Packets", classes="name")
             yield PathInput(BUILTIN, _Sources(), id="source", select_on_focus=True)
             yield paragraph(" or live, ssh, file (pcap, hex)", classes="kinds")
-        yield Static(BEGUN, id="summary")
+        yield paragraph(BEGUN, id="summary")
         yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="more"):
-            yield Static("", id="detail")
-            yield Static("", id="unknown", classes="dim")
+            yield paragraph("", id="detail")
+            yield paragraph("", id="unknown", classes="dim")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

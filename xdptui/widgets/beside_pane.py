@@ -45,7 +45,7 @@ class BesidePane(VerticalScroll):
         self._begun = False
 
     def compose(self) -> ComposeResult:
-        yield Static("reading…", id="beside-text")
+        yield Static("reading…", id="beside-text", markup=False)
 
     def begin(self) -> None:
         """Start reading, once a second. The thread owns what it opens, and releases it when it ends."""
