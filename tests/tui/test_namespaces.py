@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from tests.tui.driving import driving, run_chain
 from tests.tui.terminal import Tmux
 from xdpchain.testing.playground import Playground
+from xdptui.main.kernel_news import JOURNAL_DELAY
 from xdptui.screens.namespaces import Namespaces
 from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
@@ -107,3 +109,30 @@ async def test_a_candidate_is_not_lost_on_the_way(playground: Playground, sample
         await driver.until(lambda: not driver.dialog())
         assert driver.app.elsewhere is None
         assert driver.session.state is BannerState.CANDIDATE
+
+
+@contextmanager
+def namespace(name: str) -> Iterator[str]:
+    """A named namespace that the test may delete."""
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+async def test_a_namespace_made_anew_is_no_change_of_what_runs(root: None) -> None:
+    with namespace(f"xdptui-{os.getpid()}-anew") as name:
+        ip("-n", name, "link", "add", "before", "type", "veth", "peer", "name", "peer")
+        async with driving(name) as driver:
+            ip("netns", "del", name)
+            ip("netns", "add", name)
+            ip("-n", name, "link", "add", "after", "type", "veth", "peer", "name", "peer")
+            await driver.until(lambda: any("after" in line for line in driver.lines("interfaces")))
+            await asyncio.sleep(2 * JOURNAL_DELAY)
+            await driver.pilot.pause()
+            assert not [notice for notice in driver.app.main.desk.notices if "changed" in notice.text]

@@ -109,7 +109,7 @@ class KernelNews(Controller):
             running
             for running in now
             if (earlier := was.get(running.interface.ifindex)) is not None
-            and earlier.identity != running.identity
+            and _programs(earlier) != _programs(running)
             and earlier.pending is None
             and running.interface.ifindex not in before.edits
         ]
@@ -147,9 +147,7 @@ class KernelNews(Controller):
         self._panes.trouble = told(event.error, keys=True)
         self._panes.show()
         if not self._unreadable and self.session.surveyed:
-            self._desk.notify(
-                told(event.error, keys=True), title="The kernel can't be read", severity="error"
-            )
+            self._desk.notify(self._panes.trouble, title="The kernel can't be read", severity="error")
         self._unreadable = True
 
     def capabilities(self, event: Capabilities) -> None:
@@ -186,3 +184,11 @@ class KernelNews(Controller):
             severity="warning",
             timeout=5,
         )
+
+
+def _programs(running: Running) -> tuple[object, ...]:
+    """What runs, wherever: a network namespace that is made anew under the same name changes nothing that
+    runs.
+    """
+    _, programs, turns, _ = running.identity
+    return programs, turns
