@@ -451,6 +451,11 @@ async def test_marked_interfaces_are_loaded_together(samples: Path, root: None) 
             assert any("+" + second.ifname in line for line in driver.lines("interfaces"))
             driver.app.main.desk.put(driver.session.select(playground.ifindex))
             await open_object(driver, samples / "pass.o")
+            assert f"Load a program on {playground.ifname}, {second.ifname} " in driver.text()
+            driver.app.screen.query_one("#add").focus()
+            await driver.until(lambda: "loads it on all 2 interfaces at once" in driver.label("#facts"))
+            assert "candidate" not in driver.label("#facts")
+            assert driver.label("#add") == "[Load (ctrl+s)]"
             await driver.answer("add")
             await driver.until(lambda: driver.dialog(Confirm))
             assert not look_at(playground).hooks

@@ -41,8 +41,13 @@ class LoadFlow(Controller):
     async def _load_flow(self, running: Running) -> None:
         from xdptui.screens.load import LoadDialog
 
+        together = self.session.together
         dialog = LoadDialog(
-            running, self.session.chain, directory=self._desk.directory, linkage_why=self.session.linkage_why
+            running,
+            self.session.chain,
+            directory=self._desk.directory,
+            linkage_why=self.session.linkage_why,
+            together=[each.interface.name for each in together],
         )
         choice = await self._desk.ask(dialog)
         self._desk.directory = dialog.directory

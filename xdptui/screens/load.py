@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,6 +20,7 @@ from xdpchain.frozen import frozen
 from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage
 from xdpchain.model.component import Component
 from xdpchain.model.interface import Mode
+from xdpchain.model.naming import some
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
 from xdpchain.model.slot import Slot
@@ -53,7 +55,9 @@ class Choice:
 
 
 class LoadDialog(ObjectFiles[Choice | None]):
-    """Answers with a Choice, or None. With ``replaces``, the program replaces the one in that slot."""
+    """Answers with a Choice, or None. With ``replaces``, the program replaces the one in that slot.
+    ``together`` are the interfaces on which it is loaded at once, without a candidate; empty if it joins one.
+    """
 
     DEFAULT_CSS = """
     LoadDialog {
@@ -96,8 +100,10 @@ class LoadDialog(ObjectFiles[Choice | None]):
         directory: str | None = None,
         replaces: int | None = None,
         linkage_why: str = "",
+        together: Sequence[str] = (),
     ) -> None:
         super().__init__(directory)
+        self._together = tuple(together)
         self._linkage_why = linkage_why
         self._target, self._chain, self._replaces = running, chain, replaces
         self._object: ObjectFile | None = None
@@ -109,7 +115,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._lines = False
         where = running.interface
         self.heading = (
-            f"Load a program on {where.name}"
+            f"Load a program on {some(self._together or [where.name])}"
             if replaces is None
             else f"Replace {chain.slots[replaces].name} (slot {replaces}) on {where.name}"
         )
@@ -147,7 +153,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
         trial = button("Try it (ctrl+t)", "trial")
         trial.disabled = True
         yield trial
-        add = button("Replace (ctrl+s)" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
+        does = "Replace" if self._replaces is not None else "Load" if self._together else "Add"
+        add = button(f"{does} (ctrl+s)", "add", "primary")
         add.disabled = True
         yield add
 
@@ -377,7 +384,10 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def _next(self) -> str:
         """The next step, or the meaning of the focused field."""
         focused = self.focused.id if self.focused else ""
-        return FIELDS.get(focused or "", "ctrl+s adds it to the candidate; nothing runs until you apply (a).")
+        step = "ctrl+s adds it to the candidate; nothing runs until you apply (a)."
+        if self._together:
+            step = f"ctrl+s asks, then loads it on all {len(self._together)} interfaces at once, or on none."
+        return FIELDS.get(focused or "", step)
 
     def on_descendant_focus(self) -> None:
         self._show()
