@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.driving import driving, run_chain
+from tests.tui.driving import Driver, driving, run_chain
 from tests.tui.terminal import Tmux
 from xdpchain.testing.playground import Playground
 from xdptui.main.kernel_news import JOURNAL_DELAY
+from xdptui.screens.failure import Failure
 from xdptui.screens.namespaces import Namespaces
 from xdptui.screens.question import Confirm
 from xdptui.view.session import BannerState
@@ -136,3 +137,27 @@ async def test_a_namespace_made_anew_is_no_change_of_what_runs(root: None) -> No
             await asyncio.sleep(2 * JOURNAL_DELAY)
             await driver.pilot.pause()
             assert not [notice for notice in driver.app.main.desk.notices if "changed" in notice.text]
+
+
+async def test_one_that_was_deleted_meanwhile_is_not_gone_to(playground: Playground) -> None:
+    with namespace(f"xdptui-{os.getpid()}-gone") as gone, namespace(f"xdptui-{os.getpid()}\nline"):
+        async with driving(playground.netns, playground.ifname, size=(120, 30)) as driver:
+            await choose(driver, gone)
+            ip("netns", "del", gone)
+            await driver.press("enter")
+            await driver.until(lambda: driver.dialog(Failure))
+            assert "does not exist" in driver.text()
+            assert "\\nline" in driver.text(), "among those that exist"
+            await driver.press("escape")
+            assert driver.app.elsewhere is None
+
+
+async def choose(driver: Driver, name: str) -> None:
+    """Put the cursor of the list on a namespace."""
+    await driver.press("N")
+    await driver.until(lambda: driver.dialog(Namespaces))
+    await driver.until(lambda: "Reading" not in driver.text())
+    await driver.press("slash")
+    await driver.type(name)
+    await driver.press("enter")
+    await driver.until(lambda: f"▶ {name}" in driver.text())

@@ -18,6 +18,7 @@ from xdptui.view.history_lines import summary
 from xdptui.view.session import Session
 from xdptui.words.advice import told
 from xdptui.words.numbers import short
+from xdptui.words.printable import printable
 from xdptui.workers.alarm import Alarmed
 from xdptui.workers.feed import (
     NOBODY,
@@ -144,7 +145,7 @@ class KernelNews(Controller):
             self._panes.show_tables()
 
     def look_failed(self, event: LookFailed) -> None:
-        self._panes.trouble = told(event.error, keys=True)
+        self._panes.trouble = printable(told(event.error, keys=True))
         self._panes.show()
         if not self._unreadable and self.session.surveyed:
             self._desk.notify(self._panes.trouble, title="The kernel can't be read", severity="error")

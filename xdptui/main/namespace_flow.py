@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from xdpchain.errors import XdpChainError
@@ -25,7 +26,7 @@ class NamespaceFlow(Controller):
         return {"namespaces": lambda: self._desk.begin(self._choose())}
 
     async def _choose(self) -> None:
-        from xdpchain.observe.discover import named_spellings
+        from xdpchain.observe.discover import interfaces, named_spellings
         from xdptui.screens.namespaces import Namespaces
 
         try:
@@ -34,5 +35,11 @@ class NamespaceFlow(Controller):
             self._desk.fail(error, "The network namespaces can't be listed")
             return
         chosen = await self._desk.ask(Namespaces(places, self._netns))
-        if chosen is not None and chosen.netns != self._netns:
-            self._go(chosen.netns)
+        if chosen is None or chosen.netns == self._netns:
+            return
+        try:
+            await asyncio.to_thread(interfaces, chosen.netns)
+        except XdpChainError as error:  # it was deleted meanwhile: there would be nothing to see
+            self._desk.fail(error, "It can't be shown")
+            return
+        self._go(chosen.netns)

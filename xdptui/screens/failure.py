@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.words.advice import worded
+from xdptui.words.printable import printable
 
 __all__ = ["Failure"]
 
@@ -55,11 +56,11 @@ class Failure(Dialog[None]):
             self.heading = heading
 
     def body(self) -> ComposeResult:
-        yield paragraph(_sentence(self._what), classes="strong")
+        yield paragraph(printable(_sentence(self._what)), classes="strong")
         if self._why:
-            yield paragraph(f"Why: {self._why}", classes="gap")
+            yield paragraph(f"Why: {printable(self._why)}", classes="gap")
         if self._todo:
-            yield paragraph(f"What to do: {self._todo}", classes="gap")
+            yield paragraph(f"What to do: {printable(self._todo)}", classes="gap")
         if self._detail:
             yield paragraph(self._detail, id="detail", classes="gap")
 
