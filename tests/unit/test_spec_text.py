@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from tests.unit.test_render import DEVICE, FREE, chain, ours
 from xdpchain.change.plan import make_plan
-from xdpchain.errors import NotFound
+from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.interface import Interface
 from xdpchain.model.running import Running
-from xdptui.commands.spec_report import Result, SpecState
+from xdptui.commands.spec_report import Result, SpecState, report_document
 from xdptui.commands.spec_text import reports, summary
 
 
@@ -73,22 +73,64 @@ def test_a_name_within_a_word_is_no_name() -> None:
     assert report.text == "e, native (2 interfaces): not reached, so not changed"
 
 
-def test_warnings_come_once_and_errors_one_by_one() -> None:
+def failed(name: str, netns: str | None, error: XdpChainError) -> Result:
+    return Result(name, netns, SpecState.FAILED, error=error)
+
+
+def test_warnings_come_once_and_only_of_what_is_reached() -> None:
     results = [planned("eth0"), planned("eth1")]
-    mistakes = results[0].mistakes
+    mistakes = results[0].mistakes(dry=True)
     assert mistakes
     (report,) = reports(results, dry=True)
     assert report.warnings == tuple(f"eth0, eth1 (2 interfaces): {mistake}" for mistake in mistakes)
-    gone = [
-        Result(name, None, SpecState.FAILED, error=NotFound(f"there is no interface {name}"))
-        for name in ("eth2", "eth3")
-    ]
-    told = list(reports([*results, *gone], dry=False))
+    (report,) = reports(results, dry=False)
+    assert report.warnings == ()
+    document = report_document("spec.toml", results, dry=False)
+    assert [entry["warnings"] for entry in document["interfaces"]] == [[], []]
+
+
+def test_failures_that_differ_only_in_names_come_once() -> None:
+    gone = [failed(f"eth{i}", None, NotFound(f"there is no interface eth{i}")) for i in range(2, 8)]
+    results = [planned("eth0"), *gone, failed("eth1", None, NotFound("there is no interface eth1", "why"))]
+    told = list(reports(results, dry=False))
     assert [str(report.error) for report in told[1:]] == [
-        "there is no interface eth2",
-        "there is no interface eth3",
+        "there is no interface eth2, eth3, eth4 and 3 more (6 interfaces)",
+        "there is no interface eth1: why",
     ]
-    assert summary([*results, *gone], dry=False) == "4 interfaces: 2 not reached, 2 failed"
+    assert isinstance(told[1].error, NotFound)
+    assert summary(results, dry=False) == "8 interfaces: 1 not reached, 7 failed"
+    (whole,) = reports(gone, dry=False, whole=True)
+    assert "eth5, eth6, eth7 (6 interfaces)" in str(whole.error)
+
+
+def test_failures_in_namespaces_come_once() -> None:
+    todo = "Look with `xdptui status lo`"
+    some = [failed("lo", netns, XdpChainError("no program fits lo", todo=todo)) for netns in ("web", "db")]
+    (report,) = reports(some, dry=False)
+    assert report.error is not None
+    assert report.error.what == "no program fits lo (netns web), lo (netns db) (2 interfaces)"
+    assert report.error.todo == "Look with `xdptui status each`"
+    nowhere = [failed(name, "web", NotFound("No namespace 'web'")) for name in ("eth0", "x*")]
+    (report,) = reports(nowhere, dry=False)
+    assert str(report.error) == "eth0, x* (2 interfaces, netns web): No namespace 'web'"
+    nowhere = [failed("eth0", netns, NotFound(f"No namespace '{netns}'")) for netns in ("web", "db")]
+    (report,) = reports(nowhere, dry=False)
+    assert str(report.error) == "eth0 (netns web), eth0 (netns db) (2 interfaces): No namespace 'each'"
+
+
+def test_an_error_names_its_interface_and_namespace() -> None:
+    def what(name: str, netns: str | None, text: str) -> str:
+        return failed(name, netns, NotFound(text)).named_error.what
+
+    assert what("lo", "web", "no program on lo") == "no program on lo (netns web)"
+    assert what("lo", "web", "no program on lo (netns web)") == "no program on lo (netns web)"
+    assert what("hv1", "web", "hv10 uses it") == "hv1 (netns web): hv10 uses it"
+    assert what("hv1", None, "hv10 uses it") == "hv1: hv10 uses it"
+    assert what("hv1", None, "hv1 uses it") == "hv1 uses it"
+    named = failed("lo", "web", NotFound("no program on lo"))
+    assert isinstance(named.named_error, NotFound), "its kind is kept"
+    (told,) = report_document("spec.toml", [named], dry=False)["interfaces"]
+    assert told["error"]["what"] == "no program on lo (netns web)"
 
 
 def test_what_went_wrong_on_one_is_said_of_that_one() -> None:

@@ -16,6 +16,7 @@ from functools import partial
 
 from xdpchain.change.confirm.arming import LEAST
 from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.model.naming import some
 from xdpchain.observe.discover import interfaces, reuse_sockets
 from xdpchain.spec.targets import Missing
 from xdpchain.trial.packets.own import OwnTraffic
@@ -48,10 +49,14 @@ def _run(options: Namespace, talk: Talk, only_plan: bool, waits: float | None, p
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
     if not wanted.spec.interfaces:
         talk.warn(f"{wanted.source} names no interface: there is nothing to do")
-    found, missing = awaited(wanted, patience)
+    found, missing, idle = awaited(wanted, patience)
+    if idle:
+        talk.warn(f"no interface matches {some(idle)}")
     dry = only_plan or options.dry_run
+    waited = options.wait is not None
     results = [
-        Result(absent.name, absent.netns, SpecState.FAILED, error=_absent(absent)) for absent in missing
+        Result(absent.name, absent.netns, SpecState.FAILED, error=_absent(absent, waited=waited))
+        for absent in missing
     ]
     attempts = partial(trying, options, talk, only_plan=dry, own_traffic=OwnTraffic())
     results += all_planned(wanted, found, talk, attempts if dry else None)
@@ -66,12 +71,12 @@ def _run(options: Namespace, talk: Talk, only_plan: bool, waits: float | None, p
     return _exit_code(results, only_plan)
 
 
-def _absent(missing: Missing) -> XdpChainError:
+def _absent(missing: Missing, *, waited: bool) -> XdpChainError:
     try:
         interfaces(missing.netns)
     except XdpChainError as error:  # the namespace is missing or can't be entered
         return error
-    todo = "Use a glob if it may be missing, or wait for it with --wait SECONDS"
+    todo = "Use a glob if it may be missing" + ("" if waited else ", or wait for it with --wait SECONDS")
     return NotFound(f"there is no interface {missing}", todo=todo)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 
 from xdpchain.errors import XdpChainError
 from xdpchain.frozen import frozen
 from xdpchain.model.naming import counted, some
 from xdpchain.observe.pending_pins import boot_clock
-from xdptui.commands.spec_report import Result, SpecState
+from xdptui.commands.spec_report import Result, SpecState, parts_around
 from xdptui.outcome import Talk, write
 from xdptui.render.pending_text import pending_line
 from xdptui.render.plan_text import outcome_text, plan_text
+from xdptui.words.advice import worded
 
 __all__ = ["Report", "reports", "summary"]
 
@@ -47,42 +49,54 @@ class Report:
 
 def reports(results: Sequence[Result], *, dry: bool, whole: bool = False) -> Iterator[Report]:
     """In the order of the results; those that differ only in names of interfaces and IDs of programs come
-    together, with their first names, or with all if ``whole``. Errors come one by one.
+    together, with their first names, or with all if ``whole``.
     """
     alike: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
-        alone = result.error is not None or bool(result.troubles)
-        told = (_text(result, dry=dry), *result.mistakes)
-        alike.setdefault((result.label,) if alone else _unnamed(told, result), []).append(result)
+        alike.setdefault(_told(result, dry=dry, whole=whole), []).append(result)
     for told, group in alike.items():
-        if len(group) > 1:
+        first = group[0]
+        if len(group) == 1:
+            error = None if first.error is None else first.named_error
+            yield Report(first.warnings(dry=dry), _text(first, dry=dry), error)
+        elif first.error is not None:
+            yield Report((), "", _failure_of(group, whole=whole))
+        else:
             names = _names(group, whole=whole)
             text, *mistakes = told
             head = text.removeprefix(EACH) if text.startswith(f"{EACH}: ") else f":\n{text}"
             yield Report(tuple(f"{names}: {mistake}" for mistake in mistakes), f"{names}{head}")
-            continue
-        (result,) = group
-        error = None if result.error is None else result.named_error
-        yield Report(result.warnings, _text(result, dry=dry), error)
 
 
-def _unnamed(texts: Iterable[str], result: Result) -> tuple[str, ...]:
-    """The texts without what differs between interfaces that run the same."""
-    told = (_unnamed_in(text, result.label) for text in texts)
-    return tuple(re.sub(r"\b(dispatcher|program) \d+", r"its \1", text) for text in told)
+def _told(result: Result, *, dry: bool, whole: bool) -> tuple[str, ...]:
+    """What is said of an interface, without what differs between those that end alike."""
+    if result.troubles:  # they name it in their own words
+        return (result.label,)
+    if result.error is None:
+        told = (_unnamed(text, result) for text in (_text(result, dry=dry), *result.mistakes(dry=dry)))
+        return tuple(re.sub(r"\b(dispatcher|program) \d+", r"its \1", text) for text in told)
+    error = result.named_error
+    texts = (error.what, error.why, worded(error.todo), error.detail if whole else "")
+    return (type(error).__name__, *(_unnamed(text, result, result.netns) for text in texts))
 
 
-def _unnamed_in(text: str, label: str) -> str:
-    # A regular expression for each name would take longer to compile than all else here.
-    first, *rest = text.split(label)
-    said = first
-    for part in rest:
-        inside = _IN_NAME.match(said[-1:]) or _IN_NAME.match(part[:1])
-        said += (label if inside else EACH) + part
-    return said
+def _failure_of(group: Sequence[Result], *, whole: bool) -> XdpChainError:
+    """The error with which each of them failed."""
+    first = group[0]
+    netns = first.netns if len({result.netns for result in group}) > 1 else None
+    error = copy(first.named_error)
+    before, *after = (_unnamed(part, first, netns) for part in parts_around(error.what, first.label))
+    error.what = f"{before}{_names(group, whole=whole)}{EACH.join(after)}"
+    error.why = _unnamed(error.why, first, netns)
+    error.todo = _unnamed(worded(error.todo), first, netns)
+    return error
 
 
-_IN_NAME = re.compile(r"[\w.-]")
+def _unnamed(text: str, result: Result, netns: str | None = None) -> str:
+    """The text without the interface's name, and without that of its namespace if given."""
+    for name in filter(None, (result.label, result.name, netns)):
+        text = EACH.join(parts_around(text, name))
+    return text
 
 
 def _names(group: Sequence[Result], *, whole: bool) -> str:

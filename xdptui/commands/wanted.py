@@ -26,8 +26,8 @@ from xdpchain.spec.files import STDIN, read_text
 from xdpchain.spec.matching import candidate
 from xdpchain.spec.objects import Objects
 from xdpchain.spec.reading import parse
-from xdpchain.spec.targets import Missing, SpecTarget, namespaces, targets
-from xdpchain.spec.values import Spec, is_glob
+from xdpchain.spec.targets import Missing, SpecTarget, idle_globs, namespaces, targets
+from xdpchain.spec.values import Spec
 from xdptui.commands.spec_report import Result, SpecState
 from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk
@@ -66,26 +66,25 @@ def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wa
     return Wanted(source, spec, tuple(components), netns, fresh_maps)
 
 
-def awaited(wanted: Wanted, patience: float) -> tuple[tuple[SpecTarget, ...], tuple[Missing, ...]]:
-    """The interfaces the spec applies to, and what is still missing after ``patience`` seconds: interfaces it
-    names, and everything it wants in a namespace that does not exist. Raises InvalidInput if two entries want
-    the same interface.
+def awaited(
+    wanted: Wanted, patience: float
+) -> tuple[tuple[SpecTarget, ...], tuple[Missing, ...], tuple[Missing, ...]]:
+    """The interfaces the spec applies to; what is still missing after ``patience`` seconds: interfaces it
+    names, and everything it wants in a namespace that does not exist; and the globs that match nothing
+    elsewhere. Raises InvalidInput if two entries want the same interface.
     """
     end = time.monotonic() + patience
     with Presence(namespaces(wanted.spec, wanted.netns)) as presence:
         while True:
             there = presence.look()
-            found, missing = targets(wanted.spec, names_of(there), wanted.netns)
+            names = names_of(there)
+            found, missing = targets(wanted.spec, names, wanted.netns)
             left = end - time.monotonic()
             if left <= 0 or not (missing or presence.absent):
-                globs = tuple(
-                    Missing(name, netns)
-                    for entry in wanted.spec.interfaces
-                    for name in entry.names
-                    for netns in [entry.netns or wanted.netns]
-                    if netns in presence.absent and is_glob(name)
-                )
-                return found, (*missing, *globs)
+                globs = idle_globs(wanted.spec, names, wanted.netns)
+                nowhere = tuple(glob for glob in globs if glob.netns in presence.absent)
+                idle = tuple(glob for glob in globs if glob.netns not in presence.absent)
+                return found, (*missing, *nowhere), idle
             presence.wait(left)
 
 

@@ -11,7 +11,7 @@ from xdpchain.frozen import frozen
 
 from .values import InterfaceSpec, Spec, is_glob
 
-__all__ = ["Missing", "SpecTarget", "namespaces", "targets"]
+__all__ = ["Missing", "SpecTarget", "idle_globs", "namespaces", "targets"]
 
 
 @frozen
@@ -28,7 +28,7 @@ class SpecTarget:
 
 @frozen
 class Missing:
-    """An interface that the spec names and that does not exist."""
+    """An interface that the spec names, or a glob, and that does not exist."""
 
     name: str
     netns: str | None
@@ -64,6 +64,20 @@ def targets(
     return tuple(sorted(found, key=lambda target: order[target.netns, target.name, target.entry])), tuple(
         missing
     )
+
+
+def idle_globs(
+    spec: Spec, there: Mapping[str | None, Sequence[str]], default: str | None = None
+) -> tuple[Missing, ...]:
+    """The globs that match nothing, each once; ``there`` as for `targets`."""
+    idle = (
+        Missing(name, netns)
+        for entry in spec.interfaces
+        for netns in [_netns(entry, default)]
+        for name in entry.names
+        if is_glob(name) and not _matching(name, there.get(netns, ()))
+    )
+    return tuple(dict.fromkeys(idle))
 
 
 def _claims(
