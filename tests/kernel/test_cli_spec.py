@@ -19,9 +19,13 @@ import pytest
 from tests.kernel.chains import LINKAGES, look_at
 from tests.kernel.command_line import CommandLine, Result
 from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
+from xdpchain.change.confirm.by_hand import confirm
 from xdpchain.maps import open_map
 from xdpchain.testing.frames import NEAR, PEER, udp
 from xdpchain.testing.playground import Playground
+from xdptui.commands import wanted as wanted_module
+from xdptui.commands.spec_report import Result as SpecResult
+from xdptui.commands.wanted import Wanted
 
 FRAMES = [udp(PEER, NEAR, 53)] * 5
 
@@ -383,6 +387,14 @@ def test_a_glob_is_all_of_them_and_a_name_outranks_it(many: CommandLine, file: P
     assert f'name = ["{first}", "{third}"]' in saved
 
 
+def test_a_glob_that_matches_nothing_is_named(cli: CommandLine, file: Path) -> None:
+    file.write_text('[[interface]]\nname = ["none[0-9]*", "nothing*", "*"]\nslot = []\n')
+    planned = cli("plan", str(file))
+    where = f"(netns {cli.playground.netns})"
+    assert planned.code == 0
+    assert f"no interface matches none[0-9]* {where}, nothing* {where}\n" in planned.err
+
+
 def test_two_globs_for_one_interface_are_refused(many: CommandLine, file: Path, objects: Path) -> None:
     slot = f'object = "{objects}/pass.o"'
     file.write_text(spec(many, slot, name="*") + spec(many, slot, name="?*"))
@@ -416,9 +428,14 @@ def test_what_can_not_be_planned_stops_the_whole(
     assert states(again) == [(first, "unchanged"), (second, "failed"), (third, "unchanged")]
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_tells_what_was_changed(
-    file: Path, objects: Path, samples: Path, capsys: pytest.CaptureFixture[str], times: int
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_ctrl_c_and_sigterm_tell_what_was_changed(
+    file: Path,
+    objects: Path,
+    samples: Path,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    times: int,
 ) -> None:
     """Once: it ends between two interfaces. Twice: at once, and it looks again at the one under way."""
     with Playground(links=12) as playground:
@@ -433,7 +450,7 @@ def test_ctrl_c_tells_what_was_changed(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         for _ in range(times):
-            applying.send_signal(signal.SIGINT)
+            applying.send_signal(number)
             time.sleep(0.02)
         out, _ = applying.communicate(timeout=60)
         assert applying.returncode == 130
@@ -476,7 +493,10 @@ def test_a_missing_interface_is_an_error_unless_it_comes_in_time(
     assert missing.code == 5
     assert late in missing.error["what"]
     assert cli.status()["mode"] is None, "nothing was changed"
-    assert cli("apply", str(file), "--wait", "0.3").code == 5
+    assert "--wait SECONDS" in missing.error["todo"]
+    waited = cli("apply", str(file), "--wait", "0.3")
+    assert waited.code == 5
+    assert "--wait" not in waited.err
 
     def come() -> None:
         time.sleep(0.5)
@@ -519,6 +539,38 @@ def test_each_changed_interface_waits_to_be_confirmed(many: CommandLine, file: P
     many.ok("rollback", third)
     assert programs(many) == {first: ["xdp_pass"], second: ["xdp_pass"], third: []}
     assert many("plan", str(file)).code == 2
+
+
+@pytest.mark.parametrize("slow", ["first", "first, but confirmed", "last"])
+def test_what_was_rolled_back_while_apply_was_busy_is_no_change(
+    many: CommandLine, file: Path, objects: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    names = [link.ifname for link in many.playground.links]
+    first, *_, third = names
+    file.write_text("".join(spec(many, f'object = "{objects}/pass.o"', name=name) for name in names))
+
+    def slowly(wanted: Wanted, result: SpecResult, *rest: Any) -> SpecResult:
+        made = wanted_module.apply_target(wanted, result, *rest)
+        if "confirmed" in slow and result.name == first:
+            confirm(first, many.playground.netns)
+        if result.name == (third if slow == "last" else first):
+            time.sleep(1.1)
+        return made
+
+    monkeypatch.setattr("xdptui.commands.targets.apply_target", slowly)
+    applied = many("apply", str(file), "--confirm", "1", "--keep-going", "--json")
+    told = dict(states(applied))
+    if "confirmed" in slow:
+        assert applied.code == 0, applied.err
+        assert told == dict.fromkeys(names, "changed")
+        return
+    late = names if slow == "last" else [first]
+    assert applied.code == 4
+    assert told == {name: "failed" if name in late else "would-change" for name in names}
+    assert programs(many) == {name: [] for name in names}
+    assert applied.json["changed"] is False
+    assert "nobody confirmed within 1 s, while apply was still busy" in applied.error["why"]
+    assert "--confirm" in applied.error["todo"]
 
 
 def test_the_namespace_of_an_entry(cli: CommandLine, file: Path, objects: Path) -> None:

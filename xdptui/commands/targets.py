@@ -6,14 +6,16 @@ service.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
-from xdpchain.errors import XdpChainError
+from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import look_at
+from xdpchain.observe.discover import look, look_at
+from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.change import try_out
 from xdptui.commands.spec_report import Result, SpecState
@@ -22,6 +24,9 @@ from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk
 
 __all__ = ["all_planned", "carry_out", "planned"]
+
+ROLLING_BACK = 2.0
+"""Seconds that a guardian is given to roll back, once the time to confirm has passed."""
 
 
 def all_planned(
@@ -70,8 +75,9 @@ def carry_out(
     confirm: float | None,
     keep_going: bool,
 ) -> None:
-    """Make the changes in order; after a failure go on only with ``keep_going``. Each result replaces its
-    plan in ``results``. Raises KeyboardInterrupt between two interfaces.
+    """Make the changes in order; after a failure go on only with ``keep_going``, and never after one was
+    rolled back because its time to confirm passed: so would be the others. Each result replaces its plan in
+    ``results``. Raises KeyboardInterrupt between two interfaces.
     """
     todo = [i for i, result in enumerate(results) if result.state is SpecState.WOULD_CHANGE]
     if not todo:
@@ -83,6 +89,8 @@ def carry_out(
             for done, i in enumerate(todo):
                 if interrupted():
                     raise KeyboardInterrupt
+                if _rolled_back(results, todo[:done]):
+                    return
                 talk.progress(f"{done} of {len(todo)} done; {results[i].label}" * (len(todo) > 1))
                 try:
                     results[i] = apply_target(wanted, results[i], talk, confirm, attempts())
@@ -92,13 +100,58 @@ def carry_out(
                 if results[i].error is not None and not keep_going:
                     return
         finally:
+            _rolled_back(results, todo)
             talk.progress("")
+
+
+def _rolled_back(results: list[Result], done: Sequence[int]) -> bool:
+    """Look again at the changes whose time to confirm has passed; whether one of them was rolled back."""
+    overdue = [i for i in done if _overdue(results[i])]
+    for i in overdue:
+        results[i] = _as_it_ended(results[i])
+    return any(results[i].error is not None for i in overdue)
+
+
+def _overdue(result: Result) -> bool:
+    pending = result.now.pending if result.now is not None and result.state is SpecState.CHANGED else None
+    return pending is not None and pending.deadline <= boot_clock()
+
+
+def _as_it_ended(result: Result) -> Result:
+    """The result of an overdue change: what runs now, which is the change if somebody confirmed it."""
+    from xdpchain.model.pending_change import Outcome, PendingState
+
+    assert result.now is not None
+    assert result.now.pending is not None
+    change, end = result.now.pending, time.monotonic() + ROLLING_BACK
+    try:
+        while (now := look(result.name, result.netns)).pending is not None:
+            mine = now.pending.decision == change.decision
+            if not mine or now.pending.state is PendingState.UNGUARDED or time.monotonic() > end:
+                break
+            time.sleep(0.01)
+    except XdpChainError as error:
+        return replace(result, state=SpecState.FAILED, error=error)
+    settled = now.settled if now.settled is not None and now.settled.decision == change.decision else None
+    confirmed = settled is not None and settled.outcome is Outcome.CONFIRMED
+    if confirmed or (now.hook and now.hook.prog_id) == change.new:
+        return replace(result, now=now)
+    if settled is not None and settled.detail == change.unconfirmed:
+        lost = RaceLost(
+            f"the change of {result.label} was rolled back",
+            f"{change.unconfirmed}, while apply was still busy with others",
+            "Give more time with --confirm SECONDS",
+        )
+    else:  # by hand, or by another tool
+        why = settled.text if settled is not None else "it was changed again meanwhile"
+        lost = RaceLost(f"{result.label} no longer runs the change", why)
+    return replace(result, state=SpecState.FAILED, error=lost, now=now)
 
 
 @contextmanager
 def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
-    """The first ctrl-C waits for the interface under way, the second doesn't; gives whether there was one.
-    It changes nothing where ctrl-C is ignored, as under nohup, or somebody else handles it.
+    """The first ctrl-C or SIGTERM waits for the interface under way, the second doesn't; gives whether there
+    was one. It changes nothing for one that is ignored, as under nohup, or that somebody else handles.
     """
     asked = False
 
@@ -110,15 +163,16 @@ def _between_two(talk: Talk) -> Iterator[Callable[[], bool]]:
         talk.progress("")
         talk.tell("stopping after this interface; ctrl-C again stops at once")
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
+    untouched = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {signum: usual for signum, usual in untouched.items() if signal.getsignal(signum) is usual}
+    for signum in before:
+        signal.signal(signum, note)
     try:
         yield lambda: asked
     finally:
-        # After a ctrl-C only the report is left: another one must not cut it off.
-        signal.signal(signal.SIGINT, signal.SIG_IGN if asked else before)
+        # After one of them only the report is left: another one must not cut it off.
+        for signum, usual in before.items():
+            signal.signal(signum, signal.SIG_IGN if asked else usual)
 
 
 def _looked_at(wanted: Wanted, result: Result, talk: Talk) -> Result:
