@@ -226,6 +226,32 @@ def test_another_namespace_of_the_same_name_is_surveyed(root: None) -> None:
         subprocess.run(["ip", "netns", "del", name], check=False)
 
 
+@pytest.mark.parametrize("of", ["survey", "presence"])
+def test_a_deleted_namespace_is_let_go_at_once(root: None, of: str) -> None:
+    """Whoever listens in it keeps it, and with it the other ends of its veth pairs."""
+    name, ours, theirs = f"x{os.getpid()}-gone", f"x{os.getpid()}a", f"x{os.getpid()}b"
+    with Playground() as playground:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        ip(playground, "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
+        try:
+            with KeptSurvey(name) if of == "survey" else Presence([name]) as watching:
+                watching.look()
+                subprocess.run(["ip", "netns", "del", name], check=True)
+                began = time.monotonic()
+                watching.wait(link_watch.SLOW_POLL)
+                assert time.monotonic() - began < 2.5 * link_watch.NAME_POLL
+                if isinstance(watching, Presence):
+                    assert watching.look() == {name: ()}
+                    eventually(
+                        lambda: all(one.interface.name != ours for one in survey(playground.netns)), "it goes"
+                    )
+                else:
+                    with pytest.raises(NotFound):
+                        watching.look()
+        finally:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
 def test_everything_is_read_every_minute(many: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xdpchain.observe.kept_survey.WHOLE_POLL", 0.1)
     with kept(many) as found:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,12 +15,12 @@ from xdpchain.errors import NotFound
 from xdpchain.sys import netns as namespaces
 
 from .discover import interfaces
-from .link_watch import SLOW_POLL, Watch
+from .link_watch import NAME_POLL, SLOW_POLL, Watch
 
 __all__ = ["Presence", "Present", "names_of"]
 
-NAMESPACE_POLL = 0.5
-"""Seconds between checks for an absent namespace, for which there is no notification."""
+ASKED = 0.01
+"""Seconds to wait for each namespace before their names are looked up again."""
 
 
 class Present(NamedTuple):
@@ -83,17 +84,24 @@ class Presence(Closing):
 
     def wait(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds for a change or `poke`."""
-        # A deleted named namespace stays alive while we listen in it, so look again now and then.
-        longest = NAMESPACE_POLL if self.absent else SLOW_POLL
+        # There is no notification of names that appear or go.
+        names = max(NAME_POLL, ASKED * len(self._wanted))
+        end = time.monotonic() + max(0.0, min(timeout, names if self.absent else SLOW_POLL))
         ready = select.poll()
         ready.register(self._wake, select.POLLIN)
         for kept in self._kept.values():
             ready.register(kept.watch.fileno(), select.POLLIN)
-        ready.poll(max(0.0, min(timeout, longest)) * 1000)
+        while True:
+            left = end - time.monotonic()
+            if ready.poll(max(0.0, min(left, names)) * 1000) or left <= names or self._news():
+                break
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        for kept in self._kept.values():
-            kept.watch.wait(0)
+        self._news()
+
+    def _news(self) -> bool:
+        """Whether anything changed, or may have."""
+        return any(kept.watch.wait(0) for kept in self._kept.values())
 
     def poke(self) -> None:
         """End the current or next `wait`; may be called from a signal handler or another thread."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to look again: link notifications, and a slow poll for changes that send none (attaching through
-bpf_link).
+bpf_link). For the name of a network namespace a quicker one: whoever listens in it keeps it alive, with the
+other ends of its veth pairs, until it is looked at again.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import time
 from typing import NamedTuple
 
 from xdpchain.closing import Closing
+from xdpchain.errors import NotFound
+from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkChanges, LinkEvents
 
-__all__ = ["SLOW_POLL", "Seen", "Watch"]
+__all__ = ["NAME_POLL", "SLOW_POLL", "Seen", "Watch"]
 
 SLOW_POLL = 5.0
 """Seconds after which to look at what sends no notifications, whatever they said."""
+
+NAME_POLL = 0.5
+"""Seconds after which to look whether the name of a namespace still refers to it."""
 
 
 class Seen(NamedTuple):
@@ -32,7 +38,9 @@ class Watch(Closing):
     """
 
     def __init__(self, netns: str | None = None, *, slow_poll: float = SLOW_POLL) -> None:
+        self._netns, self._inode = netns, namespaces.inode(netns)
         self._events = LinkEvents(netns)
+        self._name_due = time.monotonic() + NAME_POLL
         self._slow_poll = slow_poll
         self._due = time.monotonic() + slow_poll
         self._seen = Seen(LinkChanges(everything=True), True)
@@ -41,14 +49,29 @@ class Watch(Closing):
         """Wait at most ``timeout`` seconds; True when it is time to look again. Returns False at once after
         `close`, which may be called from another thread.
         """
-        changes = self._events.poll(max(0.0, min(timeout, self._due - time.monotonic())))
-        if changes is None:
-            return False
-        late = time.monotonic() >= self._due
+        end = min(time.monotonic() + timeout, self._due)
+        while True:
+            changes = self._events.poll(max(0.0, min(end, self._name_due) - time.monotonic()))
+            if changes is None:
+                return False
+            moved = self._moved()
+            if changes or moved or time.monotonic() >= end:
+                break
+        late = moved or time.monotonic() >= self._due
         if late:
             self._due = time.monotonic() + self._slow_poll
         self._seen = Seen(self._seen.changes.then(changes), self._seen.late or late)
         return late or bool(changes)
+
+    def _moved(self) -> bool:
+        """Whether the namespace was deleted, or its name given to another. Asks twice a second."""
+        if time.monotonic() < self._name_due:
+            return False
+        self._name_due = time.monotonic() + NAME_POLL
+        try:
+            return self._netns is not None and namespaces.inode(self._netns) != self._inode
+        except NotFound:
+            return True
 
     def take(self) -> Seen:
         """What to look at again since the last call, at first everything. Doesn't wait."""
