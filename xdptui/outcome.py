@@ -69,7 +69,7 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.USAGE: "the command line was not understood",
     ExitCode.INTERNAL: "an internal error: please report it",
     ExitCode.OUTPUT: "the output could not be written",
-    ExitCode.INTERRUPTED: "interrupted (ctrl-C)",
+    ExitCode.INTERRUPTED: "interrupted (ctrl-C, or SIGTERM during apply)",
     ExitCode.PIPE: "the output pipe was closed",
 }
 

@@ -89,7 +89,7 @@ def carry_out(
             for done, i in enumerate(todo):
                 if interrupted():
                     raise KeyboardInterrupt
-                if _rolled_back(results, todo[:done]):
+                if confirm is not None and _rolled_back(results, todo[:done]):
                     return
                 talk.progress(f"{done} of {len(todo)} done; {results[i].label}" * (len(todo) > 1))
                 try:
