@@ -131,7 +131,7 @@ def test_status_and_the_details_page_show_the_form_and_why(
     running = change(playground, chain_of(samples, *names, linkage=linkage))
     for options in ((), ("-v",)):
         lines = cli("status", cli.interface, *options).out.splitlines()
-        assert f"by xdptui, {linkage} linkage ({form})" in lines[1]
+        assert f"by xdptui, {linkage} linkage ({form})" in lines[2]
         assert (f"    {reason}" in lines) == bool(reason), lines
         assert ("called" in "".join(lines)) == bool(reason)
     (shown,) = cli("status", cli.interface, "--json").json["interfaces"]

@@ -55,16 +55,21 @@ def test_the_table_of_a_chain() -> None:
     made = chain()
     lines = status_table([(ours(made), sample(made, 5)), (FREE, None)]).splitlines()
     assert lines[1].split()[:5] == ["eth0", "xdptui_chain", "native", "40", "cc" * 8]
-    assert lines[1].endswith(" by xdptui, static linkage, dispatcher v3")
-    assert lines[2].split() == ["=>", "10", "xdp_firewall", "11", "aa" * 8, "XDP_DROP,XDP_PASS"]
-    assert lines[2].startswith(" =>")
-    assert lines[3].strip() == "15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
+    assert lines[2] == "    by xdptui, static linkage, dispatcher v3"
+    assert lines[3].split() == ["=>", "10", "xdp_firewall", "11", "aa" * 8, "XDP_DROP,XDP_PASS"]
+    assert lines[3].startswith(" =>")
+    assert lines[4].strip() == "15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
     # A component whose tag is unknown keeps its columns.
-    assert lines[4].split() == ["=>", "20", "a_program_with_a_very_long_name", "12", "-", "XDP_PASS"]
-    assert lines[6].strip() == "verdict: 15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
-    assert lines[7].split() == ["eth0", "no", "XDP", "program"]
+    assert lines[5].split() == ["=>", "20", "a_program_with_a_very_long_name", "12", "-", "XDP_PASS"]
+    assert lines[7].strip() == "verdict: 15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
+    assert lines[8].split() == ["eth0", "no", "XDP", "program"]
     # All columns are aligned, however long the names are.
-    assert lines[0].index("ID") == lines[2].index("11") == lines[4].index("12") == lines[1].index("40")
+    assert lines[0].index("ID") == lines[3].index("11") == lines[5].index("12") == lines[1].index("40")
+
+
+def test_the_table_of_common_names_fits_into_80_columns() -> None:
+    made = Chain((Slot.of(Component("xdp_ratelimit", id=123456, tag="aa" * 8), 20),), Linkage.STATIC)
+    assert max(map(len, status_table([(ours(made), None)]).splitlines())) <= 80
 
 
 def test_the_table_without_counts() -> None:
