@@ -27,6 +27,7 @@ from xdpchain.model.interface import Mode
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange, Pins
 from xdpchain.model.slot import Slot
+from xdpchain.sys import netns
 from xdptui.view.history_lines import entry_lines, summary, undone_words
 
 ME = Author("root", 7, "xdptui load eth0", 1.5)
@@ -193,6 +194,20 @@ def test_interfaces_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         assert store.append(folder / "interfaces" / "host" / name, change(EMPTY, at(1)))
     store.drop_interfaces()
     assert len(list((folder / "interfaces" / "host").iterdir())) == 2
+
+
+def test_namespaces_that_are_gone_make_room_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_INTERFACES", 2)
+    monkeypatch.setattr(netns, "RUN_DIR", folder / "names")
+    (folder / "names").mkdir()
+    (folder / "names" / "a b").touch()
+    older = [folder / "interfaces" / place / "eth0" for place in ("host", "netns-a%20b")]
+    gone = folder / "interfaces" / "netns-gone" / "eth0"
+    for place in (*older, gone):
+        store.append(place, change(EMPTY, at(1)))
+    assert store.drop_interfaces() == {gone}
+    assert not gone.parent.exists()
+    assert all(place.exists() for place in older)
 
 
 def test_an_object_is_what_its_hash_says(folder: Path) -> None:

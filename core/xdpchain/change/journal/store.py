@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from xdpchain import files
 from xdpchain.errors import InvalidInput, NotFound
@@ -42,6 +42,7 @@ __all__ = [
 
 STATE = "XDPTUI_STATE"
 DEFAULT = "/var/lib/xdptui"
+NAMED = "netns-"
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 _ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
@@ -65,7 +66,7 @@ def interface_folder(ifname: str, inode: int) -> Path:
     """
     name = netns.name_of(inode)
     if name is not None:
-        place = "netns-" + name
+        place = NAMED + name
     else:
         place = "host" if _is_host(inode) else f"inode-{inode}"
     return _root().joinpath("interfaces", quote(place, safe=""), quote(ifname, safe=""))
@@ -219,16 +220,22 @@ def _numbers(folder: Path) -> list[int]:
 
 
 def drop_interfaces() -> set[Path]:
-    """Remove and return the histories that are beyond the limit, if possible: those that were changed
-    first.
+    """Remove and return the histories that are beyond the limit, if possible: those of named namespaces that
+    are gone, then those that were changed first.
     """
+
+    def worth(folder: os.DirEntry[str]) -> tuple[bool, float]:
+        place = os.path.basename(os.path.dirname(folder.path))
+        gone = place.startswith(NAMED) and not (netns.RUN_DIR / unquote(place)[len(NAMED) :]).exists()
+        return not gone, folder.stat().st_mtime
+
     dropped: set[Path] = set()
     with contextlib.suppress(OSError):
         places = os.scandir(_root() / "interfaces")
         folders = [folder for place in places for folder in os.scandir(place.path)]
         if len(folders) <= MOST_INTERFACES:
             return dropped
-        for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime)[:-MOST_INTERFACES]:
+        for folder in sorted(folders, key=worth)[:-MOST_INTERFACES]:
             shutil.rmtree(folder.path, ignore_errors=True)
             dropped.add(Path(folder.path))
             with contextlib.suppress(OSError):
