@@ -167,14 +167,16 @@ def error_document(error: XdpChainError, netns: str | None = None) -> dict[str, 
     }
 
 
-def write(text: str, controls: str = "") -> None:
+def write(text: str, controls: str = "", *, verbatim: bool = False) -> None:
     """Write lines to standard output, after what controls the terminal, and flush. The lines themselves can't
-    control it, whatever names they contain. Failure to write ends the command.
+    control it, whatever names they contain, unless they are for a file (``verbatim``). Failure to write ends
+    the command.
     """
     if sys.stdout is None:  # closed by our parent, so nobody reads it
         return
     try:
-        print(controls + "\n".join(map(printable, text.split("\n"))), flush=True)
+        lines = text if verbatim else "\n".join(map(printable, text.split("\n")))
+        print(controls + lines, flush=True)
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:

@@ -66,6 +66,16 @@ def counted(status: Any, slot: int) -> int:
     return sum(amount["packets"] for amount in status["slots"][slot]["counters"].values())
 
 
+def test_what_is_saved_to_standard_output_is_the_file(cli: CommandLine, file: Path) -> None:
+    name = "x\N{ZERO WIDTH SPACE}y"  # not printable, so shown as an escape elsewhere
+    subprocess.run(["ip", "-n", cli.playground.netns, "link", "set", cli.interface, "name", name], check=True)
+    cli.ok("load", name, cli.sample("pass"))
+    cli.ok("save", name, "-o", str(file))
+    said = cli("save", name).out
+    assert name in said
+    assert said == file.read_text()
+
+
 def test_what_was_saved_is_nothing_to_apply(cli: CommandLine, file: Path) -> None:
     cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("monitor"), "--linkage", "static")
     cli.ok(

@@ -104,6 +104,8 @@ def test_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
     assert not {"\x1b", "\x07", "\r"} & set(said)
     write("a\x1b[31mred\nb\r", "\x1b[J")
     assert capsys.readouterr().out == "\x1b[Ja\\x1b[31mred\nb\\r\n"
+    write("a\tb", verbatim=True)
+    assert capsys.readouterr().out == "a\tb\n"
 
 
 def test_a_screen_says_what_it_has_no_room_for(

@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
             text = Exposition().text(collector.collect())
             if collector.trouble:
                 raise XdpChainError("The kernel can't be read", collector.trouble)
-            write(text.rstrip("\n"))
+            write(text.rstrip("\n"), verbatim=True)
             return 0
         _serve(collector, where, port, talk)
     return 0

@@ -55,7 +55,7 @@ def run(options: Namespace) -> int:
         }
         write(json.dumps(document, indent=2))
     elif output is None:
-        write(made.text.rstrip("\n"))
+        write(made.text.rstrip("\n"), verbatim=True)
     else:
         names = ", ".join(str(interface) for interface, _ in chains)
         write(f"{output}: what {names} run{'s' * (len(chains) == 1)}")
