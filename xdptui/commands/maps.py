@@ -73,8 +73,7 @@ def _list(options: Namespace, running: Running) -> int:
         write(json.dumps({"interface": running.interface.name, "slots": slots}))
         return 0
     parts = [
-        f"{NO_CHAIN if i is None else i} {printable(name)}\n{_printable_lines(maps_table(maps))}"
-        for i, name, maps in found
+        f"{NO_CHAIN if i is None else i} {printable(name)}\n{maps_table(maps)}" for i, name, maps in found
     ]
     write("\n".join(parts))
     return 0
@@ -102,7 +101,7 @@ def _show(options: Namespace, table: MapTable) -> int:
     if needle and not kept:
         write(f"nothing in {table.shape.name} matches {needle!r}")
         return 0
-    write(_printable_lines(entries_table(table.shape, kept)))
+    write(entries_table(table.shape, kept))
     if more:
         write(f"… the first {most} (--most shows more, --filter fewer)")
     return 0
@@ -132,7 +131,3 @@ def _write(options: Namespace, table: MapTable) -> int:
 def _words(change: EntryChange) -> str:
     old = "(nothing)" if change.old is None else change.old
     return f"{change.label}: {old} → {'(removed)' if change.new is None else change.new}"
-
-
-def _printable_lines(text: str) -> str:
-    return "\n".join(printable(line) for line in text.split("\n"))
