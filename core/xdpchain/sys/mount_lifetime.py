@@ -60,14 +60,14 @@ def ends_with_us(path: Path) -> bool:
                 return False
     elif device not in _made:
         return False
-    above = _above()
+    above, session = _above(), os.getsid(0)
     judged: dict[str, bool] = {}
     for pid in (*_others, *_pids()):
         try:
             namespace = os.readlink(_PROC / str(pid) / "ns/mnt")
             if namespace not in judged:
                 judged[namespace] = _has(pid, device_number)
-            if judged[namespace] and not _ends_with_us(pid, above):
+            if judged[namespace] and not _ends_with_us(pid, above, session):
                 _others[:] = [pid]
                 return False
         except OSError:  # gone, or a kernel thread
@@ -120,12 +120,12 @@ def _line(pid: int) -> Iterator[int]:
             return
 
 
-def _ends_with_us(pid: int, above: frozenset[int]) -> bool:
-    """Whether the process's lifetime is tied to ours: an ancestor or descendant, in our session, or a
-    guardian. Raises OSError if it is gone.
+def _ends_with_us(pid: int, above: frozenset[int], session: int) -> bool:
+    """Whether the process's lifetime is tied to ours: an ancestor or descendant, in our ``session``, or
+    a guardian. Raises OSError if it is gone.
     """
     process, us = _process(pid), os.getpid()
-    if process.session == os.getsid(0) or process.name.startswith(_DAEMON) or pid in above:
+    if process.session == session or process.name.startswith(_DAEMON) or pid in above:
         return True
     return us in _line(pid)
 
