@@ -158,7 +158,10 @@ def no_change_stays_pending(pytestconfig: pytest.Config) -> Iterator[None]:
     while (left := os.listdir(pending)) and time.monotonic() < end:
         time.sleep(0.05)
     for name in left:
-        shutil.rmtree(pending / name)
+        if (pending / name).is_dir():
+            shutil.rmtree(pending / name)
+        else:
+            os.unlink(pending / name)
     assert not left, "pending changes are left pinned"
 
 

@@ -295,12 +295,13 @@ KILLED = """
 from xdpchain.sys.trusted_directory import TrustedDirectory
 def killed(name, left):
     does = getattr(TrustedDirectory, name)
-    def counted(*arguments):
+    def counted(directory, *arguments):
         nonlocal left
-        if not left:
-            kill()
-        left -= 1
-        return does(*arguments)
+        if "armed" in directory.path.parts:
+            if not left:
+                kill()
+            left -= 1
+        return does(directory, *arguments)
     setattr(TrustedDirectory, name, counted)
 killed({name!r}, {left})
 """
@@ -314,10 +315,9 @@ killed({name!r}, {left})
         ("pin", 2, 2),
         ("pin", 3, 2),
         ("rename", 0, 0),
-        ("unlink", 1, 0),
-        ("unlink", 2, 2),
+        ("unlink", 0, 2),
+        ("unlink", 1, 1),
         ("unlink", 3, 1),
-        ("unlink", 5, 1),
         ("rmdir", 0, 1),
     ],
 )
