@@ -21,7 +21,7 @@ from tests.kernel.chains import LINKAGES, chain_of, change
 from tests.kernel.test_cost_of_one import cost
 from tests.kernel.test_transaction import RETURN_DROP, attached_by_link
 from xdpchain.change.confirm.by_hand import roll_back
-from xdpchain.errors import NotFound
+from xdpchain.errors import NotFound, PermissionDenied
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
@@ -250,6 +250,21 @@ def test_a_deleted_namespace_is_let_go_at_once(root: None, of: str) -> None:
                         watching.look()
         finally:
             subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def test_a_name_that_can_not_be_read_any_more_ends_no_wait_with_an_error(
+    many: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next look says why, where the service and the terminal program expect it."""
+
+    def refused(name: str | None) -> int:
+        raise PermissionDenied("it leads through somebody's link")
+
+    with link_watch.Watch(many.netns) as watch:
+        watch.take()
+        monkeypatch.setattr(link_watch.namespaces, "inode", refused)
+        assert watch.wait(5 * link_watch.NAME_POLL)
+        assert watch.take().late
 
 
 def test_everything_is_read_every_minute(many: Playground, monkeypatch: pytest.MonkeyPatch) -> None:

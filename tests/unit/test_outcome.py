@@ -115,6 +115,6 @@ def test_a_screen_says_what_it_has_no_room_for(
     monkeypatch.setenv("LINES", "5")
     screen = Screen()
     screen.show("\n".join("abcdef"))
-    assert capsys.readouterr().out.splitlines()[-1] == "... 3 more lines: name an interface, or use --jsonl"
+    assert capsys.readouterr().out.splitlines()[-1] == "... 3 more lines: use a taller terminal, or --jsonl"
     screen.show("\n".join("abcd"))
     assert capsys.readouterr().out.splitlines() == ["\x1b[4A\x1b[Ja", "b", "c", "d"]

@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
     """Confirm, or roll back now, and show what runs. Interfaces changed together are decided together; of
     several, each is decided that can be. A glob means those on which a change is pending.
     """
-    talk, keeps = Talk(options.json, netns=options.netns), options.command == "confirm"
+    talk, keeps = Talk(options.json, bool(options.verbose), options.netns), options.command == "confirm"
     names = chosen(options.interface, options.netns, most=None)
     each, errors = [], []
     decided: set[int] = set()
@@ -57,7 +57,7 @@ def run(options: Namespace) -> int:
         failed = [{"interface": name, **error_document(why, options.netns)} for name, why in errors]
         done = [_document(now, others, keeps=keeps) for now, others in each]
         write(json.dumps({"interfaces": done, "errors": failed} if len(names) > 1 else done[0], indent=2))
-    for _, why in errors:
+    for _, why in errors[:1] if options.json else errors:
         talk.failed(why)
     return int(errors[0][1].exit_code) if errors else 0
 

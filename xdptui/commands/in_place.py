@@ -64,7 +64,7 @@ class Screen(Lines):
         size = shutil.get_terminal_size()
         room, lines = size.lines - 1, text.split("\n")
         if len(lines) > room > 1:
-            lines[room - 1 :] = [f"... {len(lines) - room + 1} more lines: name an interface, or use --jsonl"]
+            lines[room - 1 :] = [f"... {len(lines) - room + 1} more lines: use a taller terminal, or --jsonl"]
         lines = [line[: size.columns] for line in lines[:room]]
         back = f"\x1b[{self._height}A" if self._height else ""
         write("\n".join(lines), f"{back}\x1b[J")

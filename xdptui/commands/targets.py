@@ -26,7 +26,7 @@ from xdptui.outcome import Talk
 __all__ = ["all_planned", "carry_out", "planned"]
 
 ROLLING_BACK = 2.0
-"""Seconds that a guardian is given to roll back, once the time to confirm has passed."""
+"""Seconds that guardians are given to roll back, once the time to confirm has passed."""
 
 
 def all_planned(
@@ -106,9 +106,9 @@ def carry_out(
 
 def _rolled_back(results: list[Result], done: Sequence[int]) -> bool:
     """Look again at the changes whose time to confirm has passed; whether one of them was rolled back."""
-    overdue = [i for i in done if _overdue(results[i])]
+    overdue, end = [i for i in done if _overdue(results[i])], time.monotonic() + ROLLING_BACK
     for i in overdue:
-        results[i] = _as_it_ended(results[i])
+        results[i] = _as_it_ended(results[i], end)
     return any(results[i].error is not None for i in overdue)
 
 
@@ -117,13 +117,15 @@ def _overdue(result: Result) -> bool:
     return pending is not None and pending.deadline <= boot_clock()
 
 
-def _as_it_ended(result: Result) -> Result:
-    """The result of an overdue change: what runs now, which is the change if somebody confirmed it."""
+def _as_it_ended(result: Result, end: float) -> Result:
+    """The result of an overdue change: what runs now, which is the change if somebody confirmed it. Its
+    guardian has until ``end``, by the monotonic clock.
+    """
     from xdpchain.model.pending_change import Outcome, PendingState
 
     assert result.now is not None
     assert result.now.pending is not None
-    change, end = result.now.pending, time.monotonic() + ROLLING_BACK
+    change = result.now.pending
     try:
         while (now := look(result.name, result.netns)).pending is not None:
             mine = now.pending.decision == change.decision

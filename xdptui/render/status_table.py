@@ -74,7 +74,8 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
         shown = name if i == 0 else ""
         tag = hook.tag or "-"
         rows.append((shown, "", printable(hook.name) or "-", hook.mode.value, str(hook.prog_id), tag, ""))
-    rows.append(f"    {_whose(running)}")
+    if said := _whose(running):
+        rows.append(f"    {said}")
     if running.note:
         rows.append(f"    {printable(running.note)}")
         if todo := worded(running.todo, running.interface.netns):

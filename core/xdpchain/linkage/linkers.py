@@ -21,7 +21,7 @@ CLONING_LINKERS: dict[Linkage, type[StaticLinker] | type[TailcallLinker]] = {
 
 
 def _freplace() -> Linker:
-    from .freplace import FreplaceLinker  # late: most chains are linked otherwise
+    from .freplace import FreplaceLinker  # late: other linkages need not import it
 
     return FreplaceLinker()
 

@@ -20,7 +20,7 @@ from .link_watch import NAME_POLL, SLOW_POLL, Watch
 __all__ = ["Presence", "Present", "names_of"]
 
 ASKED = 0.01
-"""Seconds to wait for each namespace before their names are looked up again."""
+"""Seconds to wait for each named namespace before all their names are looked up again."""
 
 
 class Present(NamedTuple):
@@ -85,7 +85,8 @@ class Presence(Closing):
     def wait(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds for a change or `poke`."""
         # There is no notification of names that appear or go.
-        names = max(NAME_POLL, ASKED * len(self._wanted))
+        named = sum(netns is not None for netns in self._wanted)
+        names = max(NAME_POLL, ASKED * named) if named else SLOW_POLL
         end = time.monotonic() + max(0.0, min(timeout, names if self.absent else SLOW_POLL))
         ready = select.poll()
         ready.register(self._wake, select.POLLIN)
@@ -93,15 +94,12 @@ class Presence(Closing):
             ready.register(kept.watch.fileno(), select.POLLIN)
         while True:
             left = end - time.monotonic()
-            if ready.poll(max(0.0, min(left, names)) * 1000) or left <= names or self._news():
+            if ready.poll(max(0.0, min(left, names)) * 1000) or left <= names:
+                break
+            if any(kept.watch.wait(0) for kept in self._kept.values()):
                 break
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        self._news()
-
-    def _news(self) -> bool:
-        """Whether anything changed, or may have."""
-        return any(kept.watch.wait(0) for kept in self._kept.values())
 
     def poke(self) -> None:
         """End the current or next `wait`; may be called from a signal handler or another thread."""

@@ -6,11 +6,12 @@ other ends of its veth pairs, until it is looked at again.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import NamedTuple
 
 from xdpchain.closing import Closing
-from xdpchain.errors import NotFound
+from xdpchain.errors import XdpChainError
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkChanges, LinkEvents
 
@@ -40,7 +41,7 @@ class Watch(Closing):
     def __init__(self, netns: str | None = None, *, slow_poll: float = SLOW_POLL) -> None:
         self._netns, self._inode = netns, namespaces.inode(netns)
         self._events = LinkEvents(netns)
-        self._name_due = time.monotonic() + NAME_POLL
+        self._name_due = math.inf if netns is None else time.monotonic() + NAME_POLL
         self._slow_poll = slow_poll
         self._due = time.monotonic() + slow_poll
         self._seen = Seen(LinkChanges(everything=True), True)
@@ -69,8 +70,8 @@ class Watch(Closing):
             return False
         self._name_due = time.monotonic() + NAME_POLL
         try:
-            return self._netns is not None and namespaces.inode(self._netns) != self._inode
-        except NotFound:
+            return namespaces.inode(self._netns) != self._inode
+        except XdpChainError:  # the next look says why
             return True
 
     def take(self) -> Seen:

@@ -174,8 +174,9 @@ def remains() -> tuple[Path, ...]:
     part of its pins. Take the lock first.
     """
     with contextlib.suppress(OSError, XdpChainError), opened(PENDING) as parent:
+        names = parent.names()  # first: what is armed meanwhile is then whole
         whole = {found.change.decision for _, found in _all_in(parent)}
-        return tuple(parent.path / name for name in parent.names() if _remains(parent, name, whole))
+        return tuple(parent.path / name for name in names if _remains(parent, name, whole))
     return ()
 
 
